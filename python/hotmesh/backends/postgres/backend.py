@@ -1,0 +1,297 @@
+"""The backend: what clients, routers and activity workers ask of Postgres."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from hotmesh.backends.postgres.address import Address, parse_address
+from hotmesh.backends.postgres.columns import (
+    StartBatch,
+    mail_columns,
+    send_columns,
+    send_outcomes,
+    task_columns,
+)
+from hotmesh.backends.postgres.link import Link, LinkPool
+from hotmesh.backends.postgres.listener import PAYLOAD_CHARS_MAX, Callback, Listener
+from hotmesh.backends.postgres.rows import run_row, tasks_reply
+from hotmesh.backends.postgres.schema import ensure_schema
+from hotmesh.backends.postgres.session import PostgresSession
+from hotmesh.backends.protocol import (
+    Beat,
+    MailItem,
+    Registration,
+    RouterRow,
+    RunFilter,
+    RunRow,
+    SendItem,
+    SendOutcome,
+    StartItem,
+    StartOutcome,
+    Tasks,
+    TasksReply,
+)
+from hotmesh.exceptions import BackendUnavailableError
+
+_log = logging.getLogger(__name__)
+
+CLIENT_LINKS = 4
+"""Connections for calls of clients; one is open unless calls overlap."""
+
+WORKER_LINKS = 2
+"""Connections for batches of activity workers."""
+
+REPEATS = 3
+"""Times a call that may be repeated is carried out while its connection breaks."""
+
+PRUNE_RUNS = 1_000
+"""Runs that one transaction of ``prune`` deletes."""
+
+CLEAN_RUNS = 500
+CLEAN_REPLIES = 5_000
+"""Expired runs and stale replies that one beat deletes."""
+
+REPLY_KEEP_MS = 10 * 60 * 1000
+"""How long a reply waits for the client that asked."""
+
+ROUTER_KEEP_MS = 60 * 60 * 1000
+"""How long a dead router stays in the rollcall."""
+
+_Result = TypeVar("_Result")
+
+
+class _Links:
+    """The connections of a backend, by what may hold them up. Each is opened when first used."""
+
+    def __init__(self, address: Address, *, pooled: bool) -> None:
+        self.pooled = pooled
+        self.clients = LinkPool(address, pooled=pooled, size=CLIENT_LINKS)
+        self.workers = LinkPool(address, pooled=pooled, size=WORKER_LINKS)
+        self.routers = LinkPool(address, pooled=pooled, size=1)
+        self.hints = LinkPool(address, pooled=pooled, size=1)
+        self.listener = Listener(address, pooled=pooled)
+
+    async def close(self) -> None:
+        """Close all."""
+        await self.listener.close()
+        for pool in (self.clients, self.workers, self.routers, self.hints):
+            await pool.close()
+
+
+class PostgresBackend:
+    """See :class:`hotmesh.backends.protocol.Backend`.
+
+    Args:
+        url: ``postgresql://user:password@host:port/database``. ``?schema=`` names the schema that
+            everything lives in ("hotmesh"), ``?pooler=1`` says that a transaction pooler is in
+            between (found out by itself where the pooler shows).
+    """
+
+    name = "postgres"
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._address = parse_address(url)
+        self._queue_ids: dict[tuple[str, str], int] = {}
+        self._links = _Links(self._address, pooled=bool(self._address.pooler))
+
+    # -- Opening and closing --
+
+    async def connect(self) -> None:
+        """Open it and create or migrate the schema under a lock.
+
+        Raises:
+            SchemaVersionError: the stored schema is newer than this code.
+            BackendUnavailableError: it can't be reached.
+        """
+        # This connection takes nothing for granted, so that it works through any pooler.
+        link = Link(self._address, pooled=True)
+        try:
+            pooled = self._address.pooler
+            if pooled is None:
+                async with link.connected() as connection:
+                    announced = connection.get_server_pid()
+                pooled = await link.value("backend_pid") != announced
+            await ensure_schema(link, self._address)
+        finally:
+            await link.close()
+        if pooled != self._links.pooled:
+            self._links = _Links(self._address, pooled=pooled)
+
+    async def close(self) -> None:
+        """Close every connection but those of sessions."""
+        await self._links.close()
+
+    async def queue_id(self, namespace: str, task_queue: str) -> int:
+        """The id of a task queue, made on first use and cached (ids start at 1)."""
+        key = (namespace, task_queue)
+        if key not in self._queue_ids:
+            self._queue_ids[key] = await _repeat(
+                lambda: self._links.clients.value("queue_id", namespace, task_queue)
+            )
+        return self._queue_ids[key]
+
+    # -- Clients --
+
+    async def start(self, items: Sequence[StartItem]) -> Sequence[StartOutcome]:
+        """Start runs. Repeated by itself when a connection breaks: run ids tell repeats apart."""
+        if not items:
+            return ()
+        batch = StartBatch(items)
+        columns = batch.columns()
+        row = await _repeat(lambda: self._links.clients.row("start", *columns))
+        return batch.outcomes(row["started"], row["holders"], row["statuses"])
+
+    async def send(self, items: Sequence[SendItem]) -> Sequence[SendOutcome]:
+        """Send messages. Repeated by itself: receivers drop a frame's id when it comes twice."""
+        if not items:
+            return ()
+        columns = send_columns(items)
+        row = await _repeat(lambda: self._links.clients.row("send", *columns))
+        return send_outcomes(row["delivered"], row["receivers"], row["statuses"], row["lanes"])
+
+    async def mail(self, items: Sequence[MailItem]) -> Sequence[int]:
+        """Deliver or keep each; the lanes delivered to."""
+        if not items:
+            return ()
+        return await self._links.clients.value("mail", *mail_columns(items))
+
+    async def results(self, run_ids: Sequence[bytes]) -> Sequence[tuple[bytes, int, bytes]]:
+        """(run id, status, result) of those that are closed; missing runs have status 0."""
+        rows = await _repeat(lambda: self._links.clients.fetch("results", run_ids))
+        return [(row[0], row[1], row[2]) for row in rows]
+
+    async def replies(self, reply_ids: Sequence[bytes]) -> Sequence[tuple[bytes, bytes]]:
+        """Take the replies that have arrived (they are deleted)."""
+        rows = await self._links.clients.fetch("replies", reply_ids)
+        return [(row[0], row[1]) for row in rows]
+
+    async def find(self, keys: Sequence[tuple[str, str, bytes]]) -> Sequence[RunRow | None]:
+        """The runs of (namespace, workflow id, run id or b"" for the newest)."""
+        if not keys:
+            return ()
+        columns = list(zip(*keys, strict=True))
+        rows = await _repeat(lambda: self._links.clients.fetch("find", *columns))
+        found: dict[int, RunRow] = {row[0]: run_row(row) for row in rows}
+        return [found.get(position) for position in range(1, len(keys) + 1)]
+
+    async def runs(self, filter: RunFilter) -> Sequence[RunRow]:  # noqa: A002 - the protocol's
+        """Runs, newest first."""
+        rows = await _repeat(
+            lambda: self._links.clients.fetch(
+                "runs",
+                filter.namespace,
+                filter.workflow_type,
+                filter.workflow_id,
+                filter.status,
+                filter.before,
+                list(filter.attributes),
+                list(filter.attributes.values()),
+                filter.limit,
+            )
+        )
+        return [run_row(row) for row in rows]
+
+    async def journal(self, run_id: bytes) -> Sequence[bytes]:
+        """The frames of a run's journal, in order."""
+        rows = await _repeat(lambda: self._links.clients.fetch("journal", run_id))
+        return [row[0] for row in rows]
+
+    async def routers(self, namespace: str) -> Sequence[RouterRow]:
+        """The rollcall of a namespace."""
+        rows = await _repeat(lambda: self._links.clients.fetch("routers", namespace))
+        return [RouterRow(*row) for row in rows]
+
+    async def prune(self, namespace: str, closed_before_ms: int) -> int:
+        """Delete runs that closed before, with their journals; how many."""
+        total = 0
+        while True:
+            deleted = await _repeat(
+                lambda: self._links.clients.value("prune", namespace, closed_before_ms, PRUNE_RUNS)
+            )
+            total += deleted
+            if deleted < PRUNE_RUNS:
+                return total
+
+    # -- Routers --
+
+    async def beat(self, registration: Registration) -> Beat:
+        """Join or renew; declare silent routers dead and free their lanes; take a fair share."""
+        row = await _repeat(
+            lambda: self._links.routers.row(
+                "beat",
+                registration.router_id,
+                self._address.lock_key("router", registration.router_id),
+                registration.namespace,
+                registration.queue_id,
+                registration.hosts_workflows,
+                registration.lease_ms,
+                registration.info,
+                self._address.lock_key("queue", str(registration.queue_id)),
+                CLEAN_RUNS,
+                REPLY_KEEP_MS,
+                CLEAN_REPLIES,
+                ROUTER_KEEP_MS,
+            )
+        )
+        return Beat(*row)
+
+    async def release(self, router_id: bytes, lanes: Sequence[int]) -> None:
+        """Give these lanes back; everything this router did in them is committed."""
+        await _repeat(lambda: self._links.routers.fetch("release", router_id, lanes))
+
+    async def leave(self, router_id: bytes) -> None:
+        """Give everything back at once: lanes, and claimed tasks as if their lease were over."""
+        lock_key = self._address.lock_key("router", router_id)
+        await _repeat(lambda: self._links.routers.fetch("leave", router_id, lock_key))
+
+    async def session(self, router_id: bytes, horizon_ms: int) -> PostgresSession:
+        """A pipe's own connection."""
+        link = Link(self._address, pooled=self._links.pooled)
+        return PostgresSession(self._address, router_id, horizon_ms, link)
+
+    async def tasks(self, batch: Tasks) -> TasksReply:
+        """Finish, retry, renew and claim activity tasks in one round trip."""
+        row = await self._links.workers.row("tasks", *task_columns(batch))
+        return tasks_reply(batch, row)
+
+    async def complete_task(self, run_id: bytes, seq: int, lane: int, frame: bytes) -> bool:
+        """Finish an activity from outside its worker, whatever its attempt; false when the run
+        is not open."""
+        return await _repeat(
+            lambda: self._links.clients.value("complete_task", run_id, seq, lane, frame)
+        )
+
+    # -- Hints --
+
+    async def notify(self, hints: Sequence[tuple[str, str]]) -> None:
+        """Publish (channel, payload) hints to every process, this one included."""
+        if not hints:
+            return
+        await self._links.hints.fetch(
+            "notify",
+            [self._address.channel(name) for name, _ in hints],
+            [payload if len(payload) <= PAYLOAD_CHARS_MAX else "" for _, payload in hints],
+        )
+
+    async def listen(self, channel: str, callback: Callback) -> None:
+        """Call back with each hint's payload; None means "something may have changed"."""
+        await self._links.listener.add(channel, callback)
+
+    async def unlisten(self, channel: str, callback: Callback) -> None:
+        """Stop calling back."""
+        await self._links.listener.remove(channel, callback)
+
+
+async def _repeat(call: Callable[[], Awaitable[_Result]]) -> _Result:
+    """Carry out a call that may be carried out twice, again when its connection broke."""
+    for repeat in range(1, REPEATS + 1):
+        try:
+            return await call()
+        except BackendUnavailableError as error:
+            if repeat == REPEATS:
+                raise
+            _log.info("repeating a call: %s", error)
+    raise AssertionError("unreachable")

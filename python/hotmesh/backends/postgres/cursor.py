@@ -1,0 +1,163 @@
+"""Which messages and timers a session has seen: what to ask for next, without missing any.
+
+Message ids are handed out before commit, so a smaller id can become visible after a larger one
+was read. A cursor for each lane skips what was read (and the dead rows there); now and then the
+reader looks behind the cursors as well, down to a floor below which no transaction can add
+anything any more. The bounds of the database's snapshots tell where that floor is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+LOOK_BEHIND_STEPS = 16
+"""Steps between two looks behind the cursors while messages keep coming."""
+
+LANE_ROOM_MIN = 16
+"""Messages read of one lane at least, however many lanes share the room."""
+
+TIMER_SCAN_S = 0.1
+"""Pause between two scans for timers while steps follow each other."""
+
+TIMER_ROOM = 1_000
+"""Timers read at most (but for those that are due in the same millisecond)."""
+
+
+@dataclass(slots=True)
+class MessageQuery:
+    """What to read of the stream."""
+
+    cursors: list[int]
+    lane_room: int
+    behind: list[int] | None
+    known: list[int] | None
+    probe: bool
+    """Whether start messages may be those of runs that have a journal already."""
+
+
+class MessageCursor:
+    """Where a session is in the stream of each lane, and which messages it holds."""
+
+    def __init__(self) -> None:
+        self.forget(None)
+
+    def forget(self, lanes: Iterable[int] | None) -> None:
+        """Start these lanes over; None: all."""
+        if lanes is None:
+            self._cursors: dict[int, int] = {}
+            self._known: dict[int, int] = {}
+            self._drained: set[int] = set()
+            self._top = 0
+            self._floor = 0
+            self._mark: tuple[int, int] | None = None
+            self._steps = 0
+            self._plenty = False
+            return
+        gone = set(lanes)
+        for lane in gone:
+            self._cursors.pop(lane, None)
+        self._drained -= gone
+        self._known = {message: lane for message, lane in self._known.items() if lane not in gone}
+
+    def knows(self, lanes: Iterable[int]) -> bool:
+        """Whether all of these lanes were read before."""
+        return all(lane in self._cursors for lane in lanes)
+
+    def query(self, lanes: Sequence[int], room: int) -> MessageQuery:
+        """What to ask for."""
+        cursors = [self._cursors.get(lane, 0) for lane in lanes]
+        # With plenty waiting, lanes share the room; otherwise one busy lane may take it all.
+        share = max(LANE_ROOM_MIN, 2 * room // max(len(lanes), 1))
+        # Past the point up to which a lane was read empty, no earlier owner has been.
+        probe = not self._drained.issuperset(lanes)
+        query = MessageQuery(cursors, share if self._plenty else room, None, None, probe)
+        self._steps += 1
+        if self._floor < self._top and (self._steps >= LOOK_BEHIND_STEPS or not self._plenty):
+            floor = self._floor
+            query.behind = [min(floor, cursor) for cursor in cursors]
+            query.known = [message for message in self._known if message > floor]
+        return query
+
+    def read(
+        self,
+        query: MessageQuery,
+        lanes: Sequence[int],
+        room: int,
+        ids: Sequence[int],
+        id_lanes: Sequence[int],
+        oldest_xid: int,
+        next_xid: int,
+    ) -> None:
+        """Take note of what came: ids in order, and the bounds of the snapshots around it."""
+        cursors = self._cursors
+        late = 0
+        for lane, cursor in zip(lanes, query.cursors, strict=True):
+            cursors[lane] = cursor
+        for message, lane in zip(ids, id_lanes, strict=True):
+            if message > cursors[lane]:
+                cursors[lane] = message
+            else:
+                late += 1
+        self._known.update(zip(ids, id_lanes, strict=True))
+        if query.probe and len(ids) < room:
+            counts = Counter(id_lanes)
+            self._drained.update(lane for lane in lanes if counts[lane] < query.lane_room)
+        self._plenty = len(ids) * 2 >= room
+        if ids:
+            self._top = max(self._top, ids[-1])
+        if query.behind is None:
+            if self._mark is None:
+                self._mark = (next_xid, self._top)
+            return
+        self._steps = 0
+        # Everything up to the mark's id was written by transactions before the mark's xid. Once
+        # those are all over and we have looked behind, nothing can appear there any more.
+        if self._mark is None:
+            self._mark = (next_xid, self._top)
+        elif oldest_xid >= self._mark[0] and late < room:
+            self._floor = self._mark[1]
+            self._mark = (next_xid, self._top)
+
+    def settle(self, ids: Iterable[int]) -> None:
+        """These messages are acknowledged."""
+        known = self._known
+        for message in ids:
+            known.pop(message, None)
+
+
+@dataclass(slots=True)
+class TimerQuery:
+    """What to read of the timers."""
+
+    horizon_ms: int
+    seen_ms: int
+    xid: int
+
+
+class TimerCursor:
+    """Up to which due time a session has seen the timers of its lanes."""
+
+    def __init__(self, horizon_ms: int) -> None:
+        self._horizon_ms = horizon_ms
+        self.forget()
+
+    def forget(self) -> None:
+        """Read all of them again."""
+        self._seen_ms = -1
+        self._xid = 0
+        self._scan_at = 0.0
+
+    def query(self, *, idle: bool) -> TimerQuery | None:
+        """What to ask for; None while the last scan is recent and the session busy."""
+        if not idle and time.monotonic() < self._scan_at:
+            return None
+        return TimerQuery(self._horizon_ms, self._seen_ms, self._xid)
+
+    def read(self, count: int, covered_ms: int, oldest_xid: int) -> None:
+        """Take note of a scan; one that filled its room is followed by another at once."""
+        self._seen_ms = covered_ms
+        self._xid = oldest_xid
+        self._scan_at = time.monotonic() + TIMER_SCAN_S if count < TIMER_ROOM else 0.0

@@ -1,0 +1,151 @@
+"""Wake-up hints: LISTEN on a connection of its own, polling where a pooler forbids that."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable
+
+import asyncpg
+
+from hotmesh.backends.postgres.address import Address
+from hotmesh.backends.postgres.link import Backoff, Connection, open_connection
+from hotmesh.exceptions import BackendUnavailableError
+
+_log = logging.getLogger(__name__)
+
+RECYCLE_S = 600.0
+"""Age at which the listening connection is replaced: a silent one may have died unnoticed."""
+
+POLL_S = 0.075
+"""How often listeners are told to look when there is no LISTEN."""
+
+PAYLOAD_CHARS_MAX = 7_900
+"""Longer payloads (ASCII) are sent as "", which means many; Postgres refuses 8,000 bytes."""
+
+Callback = Callable[[str | None], None]
+
+
+class Listener:
+    """Calls back on hints. Its connection is opened when first needed, and again when it breaks."""
+
+    def __init__(self, address: Address, *, pooled: bool) -> None:
+        self._address = address
+        self._pooled = pooled
+        self._callbacks: dict[str, list[Callback]] = {}
+        self._connection: Connection | None = None
+        self._broken = asyncio.Event()
+        self._listening = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def add(self, name: str, callback: Callback) -> None:
+        """Call back with hints on a channel; when this returns, none is missed.
+
+        Without a connection it returns all the same: once there is one, every listener is called
+        with None.
+        """
+        channel = self._address.channel(name)
+        first = channel not in self._callbacks
+        self._callbacks.setdefault(channel, []).append(callback)
+        if self._task is None:
+            keep = self._poll if self._pooled else self._keep_listening
+            self._task = asyncio.create_task(keep(), name="hotmesh-postgres-listener")
+        await self._listening.wait()
+        if first and self._connection is not None:
+            await self._tell(self._connection, "add", channel)
+
+    async def remove(self, name: str, callback: Callback) -> None:
+        """Stop calling back; nothing happens if it was not added."""
+        channel = self._address.channel(name)
+        callbacks = self._callbacks.get(channel, [])
+        if callback in callbacks:
+            callbacks.remove(callback)
+        if not callbacks and self._callbacks.pop(channel, None) is not None and self._connection:
+            await self._tell(self._connection, "remove", channel)
+
+    async def close(self) -> None:
+        """Stop listening."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        self._callbacks.clear()
+
+    async def _tell(self, connection: Connection, what: str, channel: str) -> None:
+        """LISTEN or UNLISTEN; a connection that breaks here is replaced by the keeper."""
+        try:
+            if what == "add":
+                await connection.add_listener(channel, self._hinted)
+            else:
+                await connection.remove_listener(channel, self._hinted)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            _log.debug("listening connection broke: %s", error)
+            self._broken.set()
+
+    async def _keep_listening(self) -> None:
+        backoff = Backoff()
+        try:
+            while True:
+                try:
+                    connection = await self._open()
+                except BackendUnavailableError as error:
+                    _log.warning("not listening for hints: %s", error)
+                    self._listening.set()
+                    await backoff.pause()
+                    continue
+                backoff.reset()
+                old, self._connection = self._connection, connection
+                self._listening.set()
+                await _close(old)
+                self._tell_all()
+                with contextlib.suppress(TimeoutError):
+                    lifetime_s = RECYCLE_S * random.uniform(0.8, 1.2)
+                    await asyncio.wait_for(self._broken.wait(), lifetime_s)
+        finally:
+            await _close(self._connection)
+            self._connection = None
+
+    async def _open(self) -> Connection:
+        """A connection that listens to every channel in use."""
+        connection = await open_connection(self._address, pooled=False)
+        self._broken.clear()
+        connection.add_termination_listener(self._terminated)
+        for channel in list(self._callbacks):
+            await self._tell(connection, "add", channel)
+        return connection
+
+    def _terminated(self, connection: object) -> None:
+        if connection is self._connection:
+            self._broken.set()
+
+    def _hinted(self, _connection: object, _pid: int, channel: str, payload: object) -> None:
+        for callback in tuple(self._callbacks.get(channel, ())):
+            callback(str(payload))
+
+    def _tell_all(self) -> None:
+        for callbacks in tuple(self._callbacks.values()):
+            for callback in tuple(callbacks):
+                callback(None)
+
+    async def _poll(self) -> None:
+        _log.warning(
+            "Postgres at %s is behind a transaction pooler, where LISTEN does not work: "
+            "polling every %d ms instead",
+            self._address.shown,
+            POLL_S * 1000,
+        )
+        self._listening.set()
+        while True:
+            await asyncio.sleep(POLL_S * random.uniform(0.7, 1.3))
+            self._tell_all()
+
+
+async def _close(connection: Connection | None) -> None:
+    if connection is None or connection.is_closed():
+        return
+    try:
+        await connection.close(timeout=1.0)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        connection.terminate()

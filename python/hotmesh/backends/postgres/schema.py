@@ -1,0 +1,71 @@
+"""The stored schema: made on first use, brought forward under a lock, refused when newer."""
+
+from __future__ import annotations
+
+import logging
+
+import asyncpg
+
+from hotmesh.backends.postgres.address import Address
+from hotmesh.backends.postgres.link import Connection, Link
+from hotmesh.backends.postgres.statements import (
+    functions_script,
+    migrations,
+    schema_script,
+    statements,
+)
+from hotmesh.exceptions import BackendError, SchemaVersionError
+
+_log = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+"""Version of the tables and functions this code works with; any change to them adds one."""
+
+
+async def ensure_schema(link: Link, address: Address) -> None:
+    """Make or migrate the schema; at once when it is up to date.
+
+    Raises:
+        SchemaVersionError: The stored schema is newer than this code.
+        BackendError: It can't be made, e.g. for want of a privilege.
+        BackendUnavailableError: The connection broke.
+    """
+    named = statements(address.schema)
+    try:
+        async with link.connected() as connection, connection.transaction():
+            if await _stored_version(connection, named) == SCHEMA_VERSION:
+                return
+            await connection.execute(named["schema_lock"], address.lock_key("schema"))
+            await _bring_forward(connection, address, named)
+    except asyncpg.PostgresError as error:
+        raise BackendError(
+            f"Can't make the schema {address.schema!r} at {address.shown}: {error}"
+        ) from error
+
+
+async def _stored_version(connection: Connection, named: dict[str, str]) -> int:
+    """The version that is there; 0 when there is none."""
+    if not await connection.fetchval(named["schema_exists"]):
+        return 0
+    found: int = await connection.fetchval(named["schema_version"])
+    if found > SCHEMA_VERSION:
+        raise SchemaVersionError(found, SCHEMA_VERSION)
+    return found
+
+
+async def _bring_forward(connection: Connection, address: Address, named: dict[str, str]) -> None:
+    found = await _stored_version(connection, named)  # another process may have been faster
+    if found == SCHEMA_VERSION:
+        return
+    if found == 0:
+        if await connection.fetchval(named["schema_absent"]):
+            await connection.execute(named["schema_create"])
+        await connection.execute(schema_script(address.schema))
+    else:
+        steps = migrations(address.schema)
+        for version in range(found + 1, SCHEMA_VERSION + 1):
+            if version in steps:
+                await connection.execute(steps[version])
+    await connection.execute(functions_script(address.schema))
+    await connection.execute(named["schema_stamp"], SCHEMA_VERSION)
+    _log.info("schema %s brought from version %d to %d", address.schema, found, SCHEMA_VERSION)

@@ -1,0 +1,130 @@
+"""A pipe's own connection: steps and loads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import asyncpg
+
+from hotmesh.backends.postgres.address import Address
+from hotmesh.backends.postgres.columns import StartBatch, send_outcomes, step_columns
+from hotmesh.backends.postgres.cursor import TIMER_ROOM, MessageCursor, TimerCursor
+from hotmesh.backends.postgres.link import Link
+from hotmesh.backends.postgres.rows import loaded_run
+from hotmesh.backends.protocol import LoadedRun, Step, StepReply
+from hotmesh.exceptions import BackendError, BackendUnavailableError
+
+_UNREAD_EVENTS = "HM001"
+"""What ``close_runs`` raises when a run can't close."""
+
+_FIELDS_READ = (
+    "message_ids",
+    "message_lanes",
+    "message_runs",
+    "message_frames",
+    "message_workflows",
+    "message_types",
+    "message_headers",
+    "message_inputs",
+    "message_journaled",
+)
+
+
+class PostgresSession:
+    """See :class:`hotmesh.backends.protocol.Session`."""
+
+    def __init__(self, address: Address, router_id: bytes, horizon_ms: int, link: Link) -> None:
+        self._lock_key = address.lock_key("router", router_id)
+        self._router_id = router_id
+        self._link = link
+        self._messages = MessageCursor()
+        self._timers = TimerCursor(horizon_ms)
+
+    async def step(self, step: Step) -> StepReply:
+        """Apply a batch and read the next one."""
+        lanes, room = step.lanes, step.room
+        if not self._messages.knows(lanes):
+            self._timers.forget()
+        messages = self._messages.query(lanes, room)
+        idle = not step.journal_run and not step.ack_id
+        timers = self._timers.query(idle=idle) if lanes else None
+        starts = StartBatch(step.starts)
+        try:
+            row = await self._link.row(
+                "step",
+                step.router_id,
+                self._lock_key,
+                lanes or None,
+                messages.cursors,
+                room,
+                messages.lane_room,
+                messages.behind,
+                messages.known,
+                messages.probe,
+                timers and timers.horizon_ms,
+                timers and timers.seen_ms,
+                timers and timers.xid,
+                TIMER_ROOM,
+                *step_columns(step, starts),
+            )
+        except BackendUnavailableError:
+            self.forget()
+            raise
+        except BackendError as error:
+            return await self._not_applied(error)
+        if row["fenced"]:
+            return StepReply(row["now"], fenced=True)
+
+        self._messages.settle(step.ack_id)
+        found: Sequence[Sequence[object]] = ()
+        if lanes and room > 0:
+            columns = [row[field] or () for field in _FIELDS_READ]
+            found = list(zip(*columns, strict=True))
+            self._messages.read(
+                messages, lanes, room, columns[0], columns[1], row["oldest_xid"], row["next_xid"]
+            )
+        due: Sequence[Sequence[object]] = ()
+        if timers is not None:
+            due = _timer_rows(row)
+            self._timers.read(len(due), row["timer_covered"], row["oldest_xid"])
+        return StepReply(
+            row["now"],
+            messages=found,
+            timers=due,
+            start_outcomes=starts.outcomes(
+                row["started"], row["start_holders"], row["start_statuses"]
+            ),
+            send_outcomes=send_outcomes(
+                row["sent"], row["send_receivers"], row["send_statuses"], row["send_lanes"]
+            ),
+            mail_lanes=row["mail_lanes"] or (),
+        )
+
+    async def _not_applied(self, error: BackendError) -> StepReply:
+        """The reply to a step that Postgres rolled back for a reason that the protocol knows."""
+        cause = error.__cause__
+        if isinstance(cause, asyncpg.UniqueViolationError) and cause.table_name == "journal":
+            return StepReply(await self._link.value("clock"), fenced=True)
+        if isinstance(cause, asyncpg.PostgresError) and cause.sqlstate == _UNREAD_EVENTS:
+            refused = [bytes.fromhex(text) for text in str(cause.detail).split(",")]
+            return StepReply(await self._link.value("clock"), refused=refused)
+        raise error
+
+    async def load(self, run_ids: Sequence[bytes]) -> Sequence[LoadedRun]:
+        """The runs with their journals, in seq order; unknown ones are left out."""
+        rows = await self._link.fetch("load", run_ids)
+        return [loaded_run(row) for row in rows]
+
+    def forget(self, lanes: Sequence[int] | None = None) -> None:
+        """Return the messages of these lanes (None: all) again, whatever was read before."""
+        self._messages.forget(lanes)
+        self._timers.forget()
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        await self._link.close()
+
+
+def _timer_rows(row: asyncpg.Record) -> list[tuple[object, ...]]:
+    columns = (row["timer_lanes"], row["timer_dues"], row["timer_runs"], row["timer_keys"])
+    return [] if columns[0] is None else list(zip(*columns, strict=True))

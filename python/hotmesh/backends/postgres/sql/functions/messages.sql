@@ -1,0 +1,173 @@
+-- The database's clock in milliseconds. It moves within a transaction.
+create or replace function hotmesh.now_ms() returns bigint language sql volatile as $$
+    select (extract(epoch from clock_timestamp()) * 1000)::bigint
+$$;
+
+
+-- The runs that sends are meant for: the one named, else the newest of the workflow id.
+create or replace function hotmesh.resolve_sends(
+    namespaces text[], workflow_ids text[], run_ids bytea[]
+) returns bytea[] language plpgsql as $$
+begin
+    return (
+        select array_agg(
+            case when item.run_id <> '' then item.run_id else current.run_id end
+            order by item.position
+        )
+        from unnest(namespaces, workflow_ids, run_ids)
+            with ordinality item (namespace, workflow_id, run_id, position)
+        left join hotmesh.current
+            on item.run_id = ''
+            and current.namespace = item.namespace and current.workflow_id = item.workflow_id
+    );
+end $$;
+
+
+-- Deliver messages to runs named by workflow id; `statuses` is 0 where there is no such run.
+create or replace function hotmesh.apply_sends(
+    namespaces text[],
+    workflow_ids text[],
+    run_ids bytea[],
+    kinds int[],
+    frames bytea[],
+    allow_closed boolean[],
+    out delivered boolean[],
+    out receivers bytea[],
+    out statuses int[],
+    out lanes int[]
+) language plpgsql as $$
+declare
+    targets bytea[];
+    settled bytea[];
+begin
+    -- The share lock makes a send and a close of the same run wait for each other: the send sees
+    -- the closed run, or the close sees the message. A run that continued as a new one while we
+    -- waited is followed to the new one.
+    settled := hotmesh.resolve_sends(namespaces, workflow_ids, run_ids);
+    loop
+        targets := settled;
+        perform from (
+            select from hotmesh.run where run.run_id = any (targets)
+            order by run.run_id for share
+        ) locked;
+        settled := hotmesh.resolve_sends(namespaces, workflow_ids, run_ids);
+        exit when settled is not distinct from targets;
+    end loop;
+
+    with target as (
+        select item.*, coalesce(run.status, 0) as status, run.lane
+        from unnest(targets, workflow_ids, kinds, frames, allow_closed)
+            with ordinality item (run_id, workflow_id, kind, frame, allowed, position)
+        left join hotmesh.run
+            on run.run_id = item.run_id and item.workflow_id in ('', run.workflow_id)
+    ), sent as (
+        insert into hotmesh.stream (lane, kind, run_id, frame)
+        select target.lane, target.kind, target.run_id, target.frame from target
+        where target.status = 1 or (target.status > 0 and target.allowed)
+        order by target.position
+    )
+    select
+        array_agg(
+            target.status = 1 or (target.status > 0 and target.allowed) order by target.position
+        ),
+        array_agg(
+            case when target.status > 0 then target.run_id else '' end order by target.position
+        ),
+        array_agg(target.status order by target.position),
+        array_agg(coalesce(target.lane, 0) order by target.position)
+    into delivered, receivers, statuses, lanes
+    from target;
+end $$;
+
+
+-- A client's batch of messages.
+create or replace function hotmesh.send(
+    namespaces text[],
+    workflow_ids text[],
+    run_ids bytea[],
+    kinds int[],
+    frames bytea[],
+    allow_closed boolean[],
+    out delivered boolean[],
+    out receivers bytea[],
+    out statuses int[],
+    out lanes int[]
+) language plpgsql
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_seqscan = off
+set jit = off
+set plan_cache_mode = force_generic_plan
+as $$
+begin
+    select s.delivered, s.receivers, s.statuses, s.lanes
+    into delivered, receivers, statuses, lanes
+    from hotmesh.apply_sends(
+        namespaces, workflow_ids, run_ids, kinds, frames, allow_closed
+    ) s;
+end $$;
+
+
+-- Lock keys of mail in one order, so that a wait and a mail for it can't miss each other.
+create or replace function hotmesh.lock_mail(namespaces text[], keys text[])
+returns void language plpgsql as $$
+begin
+    perform pg_advisory_xact_lock(item.lock_key)
+    from (
+        select distinct hashtextextended(name.namespace || ' ' || name.key, 4096) as lock_key
+        from unnest(namespaces, keys) name (namespace, key)
+        order by 1
+    ) item;
+end $$;
+
+
+-- Let runs wait for mail; mail that is there already is delivered at once, oldest first.
+create or replace function hotmesh.apply_waits(
+    namespaces text[], keys text[], lanes int[], run_ids bytea[], frames bytea[]
+) returns void language plpgsql as $$
+declare
+    found_data bytea;
+begin
+    perform hotmesh.lock_mail(namespaces, keys);
+    for i in 1 .. cardinality(keys) loop
+        delete from hotmesh.mail where mail.id = (
+            select oldest.id from hotmesh.mail oldest
+            where oldest.namespace = namespaces[i] and oldest.key = keys[i]
+            order by oldest.id limit 1
+        ) returning mail.data into found_data;
+        if found then
+            insert into hotmesh.stream (lane, kind, run_id, frame)
+            values (lanes[i], 2, run_ids[i], frames[i] || found_data);
+        else
+            insert into hotmesh.wait (lane, run_id, namespace, key, frame)
+            values (lanes[i], run_ids[i], namespaces[i], keys[i], frames[i]);
+        end if;
+    end loop;
+end $$;
+
+
+-- Deliver each mail to the run that has waited longest for its key, or keep it.
+create or replace function hotmesh.mail(namespaces text[], keys text[], datas bytea[])
+returns int[] language plpgsql as $$
+declare
+    waiter record;
+    lanes int[] := '{}';
+begin
+    perform hotmesh.lock_mail(namespaces, keys);
+    for i in 1 .. cardinality(keys) loop
+        delete from hotmesh.wait where wait.id = (
+            select oldest.id from hotmesh.wait oldest
+            where oldest.namespace = namespaces[i] and oldest.key = keys[i]
+            order by oldest.id limit 1
+        ) returning wait.lane, wait.run_id, wait.frame into waiter;
+        if found then
+            insert into hotmesh.stream (lane, kind, run_id, frame)
+            values (waiter.lane, 2, waiter.run_id, waiter.frame || datas[i]);
+            lanes := lanes || waiter.lane;
+        else
+            insert into hotmesh.mail (namespace, key, data)
+            values (namespaces[i], keys[i], datas[i]);
+        end if;
+    end loop;
+    return lanes;
+end $$;

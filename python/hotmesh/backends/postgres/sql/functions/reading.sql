@@ -1,0 +1,95 @@
+-- Messages past each lane's cursor, at most `lane_room` of a lane and `room` in all, oldest
+-- first. With `behind_cursors` also those between these and the cursors that are not `known`:
+-- ids are given out before commit, so a smaller one can become visible after a larger one.
+-- Columns after the frames belong to the run, and are there for start messages only; without
+-- `probe` no run is looked up in the journal, for none can have one.
+create or replace function hotmesh.read_messages(
+    own_lanes int[], cursors bigint[], room int, lane_room int, behind_cursors bigint[],
+    known bigint[], probe boolean,
+    out ids bigint[], out lanes int[], out runs bytea[], out frames bytea[],
+    out workflows text[], out types text[], out headers bytea[], out inputs bytea[],
+    out journaled boolean[]
+) language plpgsql as $$
+declare
+    late bigint[];
+begin
+    if behind_cursors is not null then
+        late := array(
+            select stream.id
+            from (
+                select unnest(own_lanes) as lane, unnest(behind_cursors) as behind,
+                    unnest(cursors) as ahead
+            ) own
+            join hotmesh.stream on stream.lane = own.lane
+                and stream.id > own.behind and stream.id <= own.ahead
+            except
+            select unnest(known)
+        );
+    end if;
+
+    select
+        array_agg(found.id), array_agg(found.lane), array_agg(found.run_id),
+        array_agg(found.frame), array_agg(run.workflow_id), array_agg(run.workflow_type),
+        array_agg(run.header), array_agg(run.input),
+        array_agg(
+            found.kind = 0 and probe
+            and exists (select from hotmesh.journal where journal.run_id = found.run_id)
+        )
+    into ids, lanes, runs, frames, workflows, types, headers, inputs, journaled
+    from (
+        select next.* from (
+            select unnest(own_lanes) as lane, unnest(cursors) as cursor
+        ) own
+        cross join lateral (
+            select stream.id, stream.lane, stream.kind, stream.run_id, stream.frame
+            from hotmesh.stream
+            where stream.lane = own.lane and stream.id > own.cursor
+            order by stream.id limit lane_room
+        ) next
+        union all
+        select stream.id, stream.lane, stream.kind, stream.run_id, stream.frame
+        from hotmesh.stream
+        where late is not null and stream.lane = any (own_lanes) and stream.id = any (late)
+        order by id limit room
+    ) found
+    left join hotmesh.run on found.kind = 0 and run.run_id = found.run_id;
+end $$;
+
+
+-- Timers of lanes: those due past `seen` up to `upto`, at most about `room` of them (all of the
+-- last millisecond), and those up to `seen` whose transaction may have been running at the last
+-- scan (`oldest_xid`). `covered` is how far this scan came.
+create or replace function hotmesh.read_timers(
+    own_lanes int[], seen bigint, upto bigint, oldest_xid bigint, room int,
+    out lanes int[], out dues bigint[], out runs bytea[], out keys bigint[], out covered bigint
+) language plpgsql as $$
+declare
+    ahead bigint;
+begin
+    select count(*), max(found.due_ms) into ahead, covered
+    from (
+        select next.due_ms
+        from unnest(own_lanes) own (lane)
+        cross join lateral (
+            select timer.due_ms from hotmesh.timer
+            where timer.lane = own.lane and timer.due_ms > seen and timer.due_ms <= upto
+            order by timer.due_ms limit room
+        ) next
+        order by next.due_ms limit room
+    ) found;
+    if ahead < room then
+        covered := greatest(upto, seen);
+    end if;
+
+    select array_agg(found.lane), array_agg(found.due_ms), array_agg(found.run_id),
+        array_agg(found.key)
+    into lanes, dues, runs, keys
+    from (
+        select timer.lane, timer.due_ms, timer.run_id, timer.key
+        from unnest(own_lanes) own (lane)
+        join hotmesh.timer on timer.lane = own.lane
+            and (timer.due_ms > seen or timer.xid >= oldest_xid::text::xid8)
+            and timer.due_ms <= covered
+        order by timer.due_ms
+    ) found;
+end $$;

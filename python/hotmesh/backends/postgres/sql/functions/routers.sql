@@ -1,0 +1,112 @@
+-- The id of a task queue; its lanes are made with it.
+create or replace function hotmesh.queue_id(queue_namespace text, queue_name text)
+returns int language plpgsql as $$
+declare
+    found_id int;
+begin
+    select queue.id into found_id from hotmesh.queue
+    where queue.namespace = queue_namespace and queue.task_queue = queue_name;
+    if found then
+        return found_id;
+    end if;
+    -- Not `on conflict`: that would use up an id each time two processes race.
+    lock table hotmesh.queue in share row exclusive mode;
+    select queue.id into found_id from hotmesh.queue
+    where queue.namespace = queue_namespace and queue.task_queue = queue_name;
+    if found then
+        return found_id;
+    end if;
+    insert into hotmesh.queue (namespace, task_queue)
+    values (queue_namespace, queue_name) returning id into found_id;
+    insert into hotmesh.lane (lane)
+    select found_id * 64 + n from generate_series(0, 63) n;
+    return found_id;
+end $$;
+
+
+-- Join or renew; declare the silent dead; take free lanes up to the fair share; clean up.
+create or replace function hotmesh.beat(
+    own_id bytea, own_lock bigint, router_namespace text, router_queue int,
+    hosts boolean, router_lease_ms bigint, router_info bytea, queue_lock bigint,
+    runs_room int, replies_before_ms bigint, replies_room int, routers_before_ms bigint,
+    out alive boolean, out now bigint, out lanes int[], out surplus int, out routers int
+) language plpgsql as $$
+declare
+    fair int;
+    owned int;
+begin
+    -- Beats of one queue take turns, so that free lanes are counted and taken by one at a time.
+    perform pg_advisory_xact_lock(queue_lock);
+    now := hotmesh.now_ms();
+
+    insert into hotmesh.router
+        (lock_key, seen_ms, lease_ms, queue_id, hosts_workflows, router_id, namespace, info)
+    values (own_lock, now, router_lease_ms, router_queue, hosts, own_id, router_namespace,
+        router_info)
+    on conflict (router_id) do update set
+        seen_ms = excluded.seen_ms, lease_ms = excluded.lease_ms, info = excluded.info
+    returning router.alive into alive;
+    lanes := '{}';
+    surplus := 0;
+    routers := 0;
+    if not alive then
+        return;
+    end if;
+
+    perform hotmesh.bury_routers(now);
+    perform hotmesh.clean(
+        now, runs_room, now - replies_before_ms, replies_room, now - routers_before_ms
+    );
+
+    select count(*) into routers from hotmesh.router r
+    where r.queue_id = router_queue and r.alive and r.hosts_workflows;
+    if hosts then
+        fair := ceil(64.0 / routers);
+        select count(*) into owned from hotmesh.lane where lane.owner = own_id;
+        if owned < fair then
+            update hotmesh.lane set owner = own_id
+            where lane.lane in (
+                select free.lane from hotmesh.lane free
+                where free.lane >= router_queue * 64 and free.lane < router_queue * 64 + 64
+                    and free.owner is null
+                order by free.lane limit fair - owned
+            );
+        end if;
+        surplus := greatest(owned - fair, 0);
+    end if;
+    select coalesce(array_agg(lane.lane order by lane.lane), '{}') into lanes
+    from hotmesh.lane where lane.owner = own_id;
+end $$;
+
+
+-- Declare routers dead whose lease is over, and free their lanes. One whose step is in flight is
+-- left to a later beat: nobody waits for anybody here.
+create or replace function hotmesh.bury_routers(now bigint)
+returns void language plpgsql as $$
+declare
+    silent record;
+begin
+    for silent in
+        select r.router_id, r.lock_key from hotmesh.router r
+        where r.alive and r.seen_ms + r.lease_ms < now
+        order by r.router_id for update skip locked
+    loop
+        if pg_try_advisory_xact_lock(silent.lock_key) then
+            update hotmesh.router set alive = false where router.router_id = silent.router_id;
+            update hotmesh.lane set owner = null where lane.owner = silent.router_id;
+        end if;
+    end loop;
+end $$;
+
+
+-- Give everything back: lanes, and claimed tasks as if their lease were over. Waits for the
+-- router's steps in flight; later ones are fenced, for its row is gone.
+create or replace function hotmesh.leave(own_id bytea, own_lock bigint)
+returns void language plpgsql as $$
+begin
+    perform pg_advisory_xact_lock(own_lock);
+    delete from hotmesh.router where router.router_id = own_id;
+    update hotmesh.lane set owner = null where lane.owner = own_id;
+    update hotmesh.task set due_ms = hotmesh.now_ms()
+    where task.owner = own_id and task.due_ms > hotmesh.now_ms();
+end $$;

@@ -1,0 +1,375 @@
+-- One batch of a router's pipe: apply, then read, in the order that protocol.py's Step names.
+-- A part whose columns are null runs no statement.
+--
+-- Raises HM001, with the run ids in hex as its detail, when runs can't close because an unread
+-- event waits for them; a duplicate journal row raises a unique violation. Nothing was applied
+-- then, so the rare cases cost a round trip and the usual ones no check beforehand.
+create or replace function hotmesh.step(
+    router bytea,
+    router_lock bigint,
+    -- What to read; `lanes` null reads nothing, `timer_horizon` null no timers.
+    lanes int[],
+    cursors bigint[],
+    room int,
+    lane_room int,
+    behind_cursors bigint[],
+    known bigint[],
+    probe boolean,
+    timer_horizon bigint,
+    timer_seen bigint,
+    timer_xid bigint,
+    timer_room int,
+    -- What to apply.
+    journal_run bytea[],
+    journal_seq int[],
+    journal_frame bytea[],
+    ack_lane int[],
+    ack_id bigint[],
+    timer_lane int[],
+    timer_due bigint[],
+    timer_run bytea[],
+    timer_key bigint[],
+    drop_timer_lane int[],
+    drop_timer_due bigint[],
+    drop_timer_run bytea[],
+    drop_timer_key bigint[],
+    task_queue int[],
+    task_lane int[],
+    task_run bytea[],
+    task_seq int[],
+    task_attempt int[],
+    task_delay bigint[],
+    task_frame bytea[],
+    task_state bytea[],
+    drop_task_run bytea[],
+    drop_task_seq int[],
+    recall_task_run bytea[],
+    recall_task_seq int[],
+    recall_task_frame bytea[],
+    recall_task_claimed boolean[],
+    attribute_run bytea[],
+    attribute_name text[],
+    attribute_value bytea[],
+    close_run bytea[],
+    close_status int[],
+    close_result bytea[],
+    close_waits boolean[],
+    start_namespace text[],
+    start_workflow text[],
+    start_run bytea[],
+    start_type text[],
+    start_lane int[],
+    start_reuse int[],
+    start_conflict int[],
+    start_delay bigint[],
+    start_expire int[],
+    start_header bytea[],
+    start_input bytea[],
+    start_frame bytea[],
+    start_attribute_item int[],
+    start_attribute_name text[],
+    start_attribute_value bytea[],
+    start_event_item int[],
+    start_event_frame bytea[],
+    message_lane int[],
+    message_run bytea[],
+    message_kind int[],
+    message_frame bytea[],
+    send_namespace text[],
+    send_workflow text[],
+    send_run bytea[],
+    send_kind int[],
+    send_frame bytea[],
+    send_closed boolean[],
+    wait_namespace text[],
+    wait_key text[],
+    wait_lane int[],
+    wait_run bytea[],
+    wait_frame bytea[],
+    mail_namespace text[],
+    mail_key text[],
+    mail_data bytea[],
+    reply_ids bytea[],
+    reply_datas bytea[],
+    -- What came back. The snapshot's bounds tell the reader what it can't have seen yet.
+    out now bigint,
+    out fenced boolean,
+    out oldest_xid bigint,
+    out next_xid bigint,
+    out message_ids bigint[],
+    out message_lanes int[],
+    out message_runs bytea[],
+    out message_frames bytea[],
+    out message_workflows text[],
+    out message_types text[],
+    out message_headers bytea[],
+    out message_inputs bytea[],
+    out message_journaled boolean[],
+    out timer_lanes int[],
+    out timer_dues bigint[],
+    out timer_runs bytea[],
+    out timer_keys bigint[],
+    out timer_covered bigint,
+    out started boolean[],
+    out start_holders bytea[],
+    out start_statuses int[],
+    out sent boolean[],
+    out send_receivers bytea[],
+    out send_statuses int[],
+    out send_lanes int[],
+    out mail_lanes int[]
+) language plpgsql
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_seqscan = off
+set jit = off
+set plan_cache_mode = force_generic_plan
+as $$
+begin
+    now := hotmesh.now_ms();
+
+    -- Whoever declares this router dead holds the lock alone, so either the death is committed
+    -- and seen here, or it waits until this step is over.
+    perform pg_advisory_xact_lock_shared(router_lock);
+    select not router_row.alive into fenced
+    from hotmesh.router router_row where router_row.router_id = router;
+    if not found or fenced then
+        fenced := true;
+        return;
+    end if;
+
+    -- Runs of other lanes are locked along with those to close, all in one order: routers that
+    -- close runs and send to each other's at once would wait for each other otherwise.
+    if send_frame is not null or 1 = any (message_kind) then
+        perform from (
+            select from hotmesh.run
+            where run.run_id = any (
+                coalesce(close_run, '{}') || coalesce(message_run, '{}')
+                || hotmesh.resolve_sends(send_namespace, send_workflow, send_run)
+            )
+            order by run.run_id for no key update
+        ) locked;
+    end if;
+
+    if journal_run is not null then
+        insert into hotmesh.journal (run_id, seq, frame)
+        select unnest(journal_run), unnest(journal_seq), unnest(journal_frame);
+    end if;
+
+    if ack_id is not null then
+        delete from hotmesh.stream
+        using (select unnest(ack_lane) as lane, unnest(ack_id) as id) ack
+        where stream.lane = ack.lane and stream.id = ack.id;
+    end if;
+
+    if timer_run is not null then
+        insert into hotmesh.timer (lane, due_ms, run_id, key)
+        select unnest(timer_lane), unnest(timer_due), unnest(timer_run), unnest(timer_key)
+        on conflict (lane, due_ms, run_id, key) do nothing;
+    end if;
+
+    if drop_timer_run is not null then
+        delete from hotmesh.timer
+        using (
+            select unnest(drop_timer_lane) as lane, unnest(drop_timer_due) as due_ms,
+                unnest(drop_timer_run) as run_id, unnest(drop_timer_key) as key
+        ) gone
+        where timer.lane = gone.lane and timer.due_ms = gone.due_ms
+            and timer.run_id = gone.run_id and timer.key = gone.key;
+    end if;
+
+    if task_run is not null then
+        perform hotmesh.put_tasks(
+            now, task_queue, task_lane, task_run, task_seq, task_attempt, task_delay, task_frame,
+            task_state
+        );
+    end if;
+
+    if drop_task_run is not null then
+        delete from hotmesh.task
+        using (select unnest(drop_task_run) as run_id, unnest(drop_task_seq) as seq) gone
+        where task.run_id = gone.run_id and task.seq = gone.seq;
+    end if;
+
+    if recall_task_run is not null then
+        perform hotmesh.recall_tasks(
+            recall_task_run, recall_task_seq, recall_task_frame, recall_task_claimed
+        );
+    end if;
+
+    if attribute_run is not null then
+        perform hotmesh.put_attributes(attribute_run, attribute_name, attribute_value);
+    end if;
+
+    if close_run is not null then
+        perform hotmesh.close_runs(now, close_run, close_status, close_result, close_waits);
+    end if;
+
+    if start_run is not null then
+        select s.started, s.holders, s.statuses into started, start_holders, start_statuses
+        from hotmesh.apply_starts(
+            now, start_namespace, start_workflow, start_run, start_type, start_lane, start_reuse,
+            start_conflict, start_delay, start_expire, start_header, start_input, start_frame,
+            start_attribute_item, start_attribute_name, start_attribute_value,
+            start_event_item, start_event_frame
+        ) s;
+    end if;
+
+    if message_run is not null then
+        -- A reader takes it for granted that a transaction has its id before its messages have.
+        perform pg_current_xact_id();
+        insert into hotmesh.stream (lane, kind, run_id, frame)
+        select unnest(message_lane), unnest(message_kind), unnest(message_run),
+            unnest(message_frame);
+    end if;
+
+    if send_frame is not null then
+        select s.delivered, s.receivers, s.statuses, s.lanes
+        into sent, send_receivers, send_statuses, send_lanes
+        from hotmesh.apply_sends(
+            send_namespace, send_workflow, send_run, send_kind, send_frame, send_closed
+        ) s;
+    end if;
+
+    if wait_run is not null then
+        perform hotmesh.apply_waits(wait_namespace, wait_key, wait_lane, wait_run, wait_frame);
+    end if;
+
+    if mail_key is not null then
+        mail_lanes := hotmesh.mail(mail_namespace, mail_key, mail_data);
+    end if;
+
+    if reply_ids is not null then
+        insert into hotmesh.reply (created_ms, reply_id, data)
+        select now, unnest(reply_ids), unnest(reply_datas)
+        on conflict (reply_id) do nothing;
+    end if;
+
+    if lanes is null then
+        return;
+    end if;
+    oldest_xid := pg_snapshot_xmin(pg_current_snapshot())::text::bigint;
+    if room > 0 then
+        select m.ids, m.lanes, m.runs, m.frames, m.workflows, m.types, m.headers, m.inputs,
+            m.journaled
+        into message_ids, message_lanes, message_runs, message_frames, message_workflows,
+            message_types, message_headers, message_inputs, message_journaled
+        from hotmesh.read_messages(
+            lanes, cursors, room, lane_room, behind_cursors, known, probe
+        ) m;
+    end if;
+    next_xid := pg_snapshot_xmax(pg_current_snapshot())::text::bigint;
+    if timer_horizon is not null then
+        select t.lanes, t.dues, t.runs, t.keys, t.covered
+        into timer_lanes, timer_dues, timer_runs, timer_keys, timer_covered
+        from hotmesh.read_timers(
+            lanes, timer_seen, now + timer_horizon, timer_xid, timer_room
+        ) t;
+    end if;
+    now := hotmesh.now_ms();
+end $$;
+
+
+-- Close runs; refuse all of it when an event that nobody has read waits for one of them.
+create or replace function hotmesh.close_runs(
+    now bigint, run_ids bytea[], statuses int[], results bytea[], waits boolean[]
+) returns void language plpgsql as $$
+declare
+    unread text;
+begin
+    with closed as (
+        update hotmesh.run
+        set status = item.status, closed_ms = now, result = item.result
+        from (
+            select unnest(run_ids) as run_id, unnest(statuses) as status,
+                unnest(results) as result
+        ) item
+        where run.run_id = item.run_id and run.status = 1
+        returning run.run_id, run.expire_s
+    )
+    insert into hotmesh.expiry (due_ms, run_id)
+    select now + closed.expire_s::bigint * 1000, closed.run_id from closed
+    where closed.expire_s >= 0;
+
+    -- A statement of its own, for it must see what was sent while the update waited for a lock.
+    select string_agg(distinct encode(stream.run_id, 'hex'), ',') into unread
+    from hotmesh.stream where stream.run_id = any (run_ids) and stream.kind = 1;
+    if unread is not null then
+        raise exception 'unread events wait for runs that were to close'
+            using errcode = 'HM001', detail = unread;
+    end if;
+
+    if true = any (waits) then
+        delete from hotmesh.wait
+        using (select unnest(run_ids) as run_id, unnest(waits) as waits) item
+        where item.waits and wait.run_id = item.run_id;
+    end if;
+end $$;
+
+
+-- Insert or replace activity tasks, unclaimed.
+create or replace function hotmesh.put_tasks(
+    now bigint, queues int[], lanes int[], run_ids bytea[], seqs int[], attempts int[],
+    delays bigint[], frames bytea[], states bytea[]
+) returns void language plpgsql as $$
+begin
+    insert into hotmesh.task
+        (due_ms, scheduled_ms, queue_id, lane, seq, attempt, run_id, frame, state)
+    select now + unnest(delays), now, unnest(queues), unnest(lanes), unnest(seqs),
+        unnest(attempts), unnest(run_ids), unnest(frames), unnest(states)
+    on conflict (run_id, seq) do update set
+        due_ms = excluded.due_ms,
+        scheduled_ms = excluded.scheduled_ms,
+        queue_id = excluded.queue_id,
+        lane = excluded.lane,
+        attempt = excluded.attempt,
+        recalled = false,
+        owner = null,
+        frame = excluded.frame,
+        state = excluded.state;
+end $$;
+
+
+-- Take back tasks: unclaimed ones become a message to their run, claimed ones are marked.
+create or replace function hotmesh.recall_tasks(
+    run_ids bytea[], seqs int[], frames bytea[], claimed boolean[]
+) returns void language plpgsql as $$
+begin
+    with gone as (
+        delete from hotmesh.task
+        using (
+            select unnest(run_ids) as run_id, unnest(seqs) as seq, unnest(frames) as frame
+        ) item
+        where task.run_id = item.run_id and task.seq = item.seq and task.owner is null
+        returning task.lane, task.run_id, item.frame
+    )
+    insert into hotmesh.stream (lane, kind, run_id, frame)
+    select gone.lane, 2, gone.run_id, gone.frame from gone;
+
+    update hotmesh.task set recalled = true
+    from (
+        select unnest(run_ids) as run_id, unnest(seqs) as seq, unnest(claimed) as claimed
+    ) item
+    where item.claimed and task.run_id = item.run_id and task.seq = item.seq
+        and task.owner is not null;
+end $$;
+
+
+-- Merge attributes; an empty value removes the name. The last of a name in the batch wins.
+create or replace function hotmesh.put_attributes(
+    run_ids bytea[], names text[], attribute_values bytea[]
+) returns void language plpgsql as $$
+begin
+    with item as (
+        select distinct on (i.run_id, i.name) i.run_id, i.name, i.value
+        from unnest(run_ids, names, attribute_values)
+            with ordinality i (run_id, name, value, position)
+        order by i.run_id, i.name, i.position desc
+    ), gone as (
+        delete from hotmesh.attribute using item
+        where item.value = '' and attribute.run_id = item.run_id and attribute.name = item.name
+    )
+    insert into hotmesh.attribute (run_id, name, value)
+    select item.run_id, item.name, item.value from item where item.value <> ''
+    on conflict (run_id, name) do update set value = excluded.value;
+end $$;

@@ -1,0 +1,176 @@
+-- name: clock
+-- The database's time in milliseconds.
+select (extract(epoch from clock_timestamp()) * 1000)::bigint;
+
+-- name: schema_lock
+-- Let one process at a time look at the schema and change it.
+select pg_advisory_xact_lock($1);
+
+-- name: schema_exists
+-- Whether the schema has HotMesh's tables.
+select to_regclass('hotmesh.meta') is not null;
+
+-- name: schema_version
+-- Version of the stored schema.
+select version from hotmesh.meta;
+
+-- name: schema_absent
+-- Whether the schema itself is to be made, which takes a privilege even when it is there.
+select to_regnamespace('hotmesh') is null;
+
+-- name: schema_create
+-- Make the schema's place.
+create schema hotmesh;
+
+-- name: schema_stamp
+-- Record the version that the schema was brought to.
+with gone as (delete from hotmesh.meta) insert into hotmesh.meta (version) values ($1);
+
+-- name: backend_pid
+-- The server process behind this connection; differs from the one announced behind a pooler.
+select pg_backend_pid();
+
+-- name: step
+-- A router's batch: see functions/step.sql.
+select * from hotmesh.step(@84@);
+
+-- name: start
+-- A client's batch of starts.
+select * from hotmesh.start(@17@);
+
+-- name: send
+-- A client's batch of messages.
+select * from hotmesh.send(@6@);
+
+-- name: mail
+-- A client's batch of mail; the lanes delivered to.
+select hotmesh.mail(@3@);
+
+-- name: tasks
+-- An activity worker's batch.
+select * from hotmesh.tasks(@18@);
+
+-- name: complete_task
+-- Finish an activity from outside its worker.
+select hotmesh.complete_task(@4@);
+
+-- name: queue_id
+-- The id of a task queue, made on first use.
+select hotmesh.queue_id(@2@);
+
+-- name: beat
+-- A router's heartbeat.
+select * from hotmesh.beat(@12@);
+
+-- name: release
+-- Give lanes back.
+update hotmesh.lane set owner = null where owner = $1 and lane = any ($2);
+
+-- name: leave
+-- Give everything back.
+select hotmesh.leave(@2@);
+
+-- name: prune
+-- Delete a bounded number of runs that closed before a time.
+select hotmesh.prune(@3@);
+
+-- name: results
+-- Which of these runs are closed, and how; status 0 for those that do not exist.
+select wanted.run_id, coalesce(run.status, 0), coalesce(run.result, '')
+from unnest($1::bytea[]) wanted (run_id)
+left join hotmesh.run on run.run_id = wanted.run_id
+where run.status is distinct from 1;
+
+-- name: replies
+-- Take replies.
+delete from hotmesh.reply where reply_id = any ($1) returning reply_id, data;
+
+-- name: journal
+-- The journal of a run.
+select frame from hotmesh.journal where run_id = $1 order by seq;
+
+-- name: load
+-- Runs with their journals.
+select run.run_id, run.lane, run.status, run.workflow_id, run.workflow_type, run.header, run.input,
+    array(
+        select journal.frame from hotmesh.journal
+        where journal.run_id = run.run_id order by journal.seq
+    ),
+    array(
+        select attribute.name from hotmesh.attribute
+        where attribute.run_id = run.run_id order by attribute.name
+    ),
+    array(
+        select attribute.value from hotmesh.attribute
+        where attribute.run_id = run.run_id order by attribute.name
+    )
+from hotmesh.run where run.run_id = any ($1);
+
+-- name: find
+-- Runs by namespace, workflow id and run id ('' for the newest), in order; null where unknown.
+select wanted.position, run.run_id, queue.namespace, run.workflow_id, run.workflow_type, run.lane,
+    queue.task_queue, run.status, run.header, run.input, run.result,
+    array(
+        select attribute.name from hotmesh.attribute
+        where attribute.run_id = run.run_id order by attribute.name
+    ),
+    array(
+        select attribute.value from hotmesh.attribute
+        where attribute.run_id = run.run_id order by attribute.name
+    ),
+    run.started_ms, run.closed_ms,
+    (select count(*) from hotmesh.journal where journal.run_id = run.run_id)
+from unnest($1::text[], $2::text[], $3::bytea[])
+    with ordinality wanted (namespace, workflow_id, run_id, position)
+left join hotmesh.current on wanted.run_id = ''
+    and current.namespace = wanted.namespace and current.workflow_id = wanted.workflow_id
+join hotmesh.run on run.run_id = coalesce(current.run_id, wanted.run_id)
+    and wanted.workflow_id in ('', run.workflow_id)
+join hotmesh.queue on queue.id = run.lane / 64 and queue.namespace = wanted.namespace;
+
+-- name: runs
+-- Runs of a namespace, newest first, that match all of a filter.
+select 0, run.run_id, queue.namespace, run.workflow_id, run.workflow_type, run.lane,
+    queue.task_queue, run.status, run.header, run.input, run.result,
+    array(
+        select attribute.name from hotmesh.attribute
+        where attribute.run_id = run.run_id order by attribute.name
+    ),
+    array(
+        select attribute.value from hotmesh.attribute
+        where attribute.run_id = run.run_id order by attribute.name
+    ),
+    run.started_ms, run.closed_ms, 0
+from hotmesh.run
+join hotmesh.queue on queue.id = run.lane / 64
+where queue.namespace = $1
+    and ($2 = '' or run.workflow_type = $2)
+    and ($3 = '' or run.workflow_id = $3)
+    and ($4 = 0 or run.status = $4)
+    and ($5::bytea = '' or run.run_id < $5)
+    and not exists (
+        select from unnest($6::text[], $7::bytea[]) wanted (name, value)
+        where not exists (
+            select from hotmesh.attribute
+            where attribute.run_id = run.run_id
+                and attribute.name = wanted.name and attribute.value = wanted.value
+        )
+    )
+order by run.run_id desc
+limit $8;
+
+-- name: routers
+-- The rollcall of a namespace.
+select router.router_id, router.namespace, router.queue_id, queue.task_queue,
+    (select count(*) from hotmesh.lane where lane.owner = router.router_id),
+    router.seen_ms, router.alive and router.seen_ms + router.lease_ms >= hotmesh.now_ms(),
+    router.info
+from hotmesh.router
+join hotmesh.queue on queue.id = router.queue_id
+where router.namespace = $1
+order by router.router_id;
+
+-- name: notify
+-- Publish hints.
+select pg_notify(hint.channel, hint.payload)
+from unnest($1::text[], $2::text[]) hint (channel, payload);

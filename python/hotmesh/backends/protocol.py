@@ -1,0 +1,542 @@
+"""What storage must promise: batches in, batches out.
+
+A backend stores runs, journals, the stream, timers, activity tasks and lanes. It knows no
+workflow code and never looks inside a frame. No method takes one item: a call is one round trip
+and one transaction, whatever the size of the batch.
+
+Lanes are integers: ``queue_id * LANES_PER_QUEUE + crc32(workflow_id) % LANES_PER_QUEUE``. A queue
+id stands for a (namespace, task queue) pair. Run ids are 16 bytes (UUIDv7). Times are integer
+milliseconds of the *backend's* clock; durations are milliseconds.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+
+class RunStatus(enum.IntEnum):
+    """State of a run; the numbers are stored and equal Temporal's."""
+
+    RUNNING = 1
+    COMPLETED = 2
+    FAILED = 3
+    CANCELED = 4
+    TERMINATED = 5
+    CONTINUED_AS_NEW = 6
+    TIMED_OUT = 7
+
+
+class MessageKind(enum.IntEnum):
+    """What a backend must know of a message; everything else is inside its frame."""
+
+    START = 0
+    """The first message of a run; reading it brings the run's own columns along."""
+    EVENT = 1
+    """A signal, update or cancel request: a run can't close while one is unread."""
+    RESULT = 2
+    """Anything else (results, queries); does not hold a run open."""
+
+
+class ReusePolicy(enum.IntEnum):
+    """What a start does when the id's newest run is closed (Temporal's numbers)."""
+
+    ALLOW_DUPLICATE = 1
+    ALLOW_DUPLICATE_FAILED_ONLY = 2
+    REJECT_DUPLICATE = 3
+
+
+class ConflictPolicy(enum.IntEnum):
+    """What a start does when the id has an open run (Temporal's numbers)."""
+
+    FAIL = 1
+    USE_EXISTING = 2
+
+
+class StartItem(NamedTuple):
+    """A run to create together with its start message.
+
+    ``delay_ms`` > 0 stores a timer (``timer_key`` 0) in place of the start message. ``events`` are
+    frames delivered right after the start message (signal-with-start), or to the open run under
+    ``USE_EXISTING``. Starting the same ``run_id`` twice is a success and changes nothing.
+    """
+
+    namespace: str
+    workflow_id: str
+    run_id: bytes
+    workflow_type: str
+    lane: int
+    reuse: int
+    conflict: int
+    delay_ms: int
+    expire_s: int
+    """Seconds to keep the run after closing; -1 keeps it until it is pruned."""
+    header: bytes
+    """Opaque to the backend: parent, timeouts, retry policy, memo, waiting client."""
+    input: bytes
+    frame: bytes
+    """The start message's frame."""
+    attributes: Sequence[tuple[str, bytes]]
+    """Names and JSON texts of the run's record (enriched and search attributes, memo)."""
+    events: Sequence[bytes]
+
+
+class StartOutcome(NamedTuple):
+    """``started`` is true when this call (or an earlier one with the same run id) made the run."""
+
+    started: bool
+    run_id: bytes
+    """The run that holds the workflow id now: ours, the open one, or the newest closed one."""
+    status: int
+    """Its :class:`RunStatus`."""
+
+
+class SendItem(NamedTuple):
+    """A message to a run named by its workflow id; ``run_id`` b"" means the newest run."""
+
+    namespace: str
+    workflow_id: str
+    run_id: bytes
+    kind: int
+    frame: bytes
+    allow_closed: bool
+    """Queries reach closed runs too; everything else is refused for them."""
+
+
+class SendOutcome(NamedTuple):
+    """``status`` 0: no such run. Otherwise its :class:`RunStatus`; delivered if ``delivered``."""
+
+    delivered: bool
+    run_id: bytes
+    status: int
+    lane: int
+
+
+class MailItem(NamedTuple):
+    """A datum for whoever waits for ``key`` in a namespace, now or later.
+
+    The backend wraps nothing: it delivers ``prefix + varint(len(data)) + data`` is *not* its job;
+    ``frame`` of the waiter has a hole at its end, so a delivered frame is ``waiter.frame + data``
+    where ``data`` is already framed by the sender.
+    """
+
+    namespace: str
+    key: str
+    data: bytes
+
+
+class WaitItem(NamedTuple):
+    """A run waits for mail: delivered once as a RESULT message ``frame + data``."""
+
+    namespace: str
+    key: str
+    lane: int
+    run_id: bytes
+    frame: bytes
+
+
+@dataclass(slots=True)
+class Step:
+    """One batch of a router's pipe: what to apply, and how much to read. Columns, not objects.
+
+    Applied in this order, in one transaction: fence, refusal check, journal, acks, timers, tasks,
+    attributes, closes, starts, messages, sends, waits, mails, replies. Then messages and timers
+    are read.
+    """
+
+    router_id: bytes
+    lanes: Sequence[int] = ()
+    """Lanes to read: those this pipe owns."""
+    room: int = 0
+    """Messages to read at most (0 reads none)."""
+
+    journal_run: list[bytes] = field(default_factory=list[bytes])
+    journal_seq: list[int] = field(default_factory=list[int])
+    journal_frame: list[bytes] = field(default_factory=list[bytes])
+
+    ack_lane: list[int] = field(default_factory=list[int])
+    ack_id: list[int] = field(default_factory=list[int])
+
+    timer_lane: list[int] = field(default_factory=list[int])
+    timer_due: list[int] = field(default_factory=list[int])
+    timer_run: list[bytes] = field(default_factory=list[bytes])
+    timer_key: list[int] = field(default_factory=list[int])
+
+    drop_timer_lane: list[int] = field(default_factory=list[int])
+    drop_timer_due: list[int] = field(default_factory=list[int])
+    drop_timer_run: list[bytes] = field(default_factory=list[bytes])
+    drop_timer_key: list[int] = field(default_factory=list[int])
+
+    task_queue: list[int] = field(default_factory=list[int])
+    """Queue ids of activity tasks to insert; an existing (run, seq) is replaced, unclaimed."""
+    task_lane: list[int] = field(default_factory=list[int])
+    task_run: list[bytes] = field(default_factory=list[bytes])
+    task_seq: list[int] = field(default_factory=list[int])
+    task_attempt: list[int] = field(default_factory=list[int])
+    """Attempts already used; the next claim makes it one more."""
+    task_delay: list[int] = field(default_factory=list[int])
+    task_frame: list[bytes] = field(default_factory=list[bytes])
+    task_state: list[bytes] = field(default_factory=list[bytes])
+
+    drop_task_run: list[bytes] = field(default_factory=list[bytes])
+    """Tasks to delete whoever holds them (their result is no longer wanted)."""
+    drop_task_seq: list[int] = field(default_factory=list[int])
+
+    recall_task_run: list[bytes] = field(default_factory=list[bytes])
+    """Tasks to take back: an unclaimed one is deleted and ``recall_task_frame`` sent to its lane;
+    a claimed one is marked so that its worker's next beat says so (if ``recall_task_claimed``)."""
+    recall_task_seq: list[int] = field(default_factory=list[int])
+    recall_task_frame: list[bytes] = field(default_factory=list[bytes])
+    recall_task_claimed: list[bool] = field(default_factory=list[bool])
+
+    attribute_run: list[bytes] = field(default_factory=list[bytes])
+    attribute_name: list[str] = field(default_factory=list[str])
+    attribute_value: list[bytes] = field(default_factory=list[bytes])
+    """JSON text; b"" removes the name."""
+
+    close_run: list[bytes] = field(default_factory=list[bytes])
+    """Closing also removes the run's waits for mail (if ``close_waits``)."""
+    close_lane: list[int] = field(default_factory=list[int])
+    close_status: list[int] = field(default_factory=list[int])
+    close_result: list[bytes] = field(default_factory=list[bytes])
+    close_waits: list[bool] = field(default_factory=list[bool])
+
+    starts: list[StartItem] = field(default_factory=list[StartItem])
+
+    message_lane: list[int] = field(default_factory=list[int])
+    """Messages to runs whose lane is known (a parent, itself)."""
+    message_run: list[bytes] = field(default_factory=list[bytes])
+    message_kind: list[int] = field(default_factory=list[int])
+    message_frame: list[bytes] = field(default_factory=list[bytes])
+
+    sends: list[SendItem] = field(default_factory=list[SendItem])
+    waits: list[WaitItem] = field(default_factory=list[WaitItem])
+    mails: list[MailItem] = field(default_factory=list[MailItem])
+
+    reply_id: list[bytes] = field(default_factory=list[bytes])
+    reply_data: list[bytes] = field(default_factory=list[bytes])
+
+
+class MessageRow(NamedTuple):
+    """A message as read (any sequence with these positions). The last five are for START only."""
+
+    id: int
+    lane: int
+    run_id: bytes
+    frame: bytes
+    workflow_id: str | None
+    workflow_type: str | None
+    header: bytes | None
+    input: bytes | None
+    journaled: bool | None
+    """Whether the run has a journal already (a redelivery after a take-over)."""
+
+
+class TimerRow(NamedTuple):
+    """A timer due within the horizon (any sequence with these positions)."""
+
+    lane: int
+    due_ms: int
+    run_id: bytes
+    key: int
+
+
+@dataclass(slots=True)
+class StepReply:
+    """What a step brought back.
+
+    ``fenced``: the router was declared dead; nothing was applied. ``refused``: runs that can't
+    close because an unread EVENT message waits for them; then nothing was applied either.
+    ``touched_lanes``: lanes of other routers or queues that received messages (to wake them).
+    """
+
+    now_ms: int
+    messages: Sequence[Sequence[object]] = ()
+    timers: Sequence[Sequence[object]] = ()
+    start_outcomes: Sequence[StartOutcome] = ()
+    send_outcomes: Sequence[SendOutcome] = ()
+    mail_lanes: Sequence[int] = ()
+    """Lanes that mail was delivered to."""
+    fenced: bool = False
+    refused: Sequence[bytes] = ()
+
+
+@dataclass(slots=True)
+class Tasks:
+    """One batch of an activity worker: results, retries, beats, and room to claim."""
+
+    router_id: bytes
+    queue_id: int
+    lease_ms: int
+    room: int = 0
+
+    finish_run: list[bytes] = field(default_factory=list[bytes])
+    """Finished attempts: the task is deleted and its frame sent to the run's lane as RESULT. A
+    finish whose (run, seq, attempt) is not the claimed one changes nothing."""
+    finish_seq: list[int] = field(default_factory=list[int])
+    finish_attempt: list[int] = field(default_factory=list[int])
+    finish_frame: list[bytes] = field(default_factory=list[bytes])
+
+    retry_run: list[bytes] = field(default_factory=list[bytes])
+    """Failed attempts to be tried again after a delay."""
+    retry_seq: list[int] = field(default_factory=list[int])
+    retry_attempt: list[int] = field(default_factory=list[int])
+    retry_delay: list[int] = field(default_factory=list[int])
+    retry_state: list[bytes] = field(default_factory=list[bytes])
+
+    beat_run: list[bytes] = field(default_factory=list[bytes])
+    """Claims to renew for ``beat_lease`` ms; ``beat_state`` None keeps the stored state."""
+    beat_seq: list[int] = field(default_factory=list[int])
+    beat_attempt: list[int] = field(default_factory=list[int])
+    beat_lease: list[int] = field(default_factory=list[int])
+    beat_state: list[bytes | None] = field(default_factory=list[bytes | None])
+
+
+class TaskRow(NamedTuple):
+    """A claimed task (any sequence with these positions)."""
+
+    run_id: bytes
+    seq: int
+    lane: int
+    attempt: int
+    """The attempt this claim is, 1 for the first."""
+    lost: bool
+    """Whether the attempt before was claimed and its lease ran out."""
+    frame: bytes
+    state: bytes
+    """Opaque: heartbeat details and last failure of earlier attempts."""
+    scheduled_ms: int
+
+
+@dataclass(slots=True)
+class TasksReply:
+    """What a task batch brought back."""
+
+    now_ms: int
+    tasks: Sequence[Sequence[object]] = ()
+    next_due_ms: int | None = None
+    """When the queue's next task becomes claimable, if one is known."""
+    finished_lanes: Sequence[int] = ()
+    """Lanes that received results (to wake their owners)."""
+    recalled: Sequence[tuple[bytes, int, int]] = ()
+    """Beaten claims (run, seq, attempt) whose cancellation was asked for."""
+    lost: Sequence[tuple[bytes, int, int]] = ()
+    """Beats and finishes whose claim is no longer ours (or whose task is gone)."""
+
+
+class Registration(NamedTuple):
+    """A router's row in the rollcall."""
+
+    router_id: bytes
+    namespace: str
+    queue_id: int
+    hosts_workflows: bool
+    """Routers without workflows own no lanes."""
+    lease_ms: int
+    info: bytes
+    """JSON for people: task queue, types hosted, build id, process, idle or busy."""
+
+
+class Beat(NamedTuple):
+    """``alive`` false: the router was declared dead and must join again under a new id."""
+
+    alive: bool
+    now_ms: int
+    lanes: Sequence[int]
+    """All lanes owned now, in order; free ones up to the fair share were just taken."""
+    surplus: int
+    """How many of them to give back so that the others get their share."""
+    routers: int
+    """Live routers that share the queue's lanes, this one included."""
+
+
+class RouterRow(NamedTuple):
+    """A router as listed."""
+
+    router_id: bytes
+    namespace: str
+    queue_id: int
+    task_queue: str
+    lanes: int
+    seen_ms: int
+    alive: bool
+    info: bytes
+
+
+class RunRow(NamedTuple):
+    """A run with everything known of it but its journal."""
+
+    run_id: bytes
+    namespace: str
+    workflow_id: str
+    workflow_type: str
+    lane: int
+    task_queue: str
+    status: int
+    header: bytes
+    input: bytes
+    result: bytes
+    attributes: bytes
+    """JSON object."""
+    started_ms: int
+    closed_ms: int
+    """0 while open."""
+    transitions: int
+    """Journal rows (0 in lists: counted for a described run only)."""
+
+
+class LoadedRun(NamedTuple):
+    """A run with its journal, for replay."""
+
+    run_id: bytes
+    lane: int
+    status: int
+    workflow_id: str
+    workflow_type: str
+    header: bytes
+    input: bytes
+    frames: Sequence[bytes]
+    attributes: bytes
+
+
+@dataclass(slots=True)
+class RunFilter:
+    """Which runs to list, newest first. Empty fields match all."""
+
+    namespace: str
+    workflow_type: str = ""
+    workflow_id: str = ""
+    status: int = 0
+    attributes: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    """Names and the JSON text that their value must equal."""
+    before: bytes = b""
+    """Only runs with a smaller run id (the page's end); b"" starts at the newest."""
+    limit: int = 100
+
+
+class Session(Protocol):
+    """A pipe's own connection. One step at a time; several sessions work side by side."""
+
+    async def step(self, step: Step) -> StepReply:
+        """Apply a batch and read the next one, in one round trip.
+
+        A message is returned once per session until it is forgotten: the session remembers ids it
+        has returned and not seen acknowledged, and re-reads behind its cursor so that a message
+        that became visible late is found. Timers are returned when due within the horizon; a
+        timer may be returned again.
+
+        Raises:
+            BackendUnavailableError: nothing is known to have been applied; forget all, load again.
+        """
+        ...
+
+    async def load(self, run_ids: Sequence[bytes]) -> Sequence[LoadedRun]:
+        """The runs with their journals, in seq order; unknown ones are left out."""
+        ...
+
+    def forget(self, lanes: Sequence[int] | None = None) -> None:
+        """Return the messages of these lanes (None: all) again, whatever was read before."""
+        ...
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        ...
+
+
+class Backend(Protocol):
+    """A place where runs live."""
+
+    name: str
+    """"sqlite", "postgres" or "redis"."""
+    url: str
+
+    async def connect(self) -> None:
+        """Open it and create or migrate the schema under a lock.
+
+        Raises:
+            SchemaVersionError: the stored schema is newer than this code.
+            BackendUnavailableError: it can't be reached.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+    async def queue_id(self, namespace: str, task_queue: str) -> int:
+        """The id of a task queue, made on first use and cached (ids start at 1)."""
+        ...
+
+    # Client: each call is a batch gathered by the write coalescer.
+    async def start(self, items: Sequence[StartItem]) -> Sequence[StartOutcome]: ...
+    async def send(self, items: Sequence[SendItem]) -> Sequence[SendOutcome]: ...
+    async def mail(self, items: Sequence[MailItem]) -> Sequence[int]:
+        """Deliver or keep each; the lanes delivered to."""
+        ...
+
+    async def results(self, run_ids: Sequence[bytes]) -> Sequence[tuple[bytes, int, bytes]]:
+        """(run id, status, result) of those that are closed; missing runs have status 0."""
+        ...
+
+    async def replies(self, reply_ids: Sequence[bytes]) -> Sequence[tuple[bytes, bytes]]:
+        """Take the replies that have arrived (they are deleted)."""
+        ...
+
+    async def find(
+        self, keys: Sequence[tuple[str, str, bytes]]
+    ) -> Sequence[RunRow | None]:
+        """The runs of (namespace, workflow id, run id or b"" for the newest)."""
+        ...
+
+    async def runs(self, filter: RunFilter) -> Sequence[RunRow]: ...
+    async def journal(self, run_id: bytes) -> Sequence[bytes]: ...
+    async def routers(self, namespace: str) -> Sequence[RouterRow]: ...
+
+    async def prune(self, namespace: str, closed_before_ms: int) -> int:
+        """Delete runs that closed before, with their journals; how many."""
+        ...
+
+    # Routers
+    async def beat(self, registration: Registration) -> Beat:
+        """Join or renew; declare silent routers dead and free their lanes; take a fair share.
+
+        Fair share is ceil(LANES_PER_QUEUE / live routers of the queue that host workflows).
+        Also deletes expired runs and stale replies, a bounded number at a time.
+        """
+        ...
+
+    async def release(self, router_id: bytes, lanes: Sequence[int]) -> None:
+        """Give these lanes back; everything this router did in them is committed."""
+        ...
+
+    async def leave(self, router_id: bytes) -> None:
+        """Give everything back at once: lanes, and claimed tasks as if their lease were over."""
+        ...
+
+    async def session(self, router_id: bytes, horizon_ms: int) -> Session: ...
+
+    async def tasks(self, batch: Tasks) -> TasksReply:
+        """Finish, retry, renew and claim activity tasks in one round trip.
+
+        A task is claimable when its due time has passed; claiming moves the due time to the end
+        of the lease and adds one to its attempt, so that no attempt number is handed out twice.
+        """
+        ...
+
+    async def complete_task(
+        self, run_id: bytes, seq: int, lane: int, frame: bytes
+    ) -> bool:
+        """Finish an activity from outside its worker (asynchronous completion), whatever its
+        attempt; false when the run is not open."""
+        ...
+
+    # Wake-up hints: may be lost or repeated, carry no truth.
+    async def notify(self, hints: Sequence[tuple[str, str]]) -> None:
+        """Publish (channel, payload) hints to every process, this one included."""
+        ...
+
+    async def listen(self, channel: str, callback: Callable[[str | None], None]) -> None:
+        """Call back with each hint's payload; None means "something may have changed"."""
+        ...
+
+    async def unlisten(self, channel: str, callback: Callable[[str | None], None]) -> None: ...

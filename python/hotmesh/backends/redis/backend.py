@@ -1,0 +1,410 @@
+"""The Redis backend: each call of the protocol is one script on the namespace's node.
+
+A namespace lives in one hash slot, so a batch is atomic on a cluster too, and the namespace is
+what a cluster spreads over its nodes. Calls that may be repeated are repeated for a few seconds
+when a connection is lost; the others say that their outcome is unknown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, TypeVar, cast
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from hotmesh.backends.protocol import (
+    Beat,
+    MailItem,
+    Registration,
+    RouterRow,
+    RunFilter,
+    RunRow,
+    RunStatus,
+    SendItem,
+    SendOutcome,
+    StartItem,
+    StartOutcome,
+    Step,
+    Tasks,
+    TasksReply,
+)
+from hotmesh.backends.redis import codec, durability, scripts
+from hotmesh.backends.redis.hints import Hints
+from hotmesh.backends.redis.names import Names, namespace_key
+from hotmesh.backends.redis.scripts import Script
+from hotmesh.backends.redis.servers import Route, Servers
+from hotmesh.backends.redis.session import RedisSession, lane_queues
+from hotmesh.exceptions import BackendError, BackendUnavailableError, InvalidArgumentError
+from hotmesh.limits import LANES_PER_QUEUE
+
+DEFAULT_PREFIX = "hotmesh"
+LINKS_PER_NAMESPACE = 4
+"""Calls of clients and workers under way at once; sessions have connections of their own."""
+RETRY_PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+"""Pauses between attempts of a call that may be repeated."""
+SCAN_RUNS = 1000
+"""Runs that one script looks at while listing or pruning: some milliseconds of the server."""
+
+TIMER_HORIZON_MS_MAX = 60_000
+"""A delayed start beyond it tells nobody of its timer (`LATE_WITHIN_MS` in common.lua)."""
+
+_logger = logging.getLogger(__name__)
+_Item = TypeVar("_Item", StartItem, SendItem, MailItem)
+_Outcome = TypeVar("_Outcome")
+
+
+class RedisBackend:
+    """Redis 6.2+ or Valkey, alone or as a cluster.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://``; the query's ``prefix`` (default
+            ``hotmesh``) is put before every key and channel, other options are redis-py's.
+
+    Raises:
+        InvalidArgumentError: the URL can't be understood.
+    """
+
+    name = "redis"
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        parts = urlsplit(url)
+        options = dict(parse_qsl(parts.query, keep_blank_values=True))
+        self._prefix = options.pop("prefix", "") or DEFAULT_PREFIX
+        self._servers = Servers(urlunsplit(parts._replace(query=urlencode(options))))
+        self._names = Names(self._servers, self._prefix)
+        self._hints = Hints(self._servers, self._names.route, self._prefix)
+        self._routes: dict[str, Route] = {}
+        self._homes: dict[bytes, str] = {}
+
+    async def connect(self) -> None:
+        """Find the nodes, check the layout's version, and warn of settings that lose data."""
+        try:
+            await self._servers.discover()
+            await self._names.check_schema()
+            await durability.check(self._servers)
+        except BaseException:
+            await self._names.route.drop_idle()
+            raise
+
+    async def close(self) -> None:
+        """Drop every connection."""
+        await self._hints.close()
+        for route in self._routes.values():
+            await route.close()
+        await self._names.route.close()
+
+    async def queue_id(self, namespace: str, task_queue: str) -> int:
+        """The id of a task queue, made on first use and cached."""
+        return await _repeated(lambda: self._names.queue_id(namespace, task_queue))
+
+    # -- Client --
+
+    async def start(self, items: Sequence[StartItem]) -> Sequence[StartOutcome]:
+        """Create runs; repeated safely, since a run id is only ever started once."""
+
+        async def call(namespace: str, part: Sequence[StartItem]) -> list[StartOutcome]:
+            words: codec.Words = [b""]
+            words[0] = codec.header({"starts": codec.add_starts(part, words)})
+            return codec.start_outcomes(await self._again(namespace, scripts.START, words))
+
+        return await _by_namespace(items, call)
+
+    async def send(self, items: Sequence[SendItem]) -> Sequence[SendOutcome]:
+        """Send messages; repeated when the connection is lost: receivers drop repetitions."""
+
+        async def call(namespace: str, part: Sequence[SendItem]) -> list[SendOutcome]:
+            words: codec.Words = [b""]
+            words[0] = codec.header({"sends": codec.add_sends(part, words)})
+            return codec.send_outcomes(await self._again(namespace, scripts.SEND, words))
+
+        return await _by_namespace(items, call)
+
+    async def mail(self, items: Sequence[MailItem]) -> Sequence[int]:
+        """Deliver or keep each; the lanes delivered to. Not repeated: mail has no identity."""
+        parts: defaultdict[str, list[MailItem]] = defaultdict(list)
+        for item in items:
+            parts[item.namespace].append(item)
+        lanes: list[int] = []
+        for namespace, part in parts.items():
+            words: codec.Words = [b""]
+            words[0] = codec.header({"mails": codec.add_mails(part, words)})
+            lanes += await self._once(namespace, scripts.MAIL, words)
+        return lanes
+
+    async def results(self, run_ids: Sequence[bytes]) -> Sequence[tuple[bytes, int, bytes]]:
+        """(run id, status, result) of those that are closed; missing runs have status 0."""
+        rows: list[tuple[bytes, int, bytes]] = []
+        missing = list(run_ids)
+        async for namespace in self._likely_namespaces():
+            flat = await self._again(namespace, scripts.RESULTS, [codec.EMPTY_HEADER, *missing])
+            found = [*zip(missing, flat[::2], flat[1::2], strict=True)]
+            rows += [row for row in found if row[1] > RunStatus.RUNNING]
+            missing = [run_id for run_id, status, _ in found if status == 0]
+            if not missing:
+                break
+        return rows + [(run_id, 0, b"") for run_id in missing]
+
+    async def replies(self, reply_ids: Sequence[bytes]) -> Sequence[tuple[bytes, bytes]]:
+        """Take the replies that have arrived. Not repeated: a taken reply is gone."""
+        rows: list[tuple[bytes, bytes]] = []
+        missing = set(reply_ids)
+        async for namespace in self._likely_namespaces():
+            if not missing:
+                break
+            flat = await self._once(namespace, scripts.REPLIES, [codec.EMPTY_HEADER, *missing])
+            rows += zip(flat[::2], flat[1::2], strict=True)
+            missing.difference_update(flat[::2])
+        return rows
+
+    async def find(self, keys: Sequence[tuple[str, str, bytes]]) -> Sequence[RunRow | None]:
+        """The runs of (namespace, workflow id, run id or b"" for the newest)."""
+        rows: list[RunRow | None] = [None] * len(keys)
+        parts: dict[str, list[int]] = {}
+        for position, key in enumerate(keys):
+            parts.setdefault(key[0], []).append(position)
+        for namespace, positions in parts.items():
+            words: codec.Words = [codec.EMPTY_HEADER]
+            for position in positions:
+                words += keys[position][1:]
+            answers = await self._again(namespace, scripts.FIND, words)
+            for position, answer in zip(positions, answers, strict=True):
+                if answer is not None:
+                    rows[position] = await self._run_row(namespace, *answer)
+        return rows
+
+    async def runs(self, filter: RunFilter) -> Sequence[RunRow]:  # noqa: A002 - the protocol's name
+        """Runs that match, newest first; looks through the namespace's runs page by page."""
+        rows: list[RunRow] = []
+        before = filter.before
+        while len(rows) < filter.limit:
+            numbers = {
+                "scan": SCAN_RUNS,
+                "limit": filter.limit - len(rows),
+                "status": int(filter.status),
+            }
+            words: codec.Words = [codec.header(numbers), before]
+            words += (filter.workflow_id, filter.workflow_type)
+            for pair in filter.attributes.items():
+                words += pair
+            before, found = await self._again(filter.namespace, scripts.LIST, words)
+            for run_id, columns in found:
+                rows.append(await self._run_row(filter.namespace, run_id, columns, 0))
+            if not before:
+                break
+        return rows
+
+    async def journal(self, run_id: bytes) -> Sequence[bytes]:
+        """The frames of a run in order; none of an unknown run."""
+        async for namespace in self._likely_namespaces():
+            words = [codec.EMPTY_HEADER, run_id]
+            frames: list[bytes] = await self._again(namespace, scripts.JOURNAL, words)
+            if frames:
+                return frames
+        return []
+
+    async def routers(self, namespace: str) -> Sequence[RouterRow]:
+        """The rollcall of a namespace: live routers, and dead ones for an hour."""
+        rows: list[RouterRow] = []
+        for router_id, queue_id, lanes, seen_ms, alive, info in await self._again(
+            namespace, scripts.ROUTERS, [codec.EMPTY_HEADER]
+        ):
+            _, task_queue = await self._names.queue(queue_id)
+            rows.append(
+                RouterRow(
+                    router_id, namespace, queue_id, task_queue, lanes, seen_ms, alive == 1, info
+                )
+            )
+        return rows
+
+    async def prune(self, namespace: str, closed_before_ms: int) -> int:
+        """Delete runs that closed before, with their journals; how many."""
+        deleted, page = 0, b""
+        while True:
+            numbers = {"scan": SCAN_RUNS, "before": closed_before_ms}
+            words = [codec.header(numbers), page]
+            page, count = await self._again(namespace, scripts.PRUNE, words)
+            deleted += count
+            if not page:
+                return deleted
+
+    # -- Routers --
+
+    async def beat(self, registration: Registration) -> Beat:
+        """Join or renew. A router that has joined here never joins a second time by itself."""
+        router_id, namespace = registration.router_id, registration.namespace
+        numbers = {
+            "queue": registration.queue_id,
+            "hosts": registration.hosts_workflows,
+            "lease": registration.lease_ms,
+            "join": router_id not in self._homes,
+        }
+        words = [codec.header(numbers), router_id, registration.info]
+        alive, now_ms, lanes, surplus, routers = await self._again(namespace, scripts.BEAT, words)
+        self._homes[router_id] = namespace
+        return Beat(alive == 1, now_ms, lanes, surplus, routers)
+
+    async def release(self, router_id: bytes, lanes: Sequence[int]) -> None:
+        """Give these lanes back; everything this router did in them is committed."""
+        if lanes:
+            namespace = await self._names.namespace_of(lanes[0])
+            words = [codec.header({"lanes": list(lanes)}), router_id]
+            await self._again(namespace, scripts.RELEASE, words)
+
+    async def leave(self, router_id: bytes) -> None:
+        """Give everything back at once: lanes, and claimed tasks as if their lease were over."""
+        namespace = await self._home(router_id)
+        if namespace is not None:
+            await self._again(namespace, scripts.LEAVE, [codec.EMPTY_HEADER, router_id])
+            self._homes.pop(router_id, None)
+
+    async def session(self, router_id: bytes, horizon_ms: int) -> RedisSession:
+        """A pipe's session, in the namespace that the router has joined.
+
+        Raises:
+            BackendError: nobody knows this router.
+            InvalidArgumentError: the horizon is beyond `TIMER_HORIZON_MS_MAX`.
+        """
+        if horizon_ms > TIMER_HORIZON_MS_MAX:
+            raise InvalidArgumentError(
+                f"a timer horizon of {horizon_ms} ms is more than {TIMER_HORIZON_MS_MAX}"
+            )
+        namespace = await self._home(router_id)
+        if namespace is None:
+            raise BackendError(f"router {router_id.hex()} has not joined: beat before a session")
+        route = Route(self._servers, namespace_key(self._prefix, namespace), size=1)
+        return RedisSession(self, route, namespace, horizon_ms)
+
+    async def tasks(self, batch: Tasks) -> TasksReply:
+        """Finish, retry, renew and claim activity tasks in one script. Not repeated."""
+        namespace, _ = await self._names.queue(batch.queue_id)
+        answer: list[Any] = await self._once(namespace, scripts.TASKS, codec.tasks_words(batch))
+        now_ms, rows, next_due, lanes, *positions = answer
+        recalled, lost_beats, lost_finishes = cast("list[list[int]]", positions)
+        beats = [*zip(batch.beat_run, batch.beat_seq, batch.beat_attempt, strict=True)]
+        finishes = [*zip(batch.finish_run, batch.finish_seq, batch.finish_attempt, strict=True)]
+        return TasksReply(
+            now_ms,
+            tasks=codec.task_rows(rows),
+            next_due_ms=None if next_due == b"" else next_due,
+            finished_lanes=lanes,
+            recalled=[beats[position - 1] for position in recalled],
+            lost=[beats[position - 1] for position in lost_beats]
+            + [finishes[position - 1] for position in lost_finishes],
+        )
+
+    async def complete_task(self, run_id: bytes, seq: int, lane: int, frame: bytes) -> bool:
+        """Finish an activity from outside its worker; false when the run is not open.
+
+        Repeated when the connection is lost: a result is only taken once by its run.
+        """
+        namespace = await self._names.namespace_of(lane)
+        words = [codec.header({"lane": lane, "seq": seq}), run_id, frame]
+        return await self._again(namespace, scripts.COMPLETE_TASK, words) == 1
+
+    # -- Wake-up hints --
+
+    async def notify(self, hints: Sequence[tuple[str, str]]) -> None:
+        """Publish (channel, payload) hints to every process, this one included."""
+        await _repeated(lambda: self._hints.notify(hints))
+
+    async def listen(self, channel: str, callback: Callable[[str | None], None]) -> None:
+        """Call back with each hint's payload; None means "something may have changed"."""
+        await self._hints.listen(channel, callback)
+
+    async def unlisten(self, channel: str, callback: Callable[[str | None], None]) -> None:
+        """Stop calling back."""
+        await self._hints.unlisten(channel, callback)
+
+    # -- For sessions --
+
+    def are_in(self, namespace: str, lanes: Sequence[int]) -> bool:
+        """Whether all lanes are known to lie in a namespace."""
+        return all(self._names.known_in(namespace, queue_id) for queue_id in lane_queues(lanes))
+
+    async def post_abroad(self, namespace: str, step: Step) -> list[int]:
+        """Put a step's messages into lanes of other namespaces; positions of those left."""
+        left: list[int] = []
+        parts: defaultdict[str, list[int]] = defaultdict(list)
+        for position, lane in enumerate(step.message_lane):
+            target = await self._names.namespace_of(lane)
+            if target == namespace:
+                left.append(position)
+            else:
+                parts[target].append(position)
+        for target, positions in parts.items():
+            numbers = {
+                "message_lane": [step.message_lane[i] for i in positions],
+                "message_kind": [step.message_kind[i] for i in positions],
+            }
+            words = [codec.header(numbers)]
+            words += [step.message_run[i] for i in positions]
+            words += [step.message_frame[i] for i in positions]
+            await self._again(target, scripts.POST, words)
+        return left
+
+    # -- Inside --
+
+    def _route(self, namespace: str) -> Route:
+        route = self._routes.get(namespace)
+        if route is None:
+            key = namespace_key(self._prefix, namespace)
+            route = self._routes[namespace] = Route(self._servers, key, LINKS_PER_NAMESPACE)
+        return route
+
+    async def _once(self, namespace: str, script: Script, words: Sequence[bytes | str]) -> Any:
+        return await self._route(namespace).evaluate(script, words)
+
+    async def _again(self, namespace: str, script: Script, words: Sequence[bytes | str]) -> Any:
+        route = self._route(namespace)
+        return await _repeated(lambda: route.evaluate(script, words))
+
+    async def _likely_namespaces(self) -> AsyncIterator[str]:
+        """Namespaces to look for a bare run id in: those used here first, then all others."""
+        used = tuple(self._routes)
+        for namespace in used:
+            yield namespace
+        for namespace in await _repeated(self._names.namespaces):
+            if namespace not in used:
+                yield namespace
+
+    async def _home(self, router_id: bytes) -> str | None:
+        """The namespace that a router has joined, by whichever process."""
+        if home := self._homes.get(router_id):
+            return home
+        for namespace in await _repeated(self._names.namespaces):
+            rows = await self._again(namespace, scripts.ROUTERS, [codec.EMPTY_HEADER])
+            if any(row[0] == router_id for row in rows):
+                return namespace
+        return None
+
+    async def _run_row(
+        self, namespace: str, run_id: bytes, columns: Sequence[bytes], transitions: int
+    ) -> RunRow:
+        _, task_queue = await self._names.queue(codec.run_lane(columns) // LANES_PER_QUEUE)
+        return codec.run_row(namespace, task_queue, run_id, columns, transitions)
+
+
+async def _by_namespace(
+    items: Sequence[_Item],
+    call: Callable[[str, Sequence[_Item]], Awaitable[list[_Outcome]]],
+) -> list[_Outcome]:
+    """One call for each namespace among the items; outcomes in the order of the items."""
+    parts: dict[str, list[_Item]] = {}
+    for item in items:
+        parts.setdefault(item.namespace, []).append(item)
+    outcomes = {namespace: iter(await call(namespace, part)) for namespace, part in parts.items()}
+    return [next(outcomes[item.namespace]) for item in items]
+
+
+async def _repeated(call: Callable[[], Awaitable[_Outcome]]) -> _Outcome:
+    """Repeat a call that may be applied twice, until the connection is back or time is up."""
+    for pause_s in RETRY_PAUSES_S:
+        try:
+            return await call()
+        except BackendUnavailableError as error:
+            _logger.debug("repeated in %s s: %s", pause_s, error)
+        await asyncio.sleep(pause_s)
+    return await call()

@@ -1,0 +1,338 @@
+"""Batches to script arguments, and script answers to rows.
+
+A script takes a JSON header with every number of the batch, then byte strings column after column
+in the order the script reads them. A message id is an integer for the router and "<number>-<kind>"
+in the stream: the kind is part of the id, so an acknowledgement says by itself whether it was an
+event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from hotmesh.backends.protocol import (
+    LoadedRun,
+    MailItem,
+    MessageKind,
+    MessageRow,
+    RunRow,
+    SendItem,
+    SendOutcome,
+    StartItem,
+    StartOutcome,
+    Step,
+    TaskRow,
+    Tasks,
+    TimerRow,
+)
+
+Words = list[bytes | str]
+"""Byte strings of a script call; text is sent as UTF-8."""
+
+EMPTY_HEADER = b"{}"
+REPLY_TTL_S = 600
+"""How long a reply waits for a client that may be gone."""
+RUN_ID_BYTES = 16
+
+_KINDS = len(MessageKind) + 1
+"""Message ids are number * 4 + kind."""
+_ZERO = ord("0")
+_ATTRIBUTE = b"a:"
+
+
+def header(numbers: Mapping[str, Any]) -> bytes:
+    """The JSON header of a call."""
+    return orjson.dumps(numbers)
+
+
+def add_starts(items: Sequence[StartItem], words: Words) -> list[tuple[int, ...]]:
+    """Append the bytes of starts to `words`; their numbers."""
+    numbers: list[tuple[int, ...]] = []
+    for item in items:
+        attributes, events = item.attributes, item.events
+        numbers.append(
+            (
+                item.lane,
+                item.reuse,
+                item.conflict,
+                item.delay_ms,
+                item.expire_s,
+                len(attributes),
+                len(events),
+            )
+        )
+        words += (
+            item.run_id,
+            item.workflow_id,
+            item.workflow_type,
+            item.header,
+            item.input,
+            item.frame,
+        )
+        for pair in attributes:
+            words += pair
+        words += events
+    return numbers
+
+
+def add_sends(items: Sequence[SendItem], words: Words) -> list[tuple[int, int]]:
+    """Append the bytes of sends to `words`; their numbers."""
+    for item in items:
+        words += (item.workflow_id, item.run_id, item.frame)
+    return [(int(item.kind), int(item.allow_closed)) for item in items]
+
+
+def add_mails(items: Sequence[MailItem], words: Words) -> int:
+    """Append the bytes of mails to `words`; how many."""
+    for item in items:
+        words += (item.key, item.data)
+    return len(items)
+
+
+def stream_id(message_id: int) -> str:
+    """A message's id in its stream."""
+    return f"{message_id // _KINDS}-{message_id % _KINDS}"
+
+
+def step_words(step: Step, reading: Mapping[str, Any]) -> Words:
+    """The arguments of step.lua. Keep in the order the script takes them.
+
+    Args:
+        step: The batch; all of it in the router's own namespace.
+        reading: Header fields that say what to read.
+    """
+    words: Words = [b"", step.router_id]
+    for column in (
+        step.journal_run,
+        step.journal_frame,
+        step.timer_run,
+        step.drop_timer_run,
+        step.task_run,
+        step.task_frame,
+        step.task_state,
+        step.drop_task_run,
+        step.recall_task_run,
+        step.recall_task_frame,
+        step.attribute_run,
+        step.attribute_name,
+        step.attribute_value,
+        step.close_run,
+        step.close_result,
+    ):
+        words += column
+    starts = add_starts(step.starts, words)
+    words += step.message_run
+    words += step.message_frame
+    sends = add_sends(step.sends, words)
+    for wait in step.waits:
+        words += (wait.key, wait.run_id, wait.frame)
+    mails = add_mails(step.mails, words)
+    for reply_id, data in zip(step.reply_id, step.reply_data, strict=True):
+        words += (reply_id, data)
+    acks, event_acks = _acks(step)
+    words[0] = header(
+        {
+            "journal_seq": step.journal_seq,
+            "acks": acks,
+            "event_acks": event_acks,
+            "timer_lane": step.timer_lane,
+            "timer_due": _texts(step.timer_due),
+            "timer_key": _texts(step.timer_key),
+            "drop_timer_lane": step.drop_timer_lane,
+            "drop_timer_due": _texts(step.drop_timer_due),
+            "drop_timer_key": _texts(step.drop_timer_key),
+            "task_queue": step.task_queue,
+            "task_lane": step.task_lane,
+            "task_seq": step.task_seq,
+            "task_attempt": step.task_attempt,
+            "task_delay": step.task_delay,
+            "drop_task_seq": step.drop_task_seq,
+            "recall_seq": step.recall_task_seq,
+            "recall_claimed": step.recall_task_claimed,
+            "attributes": len(step.attribute_run),
+            "close_status": step.close_status,
+            "close_waits": step.close_waits,
+            "starts": starts,
+            "message_lane": step.message_lane,
+            "message_kind": step.message_kind,
+            "sends": sends,
+            "waits": [wait.lane for wait in step.waits],
+            "mails": mails,
+            "replies": len(step.reply_id),
+            "reply_ttl": REPLY_TTL_S,
+            **reading,
+        }
+    )
+    return words
+
+
+def tasks_words(batch: Tasks) -> Words:
+    """The arguments of tasks.lua."""
+    words: Words = [
+        header(
+            {
+                "queue": batch.queue_id,
+                "lease": batch.lease_ms,
+                "room": batch.room,
+                "finish_seq": batch.finish_seq,
+                "finish_attempt": batch.finish_attempt,
+                "retry_seq": batch.retry_seq,
+                "retry_attempt": batch.retry_attempt,
+                "retry_delay": batch.retry_delay,
+                "beat_seq": batch.beat_seq,
+                "beat_attempt": batch.beat_attempt,
+                "beat_lease": batch.beat_lease,
+                "beat_has_state": [state is not None for state in batch.beat_state],
+            }
+        ),
+        batch.router_id,
+    ]
+    for column in (
+        batch.finish_run,
+        batch.finish_frame,
+        batch.retry_run,
+        batch.retry_state,
+        batch.beat_run,
+    ):
+        words += column
+    words += [state for state in batch.beat_state if state is not None]
+    return words
+
+
+def message_rows(flat: Sequence[Any], started: Sequence[Any]) -> list[MessageRow]:
+    """Messages as step.lua answers them: flat, the columns of started runs apart."""
+    rows: list[MessageRow] = []
+    next_started = iter(started)
+    values = iter(flat)
+    for lane, raw_id, run_id, frame in zip(values, values, values, values, strict=True):
+        kind = raw_id[-1] - _ZERO
+        message_id = int(raw_id[:-2]) * _KINDS + kind
+        if kind != MessageKind.START:
+            rows.append(MessageRow(message_id, lane, run_id, frame, None, None, None, None, None))
+            continue
+        workflow_id, workflow_type, run_header, run_input, journaled = next(next_started)
+        rows.append(
+            MessageRow(
+                message_id,
+                lane,
+                run_id,
+                frame,
+                _text(workflow_id),
+                _text(workflow_type),
+                run_header,
+                run_input,
+                bool(journaled),
+            )
+        )
+    return rows
+
+
+def message_number(message_id: int) -> int:
+    """A message's number in its namespace; what a read continues from."""
+    return message_id // _KINDS
+
+
+def timer_row(lane: int, member: bytes) -> TimerRow:
+    """A timer from its member in the lane's zset."""
+    due, key = member[RUN_ID_BYTES:].split(b":")
+    return TimerRow(lane, int(due), member[:RUN_ID_BYTES], int(key))
+
+
+def start_outcomes(answers: Sequence[Any]) -> list[StartOutcome]:
+    """Outcomes of starts."""
+    return [StartOutcome(started == 1, run_id, status) for started, run_id, status in answers]
+
+
+def send_outcomes(answers: Sequence[Any]) -> list[SendOutcome]:
+    """Outcomes of sends."""
+    return [SendOutcome(sent == 1, run_id, status, lane) for sent, run_id, status, lane in answers]
+
+
+def task_rows(answers: Sequence[Any]) -> list[TaskRow]:
+    """Claimed tasks."""
+    return [
+        TaskRow(run_id, seq, lane, attempt, lost == 1, frame, state, scheduled_ms)
+        for run_id, seq, lane, attempt, lost, frame, state, scheduled_ms in answers
+    ]
+
+
+def run_row(
+    namespace: str, task_queue: str, run_id: bytes, flat: Sequence[bytes], transitions: int
+) -> RunRow:
+    """A run from its hash."""
+    columns = _columns(flat)
+    return RunRow(
+        run_id=run_id,
+        namespace=namespace,
+        workflow_id=columns[b"w"].decode(),
+        workflow_type=columns[b"t"].decode(),
+        lane=int(columns[b"l"]),
+        task_queue=task_queue,
+        status=int(columns[b"s"]),
+        header=columns[b"h"],
+        input=columns[b"i"],
+        result=columns.get(b"o", b""),
+        attributes=_attributes(columns),
+        started_ms=int(columns[b"b"]),
+        closed_ms=int(columns.get(b"e", b"0")),
+        transitions=transitions,
+    )
+
+
+def run_lane(flat: Sequence[bytes]) -> int:
+    """The lane in a run's hash."""
+    return int(_columns(flat)[b"l"])
+
+
+def loaded_run(run_id: bytes, flat: Sequence[bytes], frames: Sequence[bytes]) -> LoadedRun:
+    """A run with its journal."""
+    columns = _columns(flat)
+    return LoadedRun(
+        run_id=run_id,
+        lane=int(columns[b"l"]),
+        status=int(columns[b"s"]),
+        workflow_id=columns[b"w"].decode(),
+        workflow_type=columns[b"t"].decode(),
+        header=columns[b"h"],
+        input=columns[b"i"],
+        frames=frames,
+        attributes=_attributes(columns),
+    )
+
+
+def _acks(step: Step) -> tuple[dict[str, list[str]], list[tuple[int, str]]]:
+    """Stream ids by lane, and those of events once more, with their lanes."""
+    by_lane: dict[int, list[str]] = {}
+    event_acks: list[tuple[int, str]] = []
+    for lane, message_id in zip(step.ack_lane, step.ack_id, strict=True):
+        raw_id = stream_id(message_id)
+        by_lane.setdefault(lane, []).append(raw_id)
+        if message_id % _KINDS == MessageKind.EVENT:
+            event_acks.append((lane, raw_id))
+    return {str(lane): raw_ids for lane, raw_ids in by_lane.items()}, event_acks
+
+
+def _texts(numbers: Sequence[int]) -> list[str]:
+    """As text: Lua's numbers lose digits beyond 2**53 and print them in exponents before."""
+    return [str(number) for number in numbers]
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode()
+
+
+def _columns(flat: Sequence[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _attributes(columns: Mapping[bytes, bytes]) -> bytes:
+    """One JSON object of the run's record, names in order."""
+    members = sorted(
+        orjson.dumps(name[len(_ATTRIBUTE) :].decode()) + b":" + value
+        for name, value in columns.items()
+        if name.startswith(_ATTRIBUTE)
+    )
+    return b"{" + b",".join(members) + b"}"

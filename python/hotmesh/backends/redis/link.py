@@ -1,0 +1,148 @@
+"""One connection to one Redis node, and the translation of its errors.
+
+A link carries one call at a time and never repeats a call: only the caller knows what may be
+repeated. A call that was cut short closes the connection, since its answer may still be under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, cast
+
+import hiredis
+from redis import exceptions as redis_errors
+
+from hotmesh.backends.redis.scripts import Script
+from hotmesh.exceptions import BackendError, BackendUnavailableError
+
+Word = bytes | str | int
+_pack = cast("Callable[[tuple[Word, ...]], bytes]", cast("Any", hiredis).pack_command)
+
+REDIRECTS = (
+    redis_errors.AskError,  # and MovedError
+    redis_errors.TryAgainError,
+    redis_errors.ClusterDownError,
+)
+"""Answers of a cluster that mean: not done here or not now. They pass through untranslated."""
+
+_NOT_NOW_PREFIXES = ("MISCONF", "READONLY", "NOREPLICAS", "OOM", "LOADING", "MASTERDOWN", "BUSY")
+
+
+class Address(NamedTuple):
+    """Where a node listens; the host is a path (and the port 0) for a Unix socket."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}" if self.port else self.host
+
+
+class Connection(Protocol):
+    """What is used of redis-py's asynchronous connections."""
+
+    async def connect(self) -> None: ...
+    async def disconnect(self, nowait: bool = False) -> None: ...
+    async def send_packed_command(self, command: bytes, check_health: bool = True) -> None: ...
+    async def read_response(
+        self, disable_decoding: bool = False, timeout: float | None = None
+    ) -> Any: ...
+
+
+class Link:
+    """A connection in the hands of one caller at a time.
+
+    Args:
+        connection: Connected or not; it is connected by `open`.
+        address: Of the node, for messages and to see whether a key has moved away.
+    """
+
+    def __init__(self, connection: Connection, address: Address) -> None:
+        self.connection = connection
+        self.address = address
+
+    async def open(self) -> None:
+        """Connect and authenticate.
+
+        Raises:
+            BackendUnavailableError: the node can't be reached.
+            BackendError: it refuses the user or the password.
+        """
+        try:
+            await self.connection.connect()
+        except (redis_errors.AuthenticationError, redis_errors.AuthorizationError) as error:
+            raise BackendError(f"Redis at {self.address} refuses the login: {error}") from error
+        except (redis_errors.RedisError, OSError) as error:
+            raise BackendUnavailableError(
+                f"Redis at {self.address} can't be reached: {error}"
+            ) from error
+
+    async def close(self) -> None:
+        """Drop the connection without waiting for the node."""
+        await self.connection.disconnect(nowait=True)
+
+    async def command(self, *words: Word) -> Any:
+        """Send one command and return its raw answer.
+
+        Raises:
+            BackendUnavailableError: the connection was lost or the node refuses for now.
+            BackendError: the command failed.
+        """
+        try:
+            return await self._exchange(words)
+        except REDIRECTS:
+            raise
+        except redis_errors.RedisError as error:
+            raise self._translate(error, str(words[0])) from error
+
+    async def evaluate(self, script: Script, key: bytes, arguments: Sequence[bytes | str]) -> Any:
+        """Run a script on the namespace that `key` stands for.
+
+        Raises:
+            BackendUnavailableError: the connection was lost (whether the script ran is unknown)
+                or the node refuses for now (it did not run).
+            BackendError: the script failed.
+        """
+        try:
+            try:
+                return await self._exchange((b"EVALSHA", script.digest, 1, key, *arguments))
+            except redis_errors.NoScriptError:
+                return await self._exchange((b"EVAL", script.text, 1, key, *arguments))
+        except REDIRECTS:
+            raise
+        except redis_errors.RedisError as error:
+            raise self._translate(error, script.name) from error
+
+    async def say(self, *words: Word) -> None:
+        """Send one command whose answer, if any, comes through `connection.read_response`."""
+        await self.connection.send_packed_command(_pack(words), check_health=False)
+
+    async def _exchange(self, words: tuple[Word, ...]) -> Any:
+        connection = self.connection
+        try:
+            await connection.send_packed_command(_pack(words), check_health=False)
+            return await connection.read_response(disable_decoding=True)
+        except redis_errors.ResponseError:
+            raise  # a complete answer: the connection is fine
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+
+    def _translate(self, error: redis_errors.RedisError, what: str) -> BackendError:
+        """The error of ours that says what happened, where, and whether to try again."""
+        if isinstance(error, (redis_errors.ConnectionError, redis_errors.TimeoutError)):
+            return BackendUnavailableError(
+                f"Redis at {self.address}: connection lost during {what!r} ({error}); "
+                "it may or may not have been applied"
+            )
+        refusal = f"Redis at {self.address} refused {what!r}: {error}"
+        if isinstance(
+            error,
+            (
+                redis_errors.OutOfMemoryError,
+                redis_errors.ReadOnlyError,
+                redis_errors.MasterDownError,
+            ),
+        ) or str(error).startswith(_NOT_NOW_PREFIXES):
+            return BackendUnavailableError(refusal)
+        return BackendError(refusal)

@@ -1,0 +1,259 @@
+-- What every script starts with: keys, the clock, the stream, runs and mail.
+--
+-- KEYS[1] is "{prefix:namespace}:". All keys of a namespace start with it, so they share one hash
+-- slot and a script may build the others itself, on a cluster too. It is no key itself, so that a
+-- cluster refuses scripts while it moves the slot. ARGV[1] is a JSON object with
+-- every number of the batch; the byte strings follow it, column after column.
+--
+-- Keys (after KEYS[1]):
+--   counter            last message number handed out
+--   lane:<lane>        stream of unhandled messages; id "<number>-<kind>", one field: run id, frame
+--   timers:<lane>      zset, score = due, member = run id .. due .. ":" .. key
+--   late               zset of lanes that got a timer from someone other than their reader
+--   run:<run id>       hash: s status, w workflow id, t type, l lane, h header, i input, o result,
+--                      b started, e closed, x seconds kept, u unread events, a:<name> attributes
+--   current:<wf id>    run id of the id's newest run
+--   journal:<run id>   list of frames; a frame's seq is its index
+--   runs               zset of all run ids, in lexical (so in time) order
+--   expiring           zset of closed run ids, score = when they are to be deleted
+--   task:<run id><seq> hash: q queue id, l lane, f frame, n attempts used, y state, b scheduled,
+--                      o owner ("" while unclaimed), c cancel requested
+--   tasks:<queue>      zset of waiting tasks (run id .. seq), score = due
+--   claims:<queue>     zset of claimed tasks, score = end of the claim's lease
+--   mail:<key>         list of data nobody has waited for yet
+--   waits:<key>        list of waiters: run id .. lane .. ":" .. frame
+--   waiting:<run id>   hash, mail key = how many waits
+--   reply:<reply id>   a reply to a client, with a time to live
+--   router:<id>        hash: alive, q queue id, hosts, lease, seen, info
+--   leases             zset of live routers, score = end of the lease
+--   rollcall           zset of routers dead or alive, score = last seen
+--   members:<queue>    set of live routers that host workflows
+--   owners:<queue>     hash, lane's index in its queue = router id
+--   queues             set of the queue ids that routers have served
+
+local P = KEYS[1]
+local call = redis.call
+local h = ARGV[1] and cjson.decode(ARGV[1]) or {}
+
+local RUNNING = '1'
+local START, EVENT, RESULT = 0, 1, 2
+local RUN_ID_BYTES = 16
+local LANES_PER_QUEUE = 64
+local NUMBERS_PER_BLOCK = 100
+local DELETE_ARGS_MAX = 1000
+local LATE_WITHIN_MS = 60 * 1000 -- no reader's horizon is further away
+
+local clock = call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+-- Byte columns are consumed in order: column(n) is the offset of the next n of them.
+local taken = 1
+local function column(n)
+  local offset = taken
+  taken = taken + n
+  return offset
+end
+
+local function take()
+  taken = taken + 1
+  return ARGV[taken]
+end
+
+local function text(number)
+  return string.format('%.0f', number)
+end
+
+-- Numbers are reserved in blocks before they are used, so even a script that dies in the middle
+-- leaves a counter that is ahead of every stream. Gaps mean nothing.
+local number, last_reserved = 0, -1
+local function append(lane, kind, run, frame)
+  number = number + 1
+  if number > last_reserved then
+    last_reserved = call('INCRBY', P .. 'counter', NUMBERS_PER_BLOCK)
+    number = last_reserved - NUMBERS_PER_BLOCK + 1
+  end
+  call('XADD', P .. 'lane:' .. lane, text(number) .. '-' .. kind, run, frame)
+end
+
+-- A run can't close while it has unread events: count them.
+local function append_event(lane, run, frame)
+  append(lane, EVENT, run, frame)
+  call('HINCRBY', P .. 'run:' .. run, 'u', 1)
+end
+
+-- Tell the lane's reader to look at all its timers again: this one may lie behind its cursor.
+local function mark_late(lane)
+  call('ZADD', P .. 'late', call('INCR', P .. 'late_counter'), lane)
+end
+
+local function delete_run(run)
+  local workflow_id = call('HGET', P .. 'run:' .. run, 'w')
+  call('DEL', P .. 'run:' .. run, P .. 'journal:' .. run, P .. 'waiting:' .. run)
+  call('ZREM', P .. 'runs', run)
+  call('ZREM', P .. 'expiring', run)
+  if workflow_id and call('GET', P .. 'current:' .. workflow_id) == run then
+    call('DEL', P .. 'current:' .. workflow_id)
+  end
+end
+
+local function delete_expired(count)
+  local runs = call('ZRANGEBYSCORE', P .. 'expiring', '-inf', '(' .. text(now), 'LIMIT', 0, count)
+  for i = 1, #runs do
+    delete_run(runs[i])
+  end
+end
+
+-- Starts: numbers are {lane, reuse, conflict, delay, expire, attributes, events}; the bytes of an
+-- item are run id, workflow id, type, header, input, frame, then name and value of each attribute,
+-- then each event.
+local FAILED_STATUSES = { ['3'] = true, ['4'] = true, ['5'] = true, ['7'] = true }
+local ALLOW_DUPLICATE, ALLOW_FAILED_ONLY, USE_EXISTING = 1, 2, 2
+
+local function create_run(item, at, run, workflow_id)
+  local lane, delay, attributes = item[1], item[4], item[6]
+  local key = P .. 'run:' .. run
+  call('HSET', key, 's', RUNNING, 'w', workflow_id, 't', ARGV[at + 3], 'l', lane,
+    'h', ARGV[at + 4], 'i', ARGV[at + 5], 'b', text(now), 'x', item[5])
+  for i = at + 7, at + 5 + 2 * attributes, 2 do
+    call('HSET', key, 'a:' .. ARGV[i], ARGV[i + 1])
+  end
+  call('ZADD', P .. 'runs', 0, run)
+  if delay > 0 then
+    local due = text(now + delay)
+    call('ZADD', P .. 'timers:' .. lane, due, run .. due .. ':0')
+    if delay <= LATE_WITHIN_MS then
+      mark_late(lane)
+    end
+  else
+    append(lane, START, run, ARGV[at + 6])
+  end
+end
+
+local function deliver_start_events(item, at, run, lane)
+  local first = at + 7 + 2 * item[6]
+  for i = first, first + item[7] - 1 do
+    append_event(lane, run, ARGV[i])
+  end
+end
+
+-- The id is taken: look at who holds it. Returns nil where the start may go on.
+local function start_conflict(item, at, run, holder)
+  local own = call('HGET', P .. 'run:' .. run, 's')
+  if own then
+    return { 1, run, tonumber(own) }
+  end
+  local found = call('HMGET', P .. 'run:' .. holder, 's', 'l')
+  local status = found[1]
+  if status == RUNNING then
+    if item[3] == USE_EXISTING then
+      deliver_start_events(item, at, holder, found[2])
+    end
+    return { 0, holder, 1 }
+  end
+  if not status or item[2] == ALLOW_DUPLICATE
+    or (item[2] == ALLOW_FAILED_ONLY and FAILED_STATUSES[status]) then
+    return nil
+  end
+  return { 0, holder, tonumber(status) }
+end
+
+local function start_run(item)
+  local at = column(6 + 2 * item[6] + item[7])
+  local run, workflow_id = ARGV[at + 1], ARGV[at + 2]
+  local current = P .. 'current:' .. workflow_id
+  if call('SETNX', current, run) == 0 then
+    local outcome = start_conflict(item, at, run, call('GET', current))
+    if outcome then
+      return outcome
+    end
+    call('SET', current, run)
+  end
+  create_run(item, at, run, workflow_id)
+  deliver_start_events(item, at, run, item[1])
+  return { 1, run, 1 }
+end
+
+local function start_runs(items)
+  local outcomes = {}
+  for i = 1, #items do
+    outcomes[i] = start_run(items[i])
+  end
+  return outcomes
+end
+
+-- Sends: numbers are {kind, allow closed (0 or 1)}; bytes are workflow id, run id or "", frame.
+local function send_message(item)
+  local workflow_id, run, frame = take(), take(), take()
+  if run == '' then
+    run = call('GET', P .. 'current:' .. workflow_id) or ''
+  end
+  local found = call('HMGET', P .. 'run:' .. run, 's', 'l', 'w')
+  local status, lane = found[1], found[2]
+  if not status or found[3] ~= workflow_id then
+    return { 0, '', 0, 0 }
+  end
+  if status == RUNNING and item[1] == EVENT then
+    append_event(lane, run, frame)
+  elseif status == RUNNING or item[2] == 1 then
+    append(lane, item[1], run, frame)
+  else
+    return { 0, run, tonumber(status), tonumber(lane) }
+  end
+  return { 1, run, tonumber(status), tonumber(lane) }
+end
+
+local function send_messages(items)
+  local outcomes = {}
+  for i = 1, #items do
+    outcomes[i] = send_message(items[i])
+  end
+  return outcomes
+end
+
+-- Messages to known lanes: numbers are columns of lanes and kinds, bytes columns of runs, frames.
+local function post_messages(lanes, kinds)
+  local runs, frames = column(#lanes), column(#lanes)
+  for i = 1, #lanes do
+    local run = ARGV[runs + i]
+    if kinds[i] == EVENT and call('HGET', P .. 'run:' .. run, 's') == RUNNING then
+      append_event(lanes[i], run, ARGV[frames + i])
+    else
+      append(lanes[i], kinds[i], run, ARGV[frames + i])
+    end
+  end
+end
+
+-- One datum meets one waiter. Bytes are key, datum. Returns the lane delivered to, if any.
+local function deliver_mail()
+  local key, data = take(), take()
+  local waiter = call('LPOP', P .. 'waits:' .. key)
+  if not waiter then
+    call('RPUSH', P .. 'mail:' .. key, data)
+    return nil
+  end
+  local colon = string.find(waiter, ':', RUN_ID_BYTES + 1, true)
+  local run = string.sub(waiter, 1, RUN_ID_BYTES)
+  local lane = string.sub(waiter, RUN_ID_BYTES + 1, colon - 1)
+  append(lane, RESULT, run, string.sub(waiter, colon + 1) .. data)
+  if call('HINCRBY', P .. 'waiting:' .. run, key, -1) <= 0 then
+    call('HDEL', P .. 'waiting:' .. run, key)
+  end
+  return tonumber(lane)
+end
+
+local function deliver_mails(count, lanes)
+  for _ = 1, count do
+    lanes[#lanes + 1] = deliver_mail()
+  end
+  return lanes
+end
+
+local function delete_task(run, seq)
+  local key = P .. 'task:' .. run .. seq
+  local queue = call('HGET', key, 'q')
+  if queue then
+    call('DEL', key)
+    call('ZREM', P .. 'tasks:' .. queue, run .. seq)
+    call('ZREM', P .. 'claims:' .. queue, run .. seq)
+  end
+end

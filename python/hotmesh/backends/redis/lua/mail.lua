@@ -1,0 +1,2 @@
+-- Deliver or keep mail. Answers the lanes delivered to.
+return deliver_mails(h.mails, {})

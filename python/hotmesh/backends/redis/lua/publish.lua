@@ -1,0 +1,5 @@
+-- Publish hints: bytes are channel, payload of each.
+for i = 2, #ARGV, 2 do
+  call('PUBLISH', ARGV[i], ARGV[i + 1])
+end
+return {}

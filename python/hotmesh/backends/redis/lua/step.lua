@@ -1,0 +1,261 @@
+-- One batch of a router's pipe. Everything that can say no looks before anything is written: a
+-- script that has begun to write is not undone. See Step in backends/protocol.py for the order.
+--
+-- Answers {"fenced"}, {"refused", now, runs} or {"done", now, messages, starts of runs, timers,
+-- late counter, start outcomes, send outcomes, mail lanes}.
+
+local FENCED, REFUSED, DONE = 1, 2, 0
+local TIMERS_PER_LANE = 500
+
+local router = take()
+local journal_run, journal_frame = column(#h.journal_seq), column(#h.journal_seq)
+local timer_run = column(#h.timer_lane)
+local drop_timer_run = column(#h.drop_timer_lane)
+local task_run, task_frame, task_state = column(#h.task_seq), column(#h.task_seq), column(#h.task_seq)
+local drop_task_run = column(#h.drop_task_seq)
+local recall_run, recall_frame = column(#h.recall_seq), column(#h.recall_seq)
+local attribute_run, attribute_name = column(h.attributes), column(h.attributes)
+local attribute_value = column(h.attributes)
+local close_run, close_result = column(#h.close_status), column(#h.close_status)
+
+-- A journal grows by one frame at a time, so its length is the only seq that may come next.
+local function journal_is_ours()
+  local length = {}
+  for i = 1, #h.journal_seq do
+    local run = ARGV[journal_run + i]
+    local expected = length[run] or call('LLEN', P .. 'journal:' .. run)
+    if h.journal_seq[i] ~= expected then
+      return false
+    end
+    length[run] = expected + 1
+  end
+  return true
+end
+
+-- How many events of each run this step acknowledges (those still in the stream).
+local function count_event_acks()
+  local events, seen = {}, {}
+  for i = 1, #h.event_acks do
+    local lane, id = h.event_acks[i][1], h.event_acks[i][2]
+    local found = not seen[id] and call('XRANGE', P .. 'lane:' .. lane, id, id)
+    seen[id] = true
+    if found and found[1] then
+      local run = found[1][2][1]
+      events[run] = (events[run] or 0) + 1
+    end
+  end
+  return events
+end
+
+local function find_refused(events, closing)
+  local refused = {}
+  for i = 1, #h.close_status do
+    local run = ARGV[close_run + i]
+    local found = call('HMGET', P .. 'run:' .. run, 's', 'x', 'u')
+    closing[i] = found
+    if found[1] == RUNNING and tonumber(found[3] or 0) > (events[run] or 0) then
+      refused[#refused + 1] = run
+    end
+  end
+  return refused
+end
+
+local function apply_acks(events)
+  for lane, ids in pairs(h.acks) do
+    for first = 1, #ids, DELETE_ARGS_MAX do
+      call('XDEL', P .. 'lane:' .. lane, unpack(ids, first, math.min(first + DELETE_ARGS_MAX - 1, #ids)))
+    end
+  end
+  for run, count in pairs(events) do
+    local unread = tonumber(call('HGET', P .. 'run:' .. run, 'u') or 0)
+    if unread > 0 then
+      call('HINCRBY', P .. 'run:' .. run, 'u', -math.min(count, unread))
+    end
+  end
+end
+
+local function apply_timers()
+  for i = 1, #h.timer_lane do
+    local due = h.timer_due[i]
+    call('ZADD', P .. 'timers:' .. h.timer_lane[i], due,
+      ARGV[timer_run + i] .. due .. ':' .. h.timer_key[i])
+  end
+  for i = 1, #h.drop_timer_lane do
+    call('ZREM', P .. 'timers:' .. h.drop_timer_lane[i],
+      ARGV[drop_timer_run + i] .. h.drop_timer_due[i] .. ':' .. h.drop_timer_key[i])
+  end
+  for i = 1, #h.late do
+    mark_late(h.late[i])
+  end
+end
+
+local function apply_tasks()
+  for i = 1, #h.task_seq do
+    local run, seq, queue = ARGV[task_run + i], h.task_seq[i], h.task_queue[i]
+    delete_task(run, seq)
+    call('HSET', P .. 'task:' .. run .. seq, 'q', queue, 'l', h.task_lane[i],
+      'f', ARGV[task_frame + i], 'n', h.task_attempt[i], 'y', ARGV[task_state + i],
+      'b', text(now), 'o', '')
+    call('ZADD', P .. 'tasks:' .. queue, text(now + h.task_delay[i]), run .. seq)
+  end
+  for i = 1, #h.drop_task_seq do
+    delete_task(ARGV[drop_task_run + i], h.drop_task_seq[i])
+  end
+  for i = 1, #h.recall_seq do
+    local run, seq = ARGV[recall_run + i], h.recall_seq[i]
+    local found = call('HMGET', P .. 'task:' .. run .. seq, 'o', 'l')
+    if found[1] == '' then
+      delete_task(run, seq)
+      append(found[2], RESULT, run, ARGV[recall_frame + i])
+    elseif found[1] and h.recall_claimed[i] then
+      call('HSET', P .. 'task:' .. run .. seq, 'c', 1)
+    end
+  end
+end
+
+local function apply_attributes()
+  for i = 1, h.attributes do
+    local key, value = P .. 'run:' .. ARGV[attribute_run + i], ARGV[attribute_value + i]
+    local name = 'a:' .. ARGV[attribute_name + i]
+    if value == '' then
+      call('HDEL', key, name)
+    elseif call('HEXISTS', key, 's') == 1 then
+      call('HSET', key, name, value)
+    end
+  end
+end
+
+local function remove_waits(run)
+  local counts = call('HKEYS', P .. 'waiting:' .. run)
+  for i = 1, #counts do
+    local waits = P .. 'waits:' .. counts[i]
+    local waiters = call('LRANGE', waits, 0, -1)
+    for j = 1, #waiters do
+      if string.sub(waiters[j], 1, RUN_ID_BYTES) == run then
+        call('LREM', waits, 1, waiters[j])
+      end
+    end
+  end
+  call('DEL', P .. 'waiting:' .. run)
+end
+
+local function apply_closes(closing)
+  for i = 1, #h.close_status do
+    local run, status, keep_s = ARGV[close_run + i], closing[i][1], tonumber(closing[i][2])
+    if status == RUNNING then
+      call('HSET', P .. 'run:' .. run, 's', h.close_status[i], 'o', ARGV[close_result + i],
+        'e', text(now))
+      if keep_s >= 0 then
+        call('ZADD', P .. 'expiring', text(now + keep_s * 1000), run)
+      end
+    end
+    if h.close_waits[i] then
+      remove_waits(run)
+    end
+  end
+end
+
+-- Waits: lanes; bytes are key, run id, frame. Mail that is there already is delivered at once.
+local function apply_waits(lanes)
+  local delivered = {}
+  for i = 1, #lanes do
+    local key, run, frame = take(), take(), take()
+    local data = call('LPOP', P .. 'mail:' .. key)
+    if data then
+      append(lanes[i], RESULT, run, frame .. data)
+      delivered[#delivered + 1] = lanes[i]
+    else
+      call('RPUSH', P .. 'waits:' .. key, run .. lanes[i] .. ':' .. frame)
+      call('HINCRBY', P .. 'waiting:' .. run, key, 1)
+    end
+  end
+  return delivered
+end
+
+-- Messages come flat: lane, id, run id, frame. A START brings its run's columns in a second list.
+local function read_messages()
+  local rows, starts, room = {}, {}, h.room
+  for i = 1, #h.lanes do
+    if room <= 0 then
+      break
+    end
+    local lane = h.lanes[i]
+    local entries = call('XRANGE', P .. 'lane:' .. lane, h.cursors[i], '+', 'COUNT', room)
+    room = room - #entries
+    for j = 1, #entries do
+      local id, pair, n = entries[j][1], entries[j][2], #rows
+      rows[n + 1], rows[n + 2], rows[n + 3], rows[n + 4] = lane, id, pair[1], pair[2]
+      if string.byte(id, -1) == 48 then
+        local found = call('HMGET', P .. 'run:' .. pair[1], 'w', 't', 'h', 'i')
+        found[5] = call('EXISTS', P .. 'journal:' .. pair[1])
+        starts[#starts + 1] = found
+      end
+    end
+  end
+  return rows, starts
+end
+
+-- A lane's timers are read up to the horizon, then only what the horizon has moved over; a late
+-- timer makes the lane be read from the beginning. Answers {lane, read until, members} of the
+-- lanes that were looked at.
+local function read_timers()
+  local target, late, answers = now + h.horizon, {}, {}
+  local marked = call('ZRANGEBYSCORE', P .. 'late', '(' .. h.late_seen, '+inf')
+  for i = 1, #marked do
+    late[tonumber(marked[i])] = true
+  end
+  for i = 1, #h.lanes do
+    local lane, read_until = h.lanes[i], h.timers_until[i]
+    if late[lane] or target - read_until >= h.slack then
+      local key, first = P .. 'timers:' .. lane, late[lane] and '-inf' or '(' .. text(read_until)
+      local members = call('ZRANGEBYSCORE', key, first, text(target), 'LIMIT', 0, TIMERS_PER_LANE)
+      local reached = target
+      if #members == TIMERS_PER_LANE then
+        local due = call('ZSCORE', key, members[#members])
+        local same = call('ZRANGEBYSCORE', key, due, due)
+        for j = 1, #same do
+          members[#members + 1] = same[j]
+        end
+        reached = tonumber(due)
+      end
+      answers[#answers + 1] = { lane, reached, members }
+    end
+  end
+  return answers, tonumber(call('GET', P .. 'late_counter') or 0)
+end
+
+if call('HGET', P .. 'router:' .. router, 'alive') ~= '1' or not journal_is_ours() then
+  return { FENCED, now }
+end
+local events, closing = count_event_acks(), {}
+local refused = find_refused(events, closing)
+if #refused > 0 then
+  return { REFUSED, now, refused }
+end
+
+for i = 1, #h.journal_seq do
+  call('RPUSH', P .. 'journal:' .. ARGV[journal_run + i], ARGV[journal_frame + i])
+end
+apply_acks(events)
+apply_timers()
+apply_tasks()
+apply_attributes()
+apply_closes(closing)
+local start_outcomes = start_runs(h.starts)
+post_messages(h.message_lane, h.message_kind)
+local send_outcomes = send_messages(h.sends)
+local mail_lanes = deliver_mails(h.mails, apply_waits(h.waits))
+for _ = 1, h.replies do
+  call('SET', P .. 'reply:' .. take(), take(), 'EX', h.reply_ttl, 'NX')
+end
+if #h.close_status > 0 then
+  -- Twice what was closed: deleting keeps up with closing, whatever the rate.
+  delete_expired(2 * #h.close_status)
+end
+
+local messages, started = read_messages()
+local timers, late_counter = {}, h.late_seen
+if #h.lanes > 0 then
+  timers, late_counter = read_timers()
+end
+return { DONE, now, messages, started, timers, late_counter, start_outcomes, send_outcomes, mail_lanes }

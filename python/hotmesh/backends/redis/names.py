@@ -1,0 +1,98 @@
+"""Names and numbers of one database: key prefixes, namespaces, task queues.
+
+Queue ids are unique over all namespaces, so that a lane names its namespace. Both ways are kept
+under a hash tag of their own, "{prefix}", and never change: what was read once is cached for good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+from urllib.parse import quote
+
+from hotmesh.backends.redis import scripts
+from hotmesh.backends.redis.codec import EMPTY_HEADER
+from hotmesh.backends.redis.servers import Route, Servers
+from hotmesh.exceptions import BackendError, SchemaVersionError
+from hotmesh.limits import LANES_PER_QUEUE
+
+SCHEMA_VERSION = 1
+"""Layout of the keys; a newer one in the database is refused."""
+
+
+def namespace_key(prefix: str, namespace: str) -> bytes:
+    """The first key of a namespace. Braces are escaped: they would end the hash tag early."""
+    return f"{{{quote(prefix, safe='')}:{quote(namespace, safe='')}}}:".encode()
+
+
+class Names:
+    """The registry of task queues and namespaces.
+
+    Args:
+        servers: Where the database is.
+        prefix: Of every key, from the URL.
+    """
+
+    def __init__(self, servers: Servers, prefix: str) -> None:
+        self._key = f"{{{quote(prefix, safe='')}}}:".encode()
+        self.route = Route(servers, self._key, size=2)
+        self._ids: dict[tuple[str, str], int] = {}
+        self._queues: dict[int, tuple[str, str]] = {}
+
+    async def check_schema(self) -> None:
+        """Write the schema version into a new database, compare it in an old one.
+
+        Raises:
+            SchemaVersionError: the keys were laid out by a newer version.
+        """
+        key = self._key + b"schema"
+        await self.route.command("SET", key, SCHEMA_VERSION, "NX")
+        found = int(cast("bytes", await self.route.command("GET", key)))
+        if found > SCHEMA_VERSION:
+            raise SchemaVersionError(found, SCHEMA_VERSION)
+
+    async def queue_id(self, namespace: str, task_queue: str) -> int:
+        """The id of a task queue, made on first use."""
+        known = self._ids.get((namespace, task_queue))
+        if known is not None:
+            return known
+        name = f"{namespace}\0{task_queue}"
+        arguments = (EMPTY_HEADER, namespace.encode(), name.encode())
+        queue_id = int(await self.route.evaluate(scripts.QUEUE_ID, arguments))
+        self._remember(queue_id, name)
+        return queue_id
+
+    async def queue(self, queue_id: int) -> tuple[str, str]:
+        """Namespace and task queue of an id.
+
+        Raises:
+            BackendError: nobody has made this id.
+        """
+        known = self._queues.get(queue_id)
+        if known is not None:
+            return known
+        name: Any = await self.route.command("HGET", self._key + b"queue_names", queue_id)
+        if name is None:
+            raise BackendError(f"Redis knows no task queue with id {queue_id}")
+        return self._remember(queue_id, bytes(name).decode())
+
+    async def namespace_of(self, lane: int) -> str:
+        """The namespace that a lane lies in."""
+        known = self._queues.get(lane // LANES_PER_QUEUE)
+        return known[0] if known else (await self.queue(lane // LANES_PER_QUEUE))[0]
+
+    def known_in(self, namespace: str, queue_id: int) -> bool:
+        """Whether a queue id is known here to lie in a namespace."""
+        known = self._queues.get(queue_id)
+        return known is not None and known[0] == namespace
+
+    async def namespaces(self) -> Sequence[str]:
+        """Every namespace that has a task queue."""
+        found = cast("list[bytes]", await self.route.command("SMEMBERS", self._key + b"namespaces"))
+        return sorted(name.decode() for name in found)
+
+    def _remember(self, queue_id: int, name: str) -> tuple[str, str]:
+        namespace, task_queue = name.split("\0", 1)
+        self._ids[namespace, task_queue] = queue_id
+        self._queues[queue_id] = (namespace, task_queue)
+        return namespace, task_queue

@@ -1,0 +1,231 @@
+"""A pipe's session: its own connection, and what it has read of each lane.
+
+All writes of a namespace happen one after the other, so message numbers become visible in order
+and one number per lane says what has been read. Timers have a cursor of their own: how far the
+horizon had reached when the lane's timers were last read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from hotmesh.backends.protocol import (
+    LoadedRun,
+    MessageRow,
+    SendOutcome,
+    StartOutcome,
+    Step,
+    StepReply,
+    TimerRow,
+)
+from hotmesh.backends.redis import codec, scripts
+from hotmesh.backends.redis.servers import Route
+from hotmesh.exceptions import BackendError, BackendUnavailableError
+from hotmesh.limits import LANES_PER_QUEUE
+
+if TYPE_CHECKING:
+    from hotmesh.backends.redis.backend import RedisBackend
+
+TIMER_SLACK_MS_MAX = 100
+"""How far the horizon moves before a lane's timers are read again."""
+
+_DONE, _FENCED, _REFUSED = 0, 1, 2
+
+
+class RedisSession:
+    """One step at a time for one router; see `Session` in the protocol.
+
+    Args:
+        backend: For what a step says to other namespaces.
+        route: This session's own way to the router's namespace.
+        namespace: The router's.
+        horizon_ms: How far ahead timers are returned.
+    """
+
+    def __init__(
+        self, backend: RedisBackend, route: Route, namespace: str, horizon_ms: int
+    ) -> None:
+        self._backend = backend
+        self._route = route
+        self._namespace = namespace
+        self._horizon_ms = horizon_ms
+        self._slack_ms = min(TIMER_SLACK_MS_MAX, horizon_ms // 50)
+        self._next_number: dict[int, int] = {}
+        self._timers_until: dict[int, int] = {}
+        self._late_seen = 0
+        self._turn = 0
+
+    async def step(self, step: Step) -> StepReply:
+        """Apply a batch and read the next one, in one script.
+
+        What the batch says to other namespaces goes out first, in calls of its own: a crash in
+        between may repeat it (its receivers tell repetitions apart) and never loses it.
+        """
+        abroad = await self._send_abroad(step) if self._has_abroad(step) else None
+        if abroad is not None:
+            step = abroad.rest
+        lanes = self._lanes_in_turn(step.lanes)
+        words = codec.step_words(step, self._reading(step, lanes))
+        try:
+            answer: list[Any] = await self._route.evaluate(scripts.STEP, words)
+        except BackendUnavailableError:
+            self.forget()
+            raise
+        status, now_ms = answer[0], answer[1]
+        if status == _FENCED:
+            return StepReply(now_ms, fenced=True)
+        if status == _REFUSED:
+            return StepReply(now_ms, refused=answer[2])
+        assert status == _DONE, status
+        _, _, flat, started, timers, self._late_seen, starts, sends, mail_lanes = answer
+        messages = self._note_messages(codec.message_rows(flat, started), step.room)
+        reply = StepReply(
+            now_ms,
+            messages=messages,
+            timers=self._note_timers(timers, step),
+            start_outcomes=codec.start_outcomes(starts),
+            send_outcomes=codec.send_outcomes(sends),
+            mail_lanes=mail_lanes,
+        )
+        return reply if abroad is None else abroad.merge(reply)
+
+    async def load(self, run_ids: Sequence[bytes]) -> Sequence[LoadedRun]:
+        """The runs with their journals; unknown ones are left out."""
+        if not run_ids:
+            return ()
+        answers: list[Any] = await self._route.evaluate(
+            scripts.LOAD, [codec.EMPTY_HEADER, *run_ids]
+        )
+        return [codec.loaded_run(*answer) for answer in answers]
+
+    def forget(self, lanes: Sequence[int] | None = None) -> None:
+        """Return messages and timers of these lanes (None: all) again."""
+        if lanes is None:
+            self._next_number.clear()
+            self._timers_until.clear()
+            return
+        for lane in lanes:
+            self._next_number.pop(lane, None)
+            self._timers_until.pop(lane, None)
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        await self._route.close()
+
+    def _lanes_in_turn(self, lanes: Sequence[int]) -> Sequence[int]:
+        """The lanes, each time from another one on while there is more than one read can take."""
+        if not self._turn or not lanes:
+            return lanes
+        first = self._turn % len(lanes)
+        return [*lanes[first:], *lanes[:first]]
+
+    def _reading(self, step: Step, lanes: Sequence[int]) -> dict[str, Any]:
+        """What the script is to read, and which timers others' sessions must notice."""
+        own = set(lanes)
+        return {
+            "room": step.room,
+            "lanes": list(lanes),
+            "cursors": [str(self._next_number.get(lane, 0)) for lane in lanes],
+            "timers_until": [self._timers_until.get(lane, 0) for lane in lanes],
+            "horizon": self._horizon_ms,
+            "slack": self._slack_ms,
+            "late_seen": self._late_seen,
+            "late": [lane for lane in set(step.timer_lane) if lane not in own],
+        }
+
+    def _note_messages(self, rows: list[MessageRow], room: int) -> list[MessageRow]:
+        for row in rows:
+            self._next_number[row.lane] = codec.message_number(row.id) + 1
+        self._turn = self._turn + 1 if rows and len(rows) >= room else 0
+        return rows
+
+    def _note_timers(self, answers: Sequence[Any], step: Step) -> list[TimerRow]:
+        """Timers the script found, and the step's own ones that lie behind the cursor."""
+        rows: list[TimerRow] = []
+        for lane, until, members in answers:
+            self._timers_until[lane] = until
+            rows += [codec.timer_row(lane, member) for member in members]
+        found = set(rows)
+        until_of, reading = self._timers_until, set(step.lanes)
+        for lane, due, run_id, key in zip(
+            step.timer_lane, step.timer_due, step.timer_run, step.timer_key, strict=True
+        ):
+            row = TimerRow(lane, due, run_id, key)
+            if lane in reading and due <= until_of.get(lane, 0) and row not in found:
+                rows.append(row)
+        return rows
+
+    def _has_abroad(self, step: Step) -> bool:
+        namespace = self._namespace
+        return (
+            any(item.namespace != namespace for item in step.starts)
+            or any(item.namespace != namespace for item in step.sends)
+            or any(item.namespace != namespace for item in step.mails)
+            or any(item.namespace != namespace for item in step.waits)
+            or not self._backend.are_in(namespace, step.message_lane)
+        )
+
+    async def _send_abroad(self, step: Step) -> _Abroad:
+        """Deliver what goes to other namespaces; the rest of the step, to be applied next."""
+        namespace, backend = self._namespace, self._backend
+        if any(item.namespace != namespace for item in step.waits):
+            raise BackendError(
+                f"a run of namespace {namespace!r} can't wait for mail of another namespace: "
+                "on Redis the two may live on different nodes"
+            )
+        starts = [item for item in step.starts if item.namespace != namespace]
+        sends = [item for item in step.sends if item.namespace != namespace]
+        abroad = _Abroad(namespace, step)
+        abroad.starts = await backend.start(starts)
+        abroad.sends = await backend.send(sends)
+        abroad.mail_lanes = await backend.mail(
+            [item for item in step.mails if item.namespace != namespace]
+        )
+        posted = await backend.post_abroad(namespace, step)
+        abroad.rest = replace(
+            step,
+            starts=[item for item in step.starts if item.namespace == namespace],
+            sends=[item for item in step.sends if item.namespace == namespace],
+            mails=[item for item in step.mails if item.namespace == namespace],
+            message_lane=[step.message_lane[i] for i in posted],
+            message_run=[step.message_run[i] for i in posted],
+            message_kind=[step.message_kind[i] for i in posted],
+            message_frame=[step.message_frame[i] for i in posted],
+        )
+        return abroad
+
+
+class _Abroad:
+    """What went to other namespaces, to be put back in the order of the step."""
+
+    def __init__(self, namespace: str, step: Step) -> None:
+        self._namespace = namespace
+        self._step = step
+        self.rest = step
+        self.starts: Sequence[StartOutcome] = ()
+        self.sends: Sequence[SendOutcome] = ()
+        self.mail_lanes: Sequence[int] = ()
+
+    def merge(self, reply: StepReply) -> StepReply:
+        """The reply with all outcomes, in the order of the step's items."""
+        if reply.fenced or reply.refused:
+            return reply
+        start_sources = (iter(reply.start_outcomes), iter(self.starts))
+        send_sources = (iter(reply.send_outcomes), iter(self.sends))
+        return replace(
+            reply,
+            start_outcomes=[
+                next(start_sources[item.namespace != self._namespace]) for item in self._step.starts
+            ],
+            send_outcomes=[
+                next(send_sources[item.namespace != self._namespace]) for item in self._step.sends
+            ],
+            mail_lanes=[*reply.mail_lanes, *self.mail_lanes],
+        )
+
+
+def lane_queues(lanes: Sequence[int]) -> set[int]:
+    """The queue ids of lanes."""
+    return {lane // LANES_PER_QUEUE for lane in lanes}

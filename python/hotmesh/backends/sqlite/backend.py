@@ -1,0 +1,199 @@
+"""The SQLite backend: every call is one hop to the thread that owns the connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import unquote, urlsplit
+
+from hotmesh.backends.protocol import (
+    Beat,
+    MailItem,
+    Registration,
+    RouterRow,
+    RunFilter,
+    RunRow,
+    SendItem,
+    SendOutcome,
+    StartItem,
+    StartOutcome,
+    Tasks,
+    TasksReply,
+)
+from hotmesh.backends.sqlite import routers, statements, store, tasks, visibility
+from hotmesh.backends.sqlite.session import SqliteSession
+from hotmesh.backends.sqlite.starts import mail_all, send_all, start_all
+from hotmesh.backends.sqlite.transaction import Transaction
+from hotmesh.exceptions import BackendUnavailableError, InvalidArgumentError
+
+T = TypeVar("T")
+
+PRUNE_BATCH = 500
+"""Runs that one transaction prunes, so that steps get their turn in between."""
+
+_SQL = statements.load("client")
+
+
+class SqliteBackend:
+    """Runs in a SQLite file, or in this process's memory.
+
+    Args:
+        url: ``sqlite:///relative.db``, ``sqlite:////absolute.db``, or ``sqlite://`` for a
+            database in memory that lives as long as any backend of the process has it open.
+        clock: The backend's time in milliseconds; whoever opens a database first decides. The
+            default is the machine's.
+
+    Raises:
+        InvalidArgumentError: the URL names no database file.
+    """
+
+    name = "sqlite"
+
+    def __init__(self, url: str, *, clock: Callable[[], int] = store.wall_clock_ms) -> None:
+        self.url = url
+        self._path = _path_of(url)
+        self._clock = clock
+        self._store: store.Store | None = None
+
+    async def connect(self) -> None:
+        """See the protocol."""
+        if self._store is None:
+            self._store = await asyncio.to_thread(store.acquire, self._path, self._clock)
+
+    async def close(self) -> None:
+        """See the protocol."""
+        if self._store is not None:
+            opened, self._store = self._store, None
+            await asyncio.to_thread(store.release, opened)
+
+    def _opened(self) -> store.Store:
+        if self._store is None:
+            raise BackendUnavailableError(f"SQLite database {self._path} is not connected")
+        return self._store
+
+    async def _write(self, work: Callable[[Transaction], T]) -> T:
+        return await self._opened().write(work)
+
+    async def _read(self, work: Callable[[Transaction], T]) -> T:
+        return await self._opened().read(work)
+
+    async def queue_id(self, namespace: str, task_queue: str) -> int:
+        """See the protocol."""
+        key = (namespace, task_queue)
+        known = self._opened().queue_ids
+        if key not in known:
+
+            def work(tx: Transaction) -> int:
+                tx.run(_SQL["insert_queue"], key)
+                ((queue_id,),) = tx.all(_SQL["queue_id"], key)
+                return queue_id
+
+            known[key] = await self._write(work)
+        return known[key]
+
+    # -- Client --
+
+    async def start(self, items: Sequence[StartItem]) -> Sequence[StartOutcome]:
+        """See the protocol."""
+        return await self._write(lambda tx: start_all(tx, items))
+
+    async def send(self, items: Sequence[SendItem]) -> Sequence[SendOutcome]:
+        """See the protocol."""
+        return await self._write(lambda tx: send_all(tx, items))
+
+    async def mail(self, items: Sequence[MailItem]) -> Sequence[int]:
+        """See the protocol."""
+        return await self._write(lambda tx: mail_all(tx, items))
+
+    async def results(self, run_ids: Sequence[bytes]) -> Sequence[tuple[bytes, int, bytes]]:
+        """See the protocol."""
+        return await self._read(lambda tx: visibility.results(tx, run_ids))
+
+    async def replies(self, reply_ids: Sequence[bytes]) -> Sequence[tuple[bytes, bytes]]:
+        """See the protocol."""
+        return await self._opened().look(lambda tx: visibility.take_replies(tx, reply_ids))
+
+    async def find(self, keys: Sequence[tuple[str, str, bytes]]) -> Sequence[RunRow | None]:
+        """See the protocol."""
+        return await self._read(lambda tx: visibility.find(tx, keys))
+
+    async def runs(self, filter: RunFilter) -> Sequence[RunRow]:  # noqa: A002
+        """See the protocol."""
+        return await self._read(lambda tx: visibility.runs(tx, filter))
+
+    async def journal(self, run_id: bytes) -> Sequence[bytes]:
+        """See the protocol."""
+        return await self._read(lambda tx: visibility.journal(tx, run_id))
+
+    async def routers(self, namespace: str) -> Sequence[RouterRow]:
+        """See the protocol."""
+        return await self._read(lambda tx: routers.listing(tx, namespace))
+
+    async def prune(self, namespace: str, closed_before_ms: int) -> int:
+        """See the protocol."""
+        total = 0
+        while True:
+            pruned = await self._write(
+                lambda tx: visibility.prune(tx, namespace, closed_before_ms, PRUNE_BATCH)
+            )
+            total += pruned
+            if pruned < PRUNE_BATCH:
+                return total
+
+    # -- Routers --
+
+    async def beat(self, registration: Registration) -> Beat:
+        """See the protocol."""
+        return await self._write(lambda tx: routers.beat(tx, registration))
+
+    async def release(self, router_id: bytes, lanes: Sequence[int]) -> None:
+        """See the protocol."""
+        await self._write(lambda tx: routers.release(tx, router_id, lanes))
+
+    async def leave(self, router_id: bytes) -> None:
+        """See the protocol."""
+        await self._write(lambda tx: routers.leave(tx, router_id))
+
+    async def session(self, router_id: bytes, horizon_ms: int) -> SqliteSession:
+        """See the protocol; steps name their router themselves."""
+        return SqliteSession(self._opened(), horizon_ms)
+
+    async def tasks(self, batch: Tasks) -> TasksReply:
+        """See the protocol."""
+        return await self._opened().look(lambda tx: tasks.run_batch(tx, batch))
+
+    async def complete_task(self, run_id: bytes, seq: int, lane: int, frame: bytes) -> bool:
+        """See the protocol."""
+        return await self._write(
+            lambda tx: tasks.complete_from_outside(tx, run_id, seq, lane, frame)
+        )
+
+    # -- Wake-up hints --
+
+    async def notify(self, hints: Sequence[tuple[str, str]]) -> None:
+        """See the protocol; other processes notice the commit itself, within milliseconds."""
+        self._opened().hints.publish(hints)
+
+    async def listen(self, channel: str, callback: Callable[[str | None], None]) -> None:
+        """See the protocol."""
+        self._opened().hints.listen(channel, callback)
+
+    async def unlisten(self, channel: str, callback: Callable[[str | None], None]) -> None:
+        """See the protocol."""
+        self._opened().hints.unlisten(channel, callback)
+
+
+def _path_of(url: str) -> str:
+    """The absolute path that a URL names, or ``:memory:``."""
+    parts = urlsplit(url)
+    if parts.scheme != "sqlite" or parts.netloc or parts.query or parts.fragment:
+        raise InvalidArgumentError(
+            f"Not a SQLite URL: {url!r}. Use sqlite:///relative.db (three slashes), "
+            "sqlite:////absolute.db (four), or sqlite:// for a database in memory."
+        )
+    path = unquote(parts.path)
+    if path in ("", "/"):
+        return store.MEMORY
+    return str(Path(path.removeprefix("/")).absolute())

@@ -1,0 +1,120 @@
+"""Reads what waits for a pipe: the next messages of its lanes, and timers soon to be due.
+
+Message ids are given out under the write lock, so they become visible in order, and one cursor
+for each lane is enough. Timers are read a window at a time; within its window a lane's timers can
+only come from its own pipe's steps (known here) and from delayed starts (counted in the store).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+from hotmesh.backends.protocol import Step
+from hotmesh.backends.sqlite import statements
+from hotmesh.backends.sqlite.transaction import Row, Transaction
+
+TIMERS_READ_MAX = 10_000
+"""Timers of one lane that a step reads at most (and all others of the last one's millisecond)."""
+
+_LONG_AGO = -1
+_SQL = statements.load("step")
+_READ_MESSAGES = _SQL["read_messages"]
+_READ_TIMERS = _SQL["read_timers"]
+_READ_TIMERS_AT = _SQL["read_timers_at"]
+_READ_DELAYED_STARTS = _SQL["read_delayed_starts"]
+
+
+@dataclass(slots=True)
+class Positions:
+    """How far each lane has been read."""
+
+    message_id: dict[int, int] = field(default_factory=dict[int, int])
+    timer_window_ms: dict[int, int] = field(default_factory=dict[int, int])
+    """Timers due until then have been returned."""
+    delayed_starts: int = 0
+    """The store's count of delayed starts when the timers were read."""
+    first_lane: int = 0
+    """Index of the lane to begin with: lanes take turns when there is not room for all."""
+
+    def advance(self, moved: Positions, skip: set[int]) -> None:
+        """Take over the positions of a committed step, but for the lanes to skip."""
+        for mine, theirs in (
+            (self.message_id, moved.message_id),
+            (self.timer_window_ms, moved.timer_window_ms),
+        ):
+            mine.update((lane, at) for lane, at in theirs.items() if lane not in skip)
+        self.delayed_starts = moved.delayed_starts
+        self.first_lane = moved.first_lane
+
+    def forget(self, lanes: set[int]) -> None:
+        """Start over in these lanes."""
+        for lane in lanes:
+            self.message_id.pop(lane, None)
+            self.timer_window_ms.pop(lane, None)
+
+
+def read_messages(tx: Transaction, step: Step, at: Positions, moved: Positions) -> list[Row]:
+    """Unread messages of the step's lanes, up to its room."""
+    if step.room <= 0 or not step.lanes:
+        return []
+    first = at.first_lane % len(step.lanes)
+    lanes = [*step.lanes[first:], *step.lanes[:first]]
+    cursors = {lane: at.message_id.get(lane, 0) for lane in lanes}
+    rows = tx.all(_READ_MESSAGES, (json.dumps(cursors), step.room))
+    reached = moved.message_id
+    for row in rows:
+        reached[row[1]] = row[0]
+    moved.first_lane = first
+    if len(rows) == step.room:
+        moved.first_lane = first + lanes.index(rows[-1][1]) + 1
+    return rows
+
+
+def read_timers(
+    tx: Transaction, step: Step, horizon_ms: int, at: Positions, moved: Positions
+) -> list[Row]:
+    """Timers of the step's lanes that have come within the horizon."""
+    rows = _own_timers(step, at)
+    if step.room <= 0 or not step.lanes:
+        moved.delayed_starts = at.delayed_starts
+        return rows
+    moved.delayed_starts = tx.delayed_starts
+    until = tx.now_ms + horizon_ms
+    # A window moves on in strides, so that most steps need not look at all.
+    stale = until - horizon_ms // 4
+    new_starts = tx.delayed_starts != at.delayed_starts
+    for lane in step.lanes:
+        window = at.timer_window_ms.get(lane, _LONG_AGO)
+        if new_starts and window != _LONG_AGO:
+            rows += tx.all(_READ_DELAYED_STARTS, (lane, window))
+        if window <= stale:
+            rows += _read_window(tx, lane, window, until, moved)
+    return rows
+
+
+def _own_timers(step: Step, at: Positions) -> list[Row]:
+    """Timers this step inserted within windows that have been read."""
+    if not step.timer_lane:
+        return []
+    lanes = set(step.lanes)
+    drops = (step.drop_timer_lane, step.drop_timer_due, step.drop_timer_run, step.drop_timer_key)
+    dropped = set(zip(*drops, strict=True))
+    rows = zip(step.timer_lane, step.timer_due, step.timer_run, step.timer_key, strict=True)
+    windows = at.timer_window_ms
+    return [
+        row
+        for row in rows
+        if row[0] in lanes and row[1] <= windows.get(row[0], _LONG_AGO) and row not in dropped
+    ]
+
+
+def _read_window(tx: Transaction, lane: int, after: int, until: int, moved: Positions) -> list[Row]:
+    rows = tx.all(_READ_TIMERS, (lane, after, until, TIMERS_READ_MAX))
+    if len(rows) == TIMERS_READ_MAX:
+        # Windows end between milliseconds: complete the last one, leave the rest for later.
+        until = rows[-1][1]
+        rows = [row for row in rows if row[1] < until]
+        rows += tx.all(_READ_TIMERS_AT, (lane, until))
+    moved.timer_window_ms[lane] = until
+    return rows

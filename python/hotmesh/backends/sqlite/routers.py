@@ -1,0 +1,100 @@
+"""The rollcall: who is alive, and which lanes are whose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hotmesh.backends.protocol import Beat, Registration, RouterRow
+from hotmesh.backends.sqlite import statements
+from hotmesh.backends.sqlite.transaction import Transaction
+from hotmesh.backends.sqlite.visibility import delete_expired_runs
+from hotmesh.limits import LANES_PER_QUEUE
+
+REPLY_KEEP_MS = 10 * 60 * 1000
+"""How long an answer waits for its client."""
+
+REPLIES_DELETED_MAX = 1_000
+RUNS_DELETED_MAX = 200
+"""What one beat cleans up at most."""
+
+ROUTER_KEEP_MS = 60 * 60 * 1000
+"""How long a dead router stays listed."""
+
+_SQL = statements.load("routers")
+_ABANDON_TASKS = statements.load("tasks")["abandon_tasks"]
+
+_ALIVE = 1
+
+
+def beat(tx: Transaction, registration: Registration) -> Beat:
+    """See :meth:`hotmesh.backends.protocol.Backend.beat`."""
+    router_id = registration.router_id
+    _declare_dead(tx, router_id)
+    state = tx.one(_SQL["router_state"], (router_id,))
+    if state is not None and state[0] != _ALIVE:
+        return Beat(False, tx.now_ms, (), 0, _count_routers(tx, registration.queue_id))
+    tx.run(
+        _SQL["put_router"],
+        (
+            router_id,
+            registration.namespace,
+            registration.queue_id,
+            registration.hosts_workflows,
+            tx.now_ms,
+            tx.now_ms + registration.lease_ms,
+            registration.info,
+        ),
+    )
+    _clean_up(tx)
+    routers = _count_routers(tx, registration.queue_id)
+    if not registration.hosts_workflows:
+        return Beat(True, tx.now_ms, (), 0, routers)
+    fair = -(-LANES_PER_QUEUE // routers)
+    lanes = _take_lanes(tx, registration, fair)
+    return Beat(True, tx.now_ms, lanes, max(0, len(lanes) - fair), routers)
+
+
+def _declare_dead(tx: Transaction, asking: bytes) -> None:
+    dead = tx.all(_SQL["declare_dead"], (tx.now_ms, asking))
+    if dead:
+        tx.run_many(_SQL["free_lanes"], dead)
+
+
+def _count_routers(tx: Transaction, queue_id: int) -> int:
+    row = tx.one(_SQL["count_routers"], (queue_id,))
+    return row[0] if row is not None else 0
+
+
+def _take_lanes(tx: Transaction, registration: Registration, fair: int) -> list[int]:
+    """This router's lanes, after taking free ones up to its fair share."""
+    first = registration.queue_id * LANES_PER_QUEUE
+    owners: dict[int, bytes] = dict(tx.all(_SQL["owned_lanes"], (first, first + LANES_PER_QUEUE)))
+    mine = [lane for lane, owner in owners.items() if owner == registration.router_id]
+    free = [lane for lane in range(first, first + LANES_PER_QUEUE) if lane not in owners]
+    taken = free[: max(0, fair - len(mine))]
+    tx.run_many(_SQL["take_lane"], [(lane, registration.router_id) for lane in taken])
+    return sorted(mine + taken)
+
+
+def _clean_up(tx: Transaction) -> None:
+    delete_expired_runs(tx, RUNS_DELETED_MAX)
+    tx.run(_SQL["delete_stale_replies"], (tx.now_ms - REPLY_KEEP_MS, REPLIES_DELETED_MAX))
+    tx.run(_SQL["forget_routers"], (tx.now_ms - ROUTER_KEEP_MS,))
+
+
+def release(tx: Transaction, router_id: bytes, lanes: Sequence[int]) -> None:
+    """See :meth:`hotmesh.backends.protocol.Backend.release`."""
+    tx.run_many(_SQL["release_lane"], [(lane, router_id) for lane in lanes])
+
+
+def leave(tx: Transaction, router_id: bytes) -> None:
+    """See :meth:`hotmesh.backends.protocol.Backend.leave`."""
+    tx.run(_SQL["leave"], (tx.now_ms, router_id))
+    tx.run(_SQL["free_lanes"], (router_id,))
+    tx.run(_ABANDON_TASKS, (tx.now_ms, router_id))
+
+
+def listing(tx: Transaction, namespace: str) -> list[RouterRow]:
+    """See :meth:`hotmesh.backends.protocol.Backend.routers`."""
+    rows = tx.all(_SQL["list_routers"], (namespace,))
+    return [RouterRow._make((*row[:6], bool(row[6]), row[7])) for row in rows]

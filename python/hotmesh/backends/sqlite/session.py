@@ -1,0 +1,74 @@
+"""A pipe's session: applies its steps and remembers how far its lanes have been read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hotmesh.backends.protocol import LoadedRun, Step, StepReply
+from hotmesh.backends.sqlite import statements
+from hotmesh.backends.sqlite.reading import Positions, read_messages, read_timers
+from hotmesh.backends.sqlite.step import apply, changes_anything
+from hotmesh.backends.sqlite.store import Store
+from hotmesh.backends.sqlite.transaction import Transaction
+
+_SQL = statements.load("step")
+_LOAD_RUN = _SQL["load_run"]
+_READ_JOURNAL = _SQL["read_journal"]
+
+
+class SqliteSession:
+    """See :class:`hotmesh.backends.protocol.Session`."""
+
+    def __init__(self, store: Store, horizon_ms: int) -> None:
+        self._store = store
+        self._horizon_ms = horizon_ms
+        self._positions = Positions()
+        self._reading: Sequence[int] = ()
+        """Lanes of the latest step."""
+        self._forgotten: set[int] = set()
+        """Lanes forgotten while a step was in flight: what it read there does not count."""
+
+    async def step(self, step: Step) -> StepReply:
+        """See the protocol."""
+        moved = Positions()
+
+        def work(tx: Transaction) -> StepReply:
+            reply = apply(tx, step)
+            reply.messages = read_messages(tx, step, self._positions, moved)
+            reply.timers = read_timers(tx, step, self._horizon_ms, self._positions, moved)
+            return reply
+
+        self._reading = step.lanes
+        self._forgotten.clear()
+        run = self._store.write if changes_anything(step) else self._store.look
+        reply = await run(work)
+        if not reply.fenced and not reply.refused:
+            self._positions.advance(moved, self._forgotten)
+        return reply
+
+    async def load(self, run_ids: Sequence[bytes]) -> Sequence[LoadedRun]:
+        """See the protocol."""
+
+        def work(tx: Transaction) -> list[LoadedRun]:
+            loaded: list[LoadedRun] = []
+            for run_id in run_ids:
+                row = tx.one(_LOAD_RUN, (run_id,))
+                if row is not None:
+                    frames = [frame for (frame,) in tx.all(_READ_JOURNAL, (run_id,))]
+                    loaded.append(LoadedRun._make((*row[:7], frames, row[7].encode())))
+            return loaded
+
+        return await self._store.read(work) if run_ids else []
+
+    def forget(self, lanes: Sequence[int] | None = None) -> None:
+        """See the protocol."""
+        if lanes is None:
+            forgotten = {*self._positions.message_id, *self._positions.timer_window_ms}
+            forgotten.update(self._reading)
+        else:
+            forgotten = set(lanes)
+        self._forgotten |= forgotten
+        self._positions.forget(forgotten)
+
+    async def close(self) -> None:
+        """See the protocol; the connection belongs to the store."""

@@ -1,0 +1,71 @@
+-- name: insert_queue
+-- A task queue on its first use.
+INSERT OR IGNORE INTO queue (namespace, name) VALUES (?, ?);
+
+-- name: queue_id
+-- The id of a task queue.
+SELECT id FROM queue WHERE namespace = ? AND name = ?;
+
+-- name: claim_workflow_id
+-- Take a workflow id that no run holds.
+INSERT OR IGNORE INTO current (namespace, workflow_id, run_id) VALUES (?, ?, ?);
+
+-- name: take_workflow_id
+-- Take a workflow id over from its closed run.
+UPDATE current SET run_id = ? WHERE namespace = ? AND workflow_id = ?;
+
+-- name: holder
+-- The run that holds a workflow id, and its lane and status.
+SELECT c.run_id, r.lane, r.status FROM current AS c JOIN run AS r ON r.run_id = c.run_id
+WHERE c.namespace = ? AND c.workflow_id = ?;
+
+-- name: named_run
+-- A run of a workflow id, with its lane and status.
+SELECT run_id, lane, status FROM run WHERE run_id = ? AND namespace = ? AND workflow_id = ?;
+
+-- name: run_status
+-- Status of a run.
+SELECT status FROM run WHERE run_id = ?;
+
+-- name: insert_run
+-- A new run, open.
+INSERT INTO run
+    (run_id, namespace, workflow_id, workflow_type, lane, status, expire_s, started_ms,
+     header, input)
+VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?, ?);
+
+-- name: oldest_wait
+-- The first run in line for mail of a key.
+SELECT id, lane, run_id, frame FROM wait WHERE namespace = ? AND key = ? ORDER BY id LIMIT 1;
+
+-- name: delete_wait
+-- A wait that was served.
+DELETE FROM wait WHERE id = ?;
+
+-- name: insert_wait
+-- A run gets in line for mail of a key.
+INSERT INTO wait (namespace, key, lane, run_id, frame) VALUES (?, ?, ?, ?, ?);
+
+-- name: oldest_mail
+-- The first mail in line for a key.
+SELECT id, data FROM mail WHERE namespace = ? AND key = ? ORDER BY id LIMIT 1;
+
+-- name: delete_mail
+-- Mail that was delivered.
+DELETE FROM mail WHERE id = ?;
+
+-- name: insert_mail
+-- Mail that nobody waits for yet.
+INSERT INTO mail (namespace, key, data) VALUES (?, ?, ?);
+
+-- name: result
+-- How a run ended, if it did.
+SELECT run_id, status, result FROM run WHERE run_id = ?;
+
+-- name: read_reply
+-- An answer that has arrived.
+SELECT id, data FROM reply WHERE id = ?;
+
+-- name: delete_reply
+-- An answer that was taken.
+DELETE FROM reply WHERE id = ?;

@@ -1,0 +1,43 @@
+-- name: has_tables
+-- Whether anything has been stored in this file yet.
+SELECT count(*) FROM sqlite_schema;
+
+-- name: begin_write
+-- Takes the write lock at once, so that no step fails halfway for want of it.
+BEGIN IMMEDIATE;
+
+-- name: begin_read
+-- One snapshot for all reads of a group.
+BEGIN;
+
+-- name: commit
+-- Everything of the group, with one sync.
+COMMIT;
+
+-- name: rollback
+-- Nothing of the group.
+ROLLBACK;
+
+-- name: savepoint
+-- Where one batch of a group begins.
+SAVEPOINT batch;
+
+-- name: release
+-- The batch is kept.
+RELEASE batch;
+
+-- name: rollback_batch
+-- The batch is not kept; the others are.
+ROLLBACK TO batch;
+
+-- name: read_state
+-- The counters of the database.
+SELECT message_id, delayed_starts FROM state WHERE id = 1;
+
+-- name: write_state
+-- The counters of the database.
+UPDATE state SET message_id = ?, delayed_starts = ? WHERE id = 1;
+
+-- name: insert_message
+-- A message at the end of its lane.
+INSERT INTO stream (lane, id, run_id, kind, frame) VALUES (?, ?, ?, ?, ?);

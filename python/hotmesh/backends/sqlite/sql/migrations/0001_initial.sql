@@ -1,0 +1,155 @@
+-- Schema version 1. A statement ends at a line that ends with a semicolon.
+
+-- One row: the last message id given out, and how many delayed starts there have been.
+CREATE TABLE state (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    message_id INTEGER NOT NULL,
+    delayed_starts INTEGER NOT NULL
+);
+INSERT INTO state (id, message_id, delayed_starts) VALUES (1, 0, 0);
+
+-- A task queue of a namespace; its id is part of every lane number.
+CREATE TABLE queue (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    namespace TEXT NOT NULL,
+    name TEXT NOT NULL,
+    UNIQUE (namespace, name)
+);
+
+-- One execution of a workflow. Run ids begin with their time, so rows are appended.
+CREATE TABLE run (
+    run_id BLOB PRIMARY KEY,
+    namespace TEXT NOT NULL,
+    workflow_id TEXT NOT NULL,
+    workflow_type TEXT NOT NULL,
+    lane INTEGER NOT NULL,
+    status INTEGER NOT NULL,
+    expire_s INTEGER NOT NULL,
+    started_ms INTEGER NOT NULL,
+    closed_ms INTEGER NOT NULL DEFAULT 0,
+    expires_ms INTEGER,
+    header BLOB NOT NULL,
+    input BLOB NOT NULL,
+    result BLOB NOT NULL DEFAULT x''
+) WITHOUT ROWID;
+CREATE INDEX run_workflow ON run (workflow_id);
+CREATE INDEX run_open ON run (namespace) WHERE status = 1;
+CREATE INDEX run_expiry ON run (expires_ms) WHERE expires_ms IS NOT NULL;
+
+-- The newest run of each workflow id: the row that concurrent starts compete for.
+CREATE TABLE current (
+    namespace TEXT NOT NULL,
+    workflow_id TEXT NOT NULL,
+    run_id BLOB NOT NULL,
+    PRIMARY KEY (namespace, workflow_id)
+) WITHOUT ROWID;
+
+-- What happened in a run, one row per transition; its key is the second fence.
+CREATE TABLE journal (
+    run_id BLOB NOT NULL,
+    seq INTEGER NOT NULL,
+    frame BLOB NOT NULL,
+    PRIMARY KEY (run_id, seq)
+) WITHOUT ROWID;
+
+-- The record of a run: enriched and search attributes, memo. Values are JSON text.
+CREATE TABLE attribute (
+    run_id BLOB NOT NULL,
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (run_id, name)
+) WITHOUT ROWID;
+
+-- A run as it is listed: with its task queue's name and its record as one JSON object.
+CREATE VIEW run_row AS
+SELECT
+    r.run_id, r.namespace, r.workflow_id, r.workflow_type, r.lane, q.name AS task_queue,
+    r.status, r.header, r.input, r.result,
+    coalesce(
+        (SELECT json_group_object(a.name, json(a.value)) FROM attribute AS a
+         WHERE a.run_id = r.run_id), '{}') AS attributes,
+    r.started_ms, r.closed_ms
+FROM run AS r LEFT JOIN queue AS q ON q.id = r.lane / 64;
+
+-- Messages that wait to be handled; deleted by the step that handles them.
+CREATE TABLE stream (
+    lane INTEGER NOT NULL,
+    id INTEGER NOT NULL,
+    run_id BLOB NOT NULL,
+    kind INTEGER NOT NULL,
+    frame BLOB NOT NULL,
+    PRIMARY KEY (lane, id)
+) WITHOUT ROWID;
+CREATE INDEX stream_event ON stream (run_id) WHERE kind = 1;
+
+-- Messages that become due.
+CREATE TABLE timer (
+    lane INTEGER NOT NULL,
+    due_ms INTEGER NOT NULL,
+    run_id BLOB NOT NULL,
+    key INTEGER NOT NULL,
+    PRIMARY KEY (lane, due_ms, run_id, key)
+) WITHOUT ROWID;
+
+-- Activity tasks; due_ms is when a task may be claimed (for a claimed one: its lease's end).
+CREATE TABLE task (
+    run_id BLOB NOT NULL,
+    seq INTEGER NOT NULL,
+    queue_id INTEGER NOT NULL,
+    lane INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    due_ms INTEGER NOT NULL,
+    scheduled_ms INTEGER NOT NULL,
+    owner BLOB,
+    recalled INTEGER NOT NULL DEFAULT 0,
+    state BLOB NOT NULL,
+    frame BLOB NOT NULL,
+    PRIMARY KEY (run_id, seq)
+) WITHOUT ROWID;
+CREATE INDEX task_due ON task (queue_id, due_ms);
+
+-- Runs that wait for mail, and mail that nobody waited for yet; both first in, first out.
+CREATE TABLE wait (
+    id INTEGER PRIMARY KEY,
+    namespace TEXT NOT NULL,
+    key TEXT NOT NULL,
+    lane INTEGER NOT NULL,
+    run_id BLOB NOT NULL,
+    frame BLOB NOT NULL
+);
+CREATE INDEX wait_key ON wait (namespace, key);
+CREATE INDEX wait_run ON wait (run_id);
+CREATE TABLE mail (
+    id INTEGER PRIMARY KEY,
+    namespace TEXT NOT NULL,
+    key TEXT NOT NULL,
+    data BLOB NOT NULL
+);
+CREATE INDEX mail_key ON mail (namespace, key);
+
+-- Answers to queries and updates, until the client takes them.
+CREATE TABLE reply (
+    id BLOB PRIMARY KEY,
+    data BLOB NOT NULL,
+    made_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX reply_made ON reply (made_ms);
+
+-- The rollcall. state: 1 alive, 0 declared dead, 2 left.
+CREATE TABLE router (
+    router_id BLOB PRIMARY KEY,
+    namespace TEXT NOT NULL,
+    queue_id INTEGER NOT NULL,
+    hosts_workflows INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    seen_ms INTEGER NOT NULL,
+    lease_until_ms INTEGER NOT NULL,
+    info BLOB NOT NULL
+) WITHOUT ROWID;
+
+-- Owned lanes; a free lane has no row.
+CREATE TABLE lane (
+    lane INTEGER PRIMARY KEY,
+    owner BLOB NOT NULL
+);
+CREATE INDEX lane_owner ON lane (owner);

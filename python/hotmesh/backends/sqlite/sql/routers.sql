@@ -1,0 +1,58 @@
+-- name: declare_dead
+-- Routers that have been silent for longer than their lease, but the one that asks.
+UPDATE router SET state = 0 WHERE state = 1 AND lease_until_ms < ? AND router_id <> ?
+RETURNING router_id;
+
+-- name: free_lanes
+-- All lanes of a router.
+DELETE FROM lane WHERE owner = ?;
+
+-- name: router_state
+-- Whether a router is alive, dead or gone.
+SELECT state FROM router WHERE router_id = ?;
+
+-- name: put_router
+-- Join or renew.
+INSERT INTO router
+    (router_id, namespace, queue_id, hosts_workflows, state, seen_ms, lease_until_ms, info)
+VALUES (?, ?, ?, ?, 1, ?, ?, ?)
+ON CONFLICT (router_id) DO UPDATE SET
+    namespace = excluded.namespace, queue_id = excluded.queue_id,
+    hosts_workflows = excluded.hosts_workflows, seen_ms = excluded.seen_ms,
+    lease_until_ms = excluded.lease_until_ms, info = excluded.info;
+
+-- name: count_routers
+-- Live routers that share the lanes of a queue.
+SELECT count(*) FROM router WHERE state = 1 AND queue_id = ? AND hosts_workflows;
+
+-- name: owned_lanes
+-- The lanes of a queue that are taken, and by whom.
+SELECT lane, owner FROM lane WHERE lane >= ? AND lane < ?;
+
+-- name: take_lane
+-- A free lane becomes this router's.
+INSERT INTO lane (lane, owner) VALUES (?, ?);
+
+-- name: release_lane
+-- A lane becomes free.
+DELETE FROM lane WHERE lane = ? AND owner = ?;
+
+-- name: leave
+-- A router says good-bye.
+UPDATE router SET state = 2, seen_ms = ? WHERE router_id = ? AND state = 1;
+
+-- name: list_routers
+-- The rollcall of a namespace without those that left.
+SELECT
+    r.router_id, r.namespace, r.queue_id, q.name,
+    (SELECT count(*) FROM lane AS l WHERE l.owner = r.router_id), r.seen_ms, r.state = 1, r.info
+FROM router AS r JOIN queue AS q ON q.id = r.queue_id
+WHERE r.namespace = ? AND r.state <> 2 ORDER BY r.router_id;
+
+-- name: forget_routers
+-- Rows of routers that have been dead or gone for long.
+DELETE FROM router WHERE state <> 1 AND seen_ms < ?;
+
+-- name: delete_stale_replies
+-- Answers that nobody came for.
+DELETE FROM reply WHERE id IN (SELECT id FROM reply WHERE made_ms < ? ORDER BY made_ms LIMIT ?);

@@ -1,0 +1,108 @@
+-- name: router_alive
+-- The fence: a row says that the router was not declared dead.
+SELECT 1 FROM router WHERE router_id = ? AND state = 1;
+
+-- name: insert_journal
+-- A transition; a second one of the same seq violates the key: the step is fenced.
+INSERT INTO journal (run_id, seq, frame) VALUES (?, ?, ?);
+
+-- name: delete_message
+-- A handled message.
+DELETE FROM stream WHERE lane = ? AND id = ?;
+
+-- name: any_event
+-- Whether any run at all has an unread EVENT message.
+SELECT 1 FROM stream WHERE kind = 1 LIMIT 1;
+
+-- name: unread_event
+-- Whether a run has an unread EVENT message, which holds it open.
+SELECT 1 FROM stream WHERE run_id = ? AND kind = 1 LIMIT 1;
+
+-- name: insert_timer
+-- A timer; the same one twice is one.
+INSERT OR IGNORE INTO timer (lane, due_ms, run_id, key) VALUES (?, ?, ?, ?);
+
+-- name: delete_timer
+-- A timer that fired or is not wanted any more.
+DELETE FROM timer WHERE lane = ? AND due_ms = ? AND run_id = ? AND key = ?;
+
+-- name: insert_task
+-- An activity task, unclaimed; it replaces the one of the same run and seq.
+INSERT OR REPLACE INTO task
+    (queue_id, lane, run_id, seq, attempt, due_ms, frame, state, scheduled_ms)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: delete_task
+-- A task whose result is no longer wanted.
+DELETE FROM task WHERE run_id = ? AND seq = ?;
+
+-- name: recall_unclaimed_task
+-- Take back a task that nobody works on; returns the lane to tell.
+DELETE FROM task WHERE run_id = ? AND seq = ? AND owner IS NULL RETURNING lane;
+
+-- name: recall_claimed_task
+-- Ask the worker of a claimed task to stop; its next beat says so.
+UPDATE task SET recalled = 1 WHERE run_id = ? AND seq = ? AND owner IS NOT NULL;
+
+-- name: put_attribute
+-- A value of the run's record.
+INSERT INTO attribute (run_id, name, value) VALUES (?, ?, json(?))
+ON CONFLICT (run_id, name) DO UPDATE SET value = excluded.value;
+
+-- name: delete_attribute
+-- A name taken out of the run's record.
+DELETE FROM attribute WHERE run_id = ? AND name = ?;
+
+-- name: close_run
+-- The end of a run, and when it may be deleted.
+UPDATE run SET
+    status = ?1, result = ?2, closed_ms = ?3,
+    expires_ms = CASE WHEN expire_s >= 0 THEN ?3 + expire_s * 1000 END
+WHERE run_id = ?4 AND status = 1;
+
+-- name: delete_waits
+-- What a closed run waited for.
+DELETE FROM wait WHERE run_id = ?;
+
+-- name: insert_reply
+-- An answer; the first of an id counts.
+INSERT OR IGNORE INTO reply (id, data, made_ms) VALUES (?, ?, ?);
+
+-- name: read_messages
+-- Unread messages of lanes, given as {lane: last id read}, lane by lane, oldest first.
+SELECT
+    s.id, s.lane, s.run_id, s.frame, r.workflow_id, r.workflow_type, r.header, r.input,
+    CASE WHEN s.kind = 0
+        THEN EXISTS (SELECT 1 FROM journal AS j WHERE j.run_id = s.run_id)
+    END
+FROM json_each(?) AS l
+CROSS JOIN stream AS s ON s.lane = CAST(l.key AS INTEGER) AND s.id > l.value
+LEFT JOIN run AS r ON s.kind = 0 AND r.run_id = s.run_id
+LIMIT ?;
+
+-- name: read_timers
+-- Timers of a lane that are due after one time and up to another.
+SELECT lane, due_ms, run_id, key FROM timer
+WHERE lane = ? AND due_ms > ? AND due_ms <= ?
+ORDER BY due_ms LIMIT ?;
+
+-- name: read_timers_at
+-- All timers of a lane that are due at one millisecond.
+SELECT lane, due_ms, run_id, key FROM timer WHERE lane = ? AND due_ms = ?;
+
+-- name: read_delayed_starts
+-- Delayed starts of a lane that are due up to a time: others than the lane's owner insert them.
+SELECT lane, due_ms, run_id, key FROM timer WHERE lane = ? AND due_ms <= ? AND key = 0;
+
+-- name: load_run
+-- A run, to be replayed.
+SELECT
+    run_id, lane, status, workflow_id, workflow_type, header, input,
+    coalesce(
+        (SELECT json_group_object(name, json(value)) FROM attribute AS a
+         WHERE a.run_id = run.run_id), '{}')
+FROM run WHERE run_id = ?;
+
+-- name: read_journal
+-- The transitions of a run, in order.
+SELECT frame FROM journal WHERE run_id = ? ORDER BY seq;

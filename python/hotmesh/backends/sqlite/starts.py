@@ -1,0 +1,176 @@
+"""Creates runs, and sends messages and mail to them: the part that clients and steps share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hotmesh.backends.protocol import (
+    ConflictPolicy,
+    MailItem,
+    MessageKind,
+    ReusePolicy,
+    RunStatus,
+    SendItem,
+    SendOutcome,
+    StartItem,
+    StartOutcome,
+    WaitItem,
+)
+from hotmesh.backends.sqlite import statements
+from hotmesh.backends.sqlite.transaction import Transaction
+
+_SQL = statements.load("client")
+_CLAIM_WORKFLOW_ID = _SQL["claim_workflow_id"]
+_TAKE_WORKFLOW_ID = _SQL["take_workflow_id"]
+_HOLDER = _SQL["holder"]
+_NAMED_RUN = _SQL["named_run"]
+_RUN_STATUS = _SQL["run_status"]
+_INSERT_RUN = _SQL["insert_run"]
+_STEP_SQL = statements.load("step")
+_INSERT_TIMER = _STEP_SQL["insert_timer"]
+_PUT_ATTRIBUTE = _STEP_SQL["put_attribute"]
+
+_FAILED = (RunStatus.FAILED, RunStatus.CANCELED, RunStatus.TERMINATED, RunStatus.TIMED_OUT)
+
+
+def start_all(tx: Transaction, items: Sequence[StartItem]) -> list[StartOutcome]:
+    """Create each run whose workflow id is free or may be taken over, in order."""
+    if not items:
+        return []
+    claims = [(item.namespace, item.workflow_id, item.run_id) for item in items]
+    if tx.run_many(_CLAIM_WORKFLOW_ID, claims) == len(items):
+        _create(tx, items)
+        return [StartOutcome(True, item.run_id, RunStatus.RUNNING) for item in items]
+    return [_start_one(tx, item) for item in items]
+
+
+def _start_one(tx: Transaction, item: StartItem) -> StartOutcome:
+    """Start where some workflow id of the batch was taken: by this item, or by a run."""
+    known = tx.one(_RUN_STATUS, (item.run_id,))
+    if known is not None:
+        return StartOutcome(True, item.run_id, known[0])
+    holder = tx.one(_HOLDER, (item.namespace, item.workflow_id))
+    if holder is not None:
+        run_id, lane, status = holder
+        if status == RunStatus.RUNNING:
+            if item.conflict == ConflictPolicy.USE_EXISTING:
+                _deliver_events(tx, lane, run_id, item.events)
+            return StartOutcome(False, run_id, status)
+        if not _reusable(item.reuse, status):
+            return StartOutcome(False, run_id, status)
+        tx.run(_TAKE_WORKFLOW_ID, (item.run_id, item.namespace, item.workflow_id))
+    _create(tx, [item])
+    return StartOutcome(True, item.run_id, RunStatus.RUNNING)
+
+
+def _reusable(policy: int, status: int) -> bool:
+    if policy == ReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY:
+        return status in _FAILED
+    return policy != ReusePolicy.REJECT_DUPLICATE
+
+
+def _create(tx: Transaction, items: Sequence[StartItem]) -> None:
+    """Insert runs that hold their workflow ids already, with their first messages."""
+    now = tx.now_ms
+    tx.run_many(
+        _INSERT_RUN,
+        [
+            (
+                item.run_id,
+                item.namespace,
+                item.workflow_id,
+                item.workflow_type,
+                item.lane,
+                item.expire_s,
+                now,
+                item.header,
+                item.input,
+            )
+            for item in items
+        ],
+    )
+    lanes: list[int] = []
+    runs: list[bytes] = []
+    kinds: list[int] = []
+    frames: list[bytes] = []
+    for item in items:
+        first = [] if item.delay_ms > 0 else [item.frame]
+        count = len(first) + len(item.events)
+        lanes += [item.lane] * count
+        runs += [item.run_id] * count
+        kinds += [int(MessageKind.START)] * len(first)
+        kinds += [int(MessageKind.EVENT)] * len(item.events)
+        frames += first
+        frames += item.events
+    tx.deliver(lanes, runs, kinds, frames)
+    delayed = [(i.lane, now + i.delay_ms, i.run_id, 0) for i in items if i.delay_ms > 0]
+    if delayed:
+        tx.run_many(_INSERT_TIMER, delayed)
+        tx.delayed_starts += 1
+    attributes = [
+        (item.run_id, name, value.decode())
+        for item in items
+        for name, value in item.attributes
+        if value
+    ]
+    if attributes:
+        tx.run_many(_PUT_ATTRIBUTE, attributes)
+
+
+def _deliver_events(tx: Transaction, lane: int, run_id: bytes, frames: Sequence[bytes]) -> None:
+    count = len(frames)
+    tx.deliver([lane] * count, [run_id] * count, [int(MessageKind.EVENT)] * count, frames)
+
+
+def send_all(tx: Transaction, items: Sequence[SendItem]) -> list[SendOutcome]:
+    """Deliver each message whose run exists and is open (or need not be)."""
+    outcomes: list[SendOutcome] = []
+    delivered: list[tuple[int, bytes, int, bytes]] = []
+    for item in items:
+        named = (item.namespace, item.workflow_id)
+        row = tx.one(_NAMED_RUN, (item.run_id, *named)) if item.run_id else tx.one(_HOLDER, named)
+        if row is None:
+            outcomes.append(SendOutcome(False, item.run_id, 0, 0))
+            continue
+        run_id, lane, status = row
+        reaches = status == RunStatus.RUNNING or item.allow_closed
+        if reaches:
+            delivered.append((lane, run_id, item.kind, item.frame))
+        outcomes.append(SendOutcome(reaches, run_id, status, lane))
+    if delivered:
+        lanes, runs, kinds, frames = zip(*delivered, strict=True)
+        tx.deliver(lanes, runs, kinds, frames)
+    return outcomes
+
+
+def wait_all(tx: Transaction, items: Sequence[WaitItem]) -> list[int]:
+    """Give each run the oldest mail of its key, or a place in line; the lanes delivered to."""
+    lanes: list[int] = []
+    for item in items:
+        mail = tx.one(_SQL["oldest_mail"], (item.namespace, item.key))
+        if mail is None:
+            tx.run(
+                _SQL["insert_wait"],
+                (item.namespace, item.key, item.lane, item.run_id, item.frame),
+            )
+            continue
+        mail_id, data = mail
+        tx.run(_SQL["delete_mail"], (mail_id,))
+        tx.deliver([item.lane], [item.run_id], [MessageKind.RESULT], [item.frame + data])
+        lanes.append(item.lane)
+    return lanes
+
+
+def mail_all(tx: Transaction, items: Sequence[MailItem]) -> list[int]:
+    """Give each datum to the first run in line for its key, or keep it; the lanes delivered to."""
+    lanes: list[int] = []
+    for item in items:
+        wait = tx.one(_SQL["oldest_wait"], (item.namespace, item.key))
+        if wait is None:
+            tx.run(_SQL["insert_mail"], (item.namespace, item.key, item.data))
+            continue
+        wait_id, lane, run_id, frame = wait
+        tx.run(_SQL["delete_wait"], (wait_id,))
+        tx.deliver([lane], [run_id], [MessageKind.RESULT], [frame + item.data])
+        lanes.append(lane)
+    return lanes

@@ -1,0 +1,174 @@
+"""Applies a router's step, in the order that the protocol names."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from hotmesh.backends.protocol import MessageKind, Step, StepReply
+from hotmesh.backends.sqlite import statements
+from hotmesh.backends.sqlite.starts import mail_all, send_all, start_all, wait_all
+from hotmesh.backends.sqlite.transaction import AbortError, Transaction
+
+_SQL = statements.load("step")
+_ROUTER_ALIVE = _SQL["router_alive"]
+_INSERT_JOURNAL = _SQL["insert_journal"]
+_DELETE_MESSAGE = _SQL["delete_message"]
+_INSERT_TIMER = _SQL["insert_timer"]
+_DELETE_TIMER = _SQL["delete_timer"]
+_INSERT_TASK = _SQL["insert_task"]
+_DELETE_TASK = _SQL["delete_task"]
+_CLOSE_RUN = _SQL["close_run"]
+_INSERT_REPLY = _SQL["insert_reply"]
+
+
+def changes_anything(step: Step) -> bool:
+    """Whether a step has something to apply, or only reads."""
+    return any(
+        (
+            step.journal_run,
+            step.ack_lane,
+            step.timer_lane,
+            step.drop_timer_lane,
+            step.task_run,
+            step.drop_task_run,
+            step.recall_task_run,
+            step.attribute_run,
+            step.close_run,
+            step.starts,
+            step.message_lane,
+            step.sends,
+            step.waits,
+            step.mails,
+            step.reply_id,
+        )
+    )
+
+
+def check_fence(tx: Transaction, router_id: bytes) -> None:
+    """Undo everything unless the router is alive."""
+    if tx.one(_ROUTER_ALIVE, (router_id,)) is None:
+        raise AbortError(StepReply(tx.now_ms, fenced=True))
+
+
+def apply(tx: Transaction, step: Step) -> StepReply:
+    """Apply the whole step; the reply lacks what is read afterwards.
+
+    Raises:
+        AbortError: the step is fenced or refused, so nothing of it is kept.
+    """
+    check_fence(tx, step.router_id)
+    _write_journal(tx, step)
+    if step.ack_lane:
+        tx.run_many(_DELETE_MESSAGE, zip(step.ack_lane, step.ack_id, strict=True))
+    _refuse_closes(tx, step)
+    _write_timers(tx, step)
+    _write_tasks(tx, step)
+    if step.attribute_run:
+        _write_attributes(tx, step)
+    if step.close_run:
+        _close_runs(tx, step)
+    start_outcomes = start_all(tx, step.starts)
+    tx.deliver(step.message_lane, step.message_run, step.message_kind, step.message_frame)
+    send_outcomes = send_all(tx, step.sends)
+    mail_lanes = wait_all(tx, step.waits) + mail_all(tx, step.mails)
+    if step.reply_id:
+        rows = zip(step.reply_id, step.reply_data, strict=True)
+        tx.run_many(_INSERT_REPLY, ((key, data, tx.now_ms) for key, data in rows))
+    return StepReply(
+        tx.now_ms,
+        start_outcomes=start_outcomes,
+        send_outcomes=send_outcomes,
+        mail_lanes=mail_lanes,
+    )
+
+
+def _write_journal(tx: Transaction, step: Step) -> None:
+    if not step.journal_run:
+        return
+    rows = zip(step.journal_run, step.journal_seq, step.journal_frame, strict=True)
+    try:
+        tx.run_many(_INSERT_JOURNAL, rows)
+    except sqlite3.IntegrityError as error:
+        # Another router wrote this transition, so this one is out of date whatever it believes.
+        raise AbortError(StepReply(tx.now_ms, fenced=True)) from error
+
+
+def _refuse_closes(tx: Transaction, step: Step) -> None:
+    """Refuse the step if a run would be closed with an unread EVENT (acks are applied already)."""
+    if not step.close_run or tx.one(_SQL["any_event"]) is None:
+        return
+    unread = _SQL["unread_event"]
+    refused = [run_id for run_id in step.close_run if tx.one(unread, (run_id,)) is not None]
+    if refused:
+        raise AbortError(StepReply(tx.now_ms, refused=refused))
+
+
+def _write_timers(tx: Transaction, step: Step) -> None:
+    if step.timer_lane:
+        columns = (step.timer_lane, step.timer_due, step.timer_run, step.timer_key)
+        tx.run_many(_INSERT_TIMER, zip(*columns, strict=True))
+    if step.drop_timer_lane:
+        columns = (
+            step.drop_timer_lane,
+            step.drop_timer_due,
+            step.drop_timer_run,
+            step.drop_timer_key,
+        )
+        tx.run_many(_DELETE_TIMER, zip(*columns, strict=True))
+
+
+def _write_tasks(tx: Transaction, step: Step) -> None:
+    if step.task_run:
+        now = tx.now_ms
+        rows = zip(
+            step.task_queue,
+            step.task_lane,
+            step.task_run,
+            step.task_seq,
+            step.task_attempt,
+            (now + delay for delay in step.task_delay),
+            step.task_frame,
+            step.task_state,
+            (now for _ in step.task_run),
+            strict=True,
+        )
+        tx.run_many(_INSERT_TASK, rows)
+    if step.drop_task_run:
+        tx.run_many(_DELETE_TASK, zip(step.drop_task_run, step.drop_task_seq, strict=True))
+    if step.recall_task_run:
+        _recall_tasks(tx, step)
+
+
+def _recall_tasks(tx: Transaction, step: Step) -> None:
+    columns = (
+        step.recall_task_run,
+        step.recall_task_seq,
+        step.recall_task_frame,
+        step.recall_task_claimed,
+    )
+    for run_id, seq, frame, also_claimed in zip(*columns, strict=True):
+        unclaimed = tx.one(_SQL["recall_unclaimed_task"], (run_id, seq))
+        if unclaimed is not None:
+            tx.deliver([unclaimed[0]], [run_id], [MessageKind.RESULT], [frame])
+        elif also_claimed:
+            tx.run(_SQL["recall_claimed_task"], (run_id, seq))
+
+
+def _write_attributes(tx: Transaction, step: Step) -> None:
+    """In order: a name may be set and removed in one step."""
+    columns = (step.attribute_run, step.attribute_name, step.attribute_value)
+    for run_id, name, value in zip(*columns, strict=True):
+        if value:
+            tx.run(_SQL["put_attribute"], (run_id, name, value.decode()))
+        else:
+            tx.run(_SQL["delete_attribute"], (run_id, name))
+
+
+def _close_runs(tx: Transaction, step: Step) -> None:
+    now = tx.now_ms
+    columns = (step.close_status, step.close_result, step.close_run)
+    rows = ((status, result, now, run) for status, result, run in zip(*columns, strict=True))
+    tx.run_many(_CLOSE_RUN, rows)
+    waiting = zip(step.close_run, step.close_waits, strict=True)
+    for run_id in [run_id for run_id, has_waits in waiting if has_waits]:
+        tx.run(_SQL["delete_waits"], (run_id,))

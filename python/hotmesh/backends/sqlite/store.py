@@ -1,0 +1,98 @@
+"""One database as this process holds it open: its threads, shared by every backend on it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from hotmesh.backends.sqlite.connection import open_reader, open_writer
+from hotmesh.backends.sqlite.hints import Hints
+from hotmesh.backends.sqlite.thread import DatabaseThread
+from hotmesh.backends.sqlite.transaction import Transaction
+
+T = TypeVar("T")
+
+MEMORY = ":memory:"
+
+POLL_S = 0.015
+"""How often commits of other processes are looked for."""
+
+
+def wall_clock_ms() -> int:
+    """The machine's time: a SQLite file is used by processes of one machine only."""
+    return time.time_ns() // 1_000_000
+
+
+class Store:
+    """An open database: a thread that writes, one that reads, and the hints between loops.
+
+    Readers see the last commit while the writer is busy. A database in memory has one connection,
+    so one thread does both.
+    """
+
+    def __init__(self, path: str, clock: Callable[[], int]) -> None:
+        self.path = path
+        self.hints = Hints()
+        self.queue_ids: dict[tuple[str, str], int] = {}
+        foreign = None if path == MEMORY else self.hints.publish_unknown
+        self._writer = DatabaseThread(
+            path, open_writer, clock, poll_s=POLL_S, on_foreign_commit=foreign
+        )
+        self._writer.open()
+        self._reader = self._writer
+        if path != MEMORY:
+            self._reader = DatabaseThread(path, open_reader, clock)
+            try:
+                self._reader.open()
+            except BaseException:
+                self._writer.close()
+                raise
+
+    async def write(self, work: Callable[[Transaction], T]) -> T:
+        """Run work in the next write transaction."""
+        return await self._writer.submit(work, writes=True)
+
+    async def look(self, work: Callable[[Transaction], T]) -> T:
+        """Run work in order with the writes, under the write lock only if it asks for that."""
+        return await self._writer.submit(work, writes=False)
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """Run work that only reads, beside the writes; it sees every finished one."""
+        return await self._reader.submit(work, writes=False)
+
+    def close(self) -> None:
+        """End the threads once what was submitted is done (blocks)."""
+        if self._reader is not self._writer:
+            self._reader.close()
+        self._writer.close()
+
+
+_lock = threading.Lock()
+_open: dict[str, tuple[Store, int]] = {}
+
+
+def acquire(path: str, clock: Callable[[], int]) -> Store:
+    """The process's store of a database, opened on first use (blocks). Pair with ``release``.
+
+    Raises:
+        BackendError: it can't be opened, or its schema is newer than this code.
+    """
+    with _lock:
+        store, users = _open.get(path, (None, 0))
+        if store is None:
+            store = Store(path, clock)
+        _open[path] = (store, users + 1)
+        return store
+
+
+def release(store: Store) -> None:
+    """Close the store when nobody uses it any more (blocks)."""
+    with _lock:
+        _, users = _open[store.path]
+        if users > 1:
+            _open[store.path] = (store, users - 1)
+            return
+        del _open[store.path]
+        store.close()

@@ -1,0 +1,109 @@
+"""Activity tasks: finished, retried, renewed and claimed in one transaction."""
+
+from __future__ import annotations
+
+from hotmesh.backends.protocol import MessageKind, RunStatus, Tasks, TasksReply
+from hotmesh.backends.sqlite import statements
+from hotmesh.backends.sqlite.transaction import Row, Transaction
+
+_SQL = statements.load("tasks")
+_FINISH_TASK = _SQL["finish_task"]
+_RETRY_TASK = _SQL["retry_task"]
+_BEAT_TASK = _SQL["beat_task"]
+_CLAIMABLE = _SQL["claimable"]
+_CLAIM_TASK = _SQL["claim_task"]
+_NEXT_DUE = _SQL["next_due"]
+_RUN_STATUS = statements.load("client")["run_status"]
+
+_Claim = tuple[bytes, int, int]
+
+
+def run_batch(tx: Transaction, batch: Tasks) -> TasksReply:
+    """See :meth:`hotmesh.backends.protocol.Backend.tasks`."""
+    if batch.finish_run or batch.retry_run or batch.beat_run:
+        tx.need_write()
+    lost: list[_Claim] = []
+    finished_lanes = _finish(tx, batch, lost)
+    _retry(tx, batch, lost)
+    recalled = _beat(tx, batch, lost)
+    rows = _claim(tx, batch)
+    next_due = tx.one(_NEXT_DUE, (batch.queue_id,))
+    return TasksReply(
+        tx.now_ms,
+        tasks=rows,
+        next_due_ms=None if next_due is None else next_due[0],
+        finished_lanes=finished_lanes,
+        recalled=recalled,
+        lost=lost,
+    )
+
+
+def _finish(tx: Transaction, batch: Tasks, lost: list[_Claim]) -> list[int]:
+    lanes: list[int] = []
+    runs: list[bytes] = []
+    frames: list[bytes] = []
+    columns = (batch.finish_run, batch.finish_seq, batch.finish_attempt, batch.finish_frame)
+    for run_id, seq, attempt, frame in zip(*columns, strict=True):
+        deleted = tx.one(_FINISH_TASK, (run_id, seq, attempt))
+        if deleted is None:
+            lost.append((run_id, seq, attempt))
+            continue
+        lanes.append(deleted[0])
+        runs.append(run_id)
+        frames.append(frame)
+    tx.deliver(lanes, runs, [MessageKind.RESULT] * len(lanes), frames)
+    return lanes
+
+
+def _retry(tx: Transaction, batch: Tasks, lost: list[_Claim]) -> None:
+    columns = (
+        batch.retry_run,
+        batch.retry_seq,
+        batch.retry_attempt,
+        batch.retry_delay,
+        batch.retry_state,
+    )
+    for run_id, seq, attempt, delay_ms, state in zip(*columns, strict=True):
+        if not tx.run(_RETRY_TASK, (tx.now_ms + delay_ms, state, run_id, seq, attempt)):
+            lost.append((run_id, seq, attempt))
+
+
+def _beat(tx: Transaction, batch: Tasks, lost: list[_Claim]) -> list[_Claim]:
+    recalled: list[_Claim] = []
+    columns = (
+        batch.beat_run,
+        batch.beat_seq,
+        batch.beat_attempt,
+        batch.beat_lease,
+        batch.beat_state,
+    )
+    for run_id, seq, attempt, lease_ms, state in zip(*columns, strict=True):
+        row = tx.one(_BEAT_TASK, (tx.now_ms + lease_ms, state, run_id, seq, attempt))
+        if row is None:
+            lost.append((run_id, seq, attempt))
+        elif row[0]:
+            recalled.append((run_id, seq, attempt))
+    return recalled
+
+
+def _claim(tx: Transaction, batch: Tasks) -> list[Row]:
+    if batch.room <= 0:
+        return []
+    rows = tx.all(_CLAIMABLE, (batch.queue_id, tx.now_ms, batch.room))
+    if rows:
+        tx.need_write()
+        until = tx.now_ms + batch.lease_ms
+        tx.run_many(_CLAIM_TASK, [(until, batch.router_id, row[0], row[1]) for row in rows])
+    return rows
+
+
+def complete_from_outside(
+    tx: Transaction, run_id: bytes, seq: int, lane: int, frame: bytes
+) -> bool:
+    """See :meth:`hotmesh.backends.protocol.Backend.complete_task`."""
+    status = tx.one(_RUN_STATUS, (run_id,))
+    if status is None or status[0] != RunStatus.RUNNING:
+        return False
+    tx.run(_SQL["delete_task"], (run_id, seq))
+    tx.deliver([lane], [run_id], [MessageKind.RESULT], [frame])
+    return True

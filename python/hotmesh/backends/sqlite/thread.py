@@ -1,0 +1,266 @@
+"""A thread that owns one SQLite connection and serves a group of batches per transaction.
+
+Whoever waits for the thread shares its next commit: the longer a sync takes, the larger the next
+group. One batch that fails is undone to its savepoint and fails alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import random
+import sqlite3
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+from hotmesh.backends.sqlite import statements
+from hotmesh.backends.sqlite.connection import BUSY_TIMEOUT_MS, is_busy, translate
+from hotmesh.backends.sqlite.transaction import AbortError, Transaction, WriteNeededError
+from hotmesh.exceptions import BackendUnavailableError
+
+T = TypeVar("T")
+
+GROUP_MAX = 64
+"""Batches that share one transaction at most."""
+
+LOCK_POLL_S = 0.001
+"""How often to ask for a lock that another process holds, at least."""
+
+HOLD_MAX_S = 0.05
+"""How long to hold the write lock, on and off, before others are let in."""
+
+_LOG = logging.getLogger("hotmesh.backends.sqlite")
+
+_SQL = statements.load("connection")
+_BEGIN_WRITE = _SQL["begin_write"]
+_BEGIN_READ = _SQL["begin_read"]
+_COMMIT = _SQL["commit"]
+_ROLLBACK = _SQL["rollback"]
+_SAVEPOINT = _SQL["savepoint"]
+_RELEASE = _SQL["release"]
+_ROLLBACK_BATCH = _SQL["rollback_batch"]
+
+
+class _Job(NamedTuple):
+    work: Callable[[Transaction], Any]
+    writes: bool
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+
+
+class _Outcome(NamedTuple):
+    job: _Job
+    result: Any
+    error: BaseException | None
+
+
+class DatabaseThread:
+    """Runs work on its own connection.
+
+    Args:
+        path: The database, for messages.
+        open_connection: Opens the connection; called on the thread.
+        clock: The backend's time in milliseconds.
+        poll_s: How often to look for commits of other processes.
+        on_foreign_commit: Called on the thread when there were some; None doesn't look.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        open_connection: Callable[[str], sqlite3.Connection],
+        clock: Callable[[], int],
+        *,
+        poll_s: float = 0.0,
+        on_foreign_commit: Callable[[], None] | None = None,
+    ) -> None:
+        self._path = path
+        self._open_connection = open_connection
+        self._clock = clock
+        self._poll_s = poll_s
+        self._on_foreign_commit = on_foreign_commit
+        self._data_version = -1
+        self._next_poll_s = 0.0
+        self._held_s = 0.0
+        """How long the write lock was held since others were let in."""
+        self._closing = False
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(
+            target=self._serve, name=f"hotmesh-sqlite {path}", daemon=True
+        )
+        self._opened: BaseException | None = None
+        self._ready = threading.Event()
+
+    def open(self) -> None:
+        """Start the thread and wait for its connection (blocks; not for an event loop).
+
+        Raises:
+            BackendError: the connection can't be opened; the thread has ended.
+        """
+        self._thread.start()
+        self._ready.wait()
+        if self._opened is not None:
+            raise self._opened
+
+    def close(self) -> None:
+        """Finish what was submitted, close the connection and end the thread (blocks)."""
+        self._closing = True
+        self._jobs.put(None)
+        self._thread.join()
+
+    async def submit(self, work: Callable[[Transaction], T], *, writes: bool) -> T:
+        """Run work in the next transaction; return when that is committed.
+
+        Work submitted as a read may raise :class:`WriteNeededError` to be run again as a write.
+
+        Raises:
+            BackendUnavailableError: the transaction failed or its outcome is unknown.
+        """
+        if self._closing:
+            raise BackendUnavailableError(f"SQLite database {self._path} is closed")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._jobs.put(_Job(work, writes, loop, future))
+        return await future
+
+    # -- On the thread --
+
+    def _serve(self) -> None:
+        try:
+            connection = self._open_connection(self._path)
+        except sqlite3.Error as error:
+            self._opened = translate(error, self._path)
+            self._ready.set()
+            return
+        except BaseException as error:  # noqa: BLE001 - raised by open(), which waits for it
+            self._opened = error
+            self._ready.set()
+            return
+        self._ready.set()
+        try:
+            stopping = False
+            while not stopping:
+                jobs, stopping = self._gather()
+                if jobs:
+                    _hand_over(self._run_group(connection, jobs))
+                self._look_around(connection)
+                self._let_others_in()
+        finally:
+            connection.close()
+
+    def _gather(self) -> tuple[list[_Job], bool]:
+        """Everything that waits, up to a limit; whether the thread is to end afterwards."""
+        jobs: list[_Job] = []
+        try:
+            job = self._jobs.get(timeout=self._poll_s if self._on_foreign_commit else None)
+            while job is not None:
+                jobs.append(job)
+                if len(jobs) == GROUP_MAX:
+                    return jobs, False
+                job = self._jobs.get_nowait()
+        except queue.Empty:
+            return jobs, False
+        return jobs, True
+
+    def _run_group(self, connection: sqlite3.Connection, jobs: list[_Job]) -> list[_Outcome]:
+        try:
+            outcomes = self._run_until_free(connection, jobs)
+        except sqlite3.Error as error:
+            return [_Outcome(job, None, translate(error, self._path)) for job in jobs]
+        again = [outcome.job for outcome in outcomes if isinstance(outcome.error, WriteNeededError)]
+        if again:
+            outcomes = [out for out in outcomes if not isinstance(out.error, WriteNeededError)]
+            outcomes += self._run_group(connection, [job._replace(writes=True) for job in again])
+        return outcomes
+
+    def _run_until_free(self, connection: sqlite3.Connection, jobs: list[_Job]) -> list[_Outcome]:
+        """Run a transaction, again and again while another process holds the lock it needs.
+
+        SQLite's own waiting sleeps for up to 100 ms at a time, too long to meet the gaps that a
+        busy process leaves.
+        """
+        writes = any(job.writes for job in jobs)
+        started_s = time.monotonic()
+        while True:
+            try:
+                begun_s = time.monotonic()
+                outcomes = self._run_transaction(connection, jobs, writes=writes)
+                self._held_s += time.monotonic() - begun_s if writes else 0.0
+                return outcomes
+            except sqlite3.Error as error:
+                if connection.in_transaction:
+                    connection.execute(_ROLLBACK)
+                if not is_busy(error) or time.monotonic() - started_s > BUSY_TIMEOUT_MS / 1000:
+                    raise
+            time.sleep(random.uniform(0.5, 1.0) * LOCK_POLL_S)
+
+    def _let_others_in(self) -> None:
+        """Leave a gap now and then that is long enough for another process to meet."""
+        if self._on_foreign_commit is not None and self._held_s > HOLD_MAX_S:
+            self._held_s = 0.0
+            time.sleep(2 * LOCK_POLL_S)
+
+    def _run_transaction(
+        self, connection: sqlite3.Connection, jobs: list[_Job], *, writes: bool
+    ) -> list[_Outcome]:
+        connection.execute(_BEGIN_WRITE if writes else _BEGIN_READ)
+        transaction = Transaction(connection, self._clock(), writes=writes)
+        outcomes: list[_Outcome] = []
+        for job in jobs:
+            connection.execute(_SAVEPOINT)
+            try:
+                outcomes.append(_Outcome(job, job.work(transaction), None))
+            except BaseException as error:  # undone here, raised where it is awaited
+                if not connection.in_transaction or is_busy(error):
+                    raise  # the whole transaction is over: nobody's work is kept
+                connection.execute(_ROLLBACK_BATCH)
+                if isinstance(error, AbortError):
+                    outcomes.append(_Outcome(job, error.result, None))
+                elif isinstance(error, sqlite3.Error):
+                    outcomes.append(_Outcome(job, None, translate(error, self._path)))
+                else:
+                    outcomes.append(_Outcome(job, None, error))
+            connection.execute(_RELEASE)
+        transaction.finish()
+        connection.execute(_COMMIT)
+        return outcomes
+
+    def _look_around(self, connection: sqlite3.Connection) -> None:
+        """Notice commits of other processes; this connection's own don't change the number."""
+        if self._on_foreign_commit is None or time.monotonic() < self._next_poll_s:
+            return
+        self._next_poll_s = time.monotonic() + self._poll_s
+        try:
+            (version,) = connection.execute("PRAGMA data_version").fetchone()
+        except sqlite3.Error:
+            _LOG.warning("Can't look for changes in SQLite database %s", self._path, exc_info=True)
+            return
+        if version != self._data_version:
+            self._data_version = version
+            self._on_foreign_commit()
+
+
+def _hand_over(outcomes: list[_Outcome]) -> None:
+    """Resolve the futures of a group, with one wake-up for each event loop."""
+    by_loop: defaultdict[asyncio.AbstractEventLoop, list[_Outcome]] = defaultdict(list)
+    for outcome in outcomes:
+        by_loop[outcome.job.loop].append(outcome)
+    for loop, own in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_resolve, own)
+        except RuntimeError:  # the loop was closed: nobody waits any more
+            _LOG.debug("The event loop of %d batches is closed", len(own))
+
+
+def _resolve(outcomes: list[_Outcome]) -> None:
+    for job, result, error in outcomes:
+        if job.future.done():  # cancelled by whoever waited
+            continue
+        if error is None:
+            job.future.set_result(result)
+        else:
+            job.future.set_exception(error)

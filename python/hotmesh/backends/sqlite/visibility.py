@@ -1,0 +1,95 @@
+"""Looks at runs from outside, and deletes those that nobody wants to keep."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from hotmesh.backends.protocol import RunFilter, RunRow, RunStatus
+from hotmesh.backends.sqlite import statements
+from hotmesh.backends.sqlite.transaction import Row, Transaction
+
+_SQL = statements.load("visibility")
+_CLIENT_SQL = statements.load("client")
+
+_AFTER_ALL = b"\xff" * 17
+"""Sorts behind every run id."""
+
+
+def find(tx: Transaction, keys: Sequence[tuple[str, str, bytes]]) -> list[RunRow | None]:
+    """See :meth:`hotmesh.backends.protocol.Backend.find`."""
+    found: list[RunRow | None] = []
+    for namespace, workflow_id, run_id in keys:
+        newest = (run_id,) if run_id else tx.one(_SQL["newest_run_id"], (namespace, workflow_id))
+        row = newest and tx.one(_SQL["find_run"], (newest[0], namespace, workflow_id))
+        found.append(_run_row(row) if row else None)
+    return found
+
+
+def runs(tx: Transaction, filter: RunFilter) -> list[RunRow]:  # noqa: A002 - the protocol's name
+    """See :meth:`hotmesh.backends.protocol.Backend.runs`."""
+    parameters: dict[str, object] = {
+        "namespace": filter.namespace,
+        "before": filter.before or _AFTER_ALL,
+        "workflow_type": filter.workflow_type,
+        "workflow_id": filter.workflow_id,
+        "status": filter.status,
+        "attributes": json.dumps({k: v.decode() for k, v in filter.attributes.items()}),
+        "limit": filter.limit,
+    }
+    if filter.workflow_id:
+        statement = _SQL["list_runs_of_id"]
+    elif filter.status == RunStatus.RUNNING:
+        statement = _SQL["list_open_runs"]
+    else:
+        statement = _SQL["list_runs"]
+    return [_run_row(row) for row in tx.all(statement, parameters)]
+
+
+def _run_row(row: Row) -> RunRow:
+    return RunRow._make((*row[:10], row[10].encode(), *row[11:]))
+
+
+def results(tx: Transaction, run_ids: Sequence[bytes]) -> list[tuple[bytes, int, bytes]]:
+    """See :meth:`hotmesh.backends.protocol.Backend.results`."""
+    statement = _CLIENT_SQL["result"]
+    ended: list[tuple[bytes, int, bytes]] = []
+    for run_id in run_ids:
+        row = tx.one(statement, (run_id,)) or (run_id, 0, b"")
+        if row[1] != RunStatus.RUNNING:
+            ended.append((row[0], row[1], row[2]))
+    return ended
+
+
+def take_replies(tx: Transaction, reply_ids: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+    """See :meth:`hotmesh.backends.protocol.Backend.replies`."""
+    statement = _CLIENT_SQL["read_reply"]
+    found = [row for key in reply_ids if (row := tx.one(statement, (key,))) is not None]
+    if found:
+        tx.need_write()
+        tx.run_many(_CLIENT_SQL["delete_reply"], [(key,) for key, _ in found])
+    return [(key, data) for key, data in found]
+
+
+def journal(tx: Transaction, run_id: bytes) -> list[bytes]:
+    """See :meth:`hotmesh.backends.protocol.Backend.journal`."""
+    return [frame for (frame,) in tx.all(statements.load("step")["read_journal"], (run_id,))]
+
+
+def prune(tx: Transaction, namespace: str, closed_before_ms: int, limit: int) -> int:
+    """Delete closed runs, up to a limit; how many."""
+    return _delete(tx, tx.all(_SQL["closed_before"], (namespace, closed_before_ms, limit)))
+
+
+def delete_expired_runs(tx: Transaction, limit: int) -> int:
+    """Delete runs whose time to be kept is over, up to a limit; how many."""
+    return _delete(tx, tx.all(_SQL["expired"], (tx.now_ms, limit)))
+
+
+def _delete(tx: Transaction, rows: Sequence[Row]) -> int:
+    run_ids = [(row[0],) for row in rows]
+    for statement in ("delete_journal", "delete_attributes", "delete_tasks"):
+        tx.run_many(_SQL[statement], run_ids)
+    tx.run_many(_SQL["delete_current"], [(row[1], row[2], row[0]) for row in rows])
+    tx.run_many(_SQL["delete_run"], run_ids)
+    return len(rows)

@@ -1,0 +1,85 @@
+"""Errors for people: one line that says what happened, where, and what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from hotmesh.exceptions import (
+    ApplicationError,
+    BackendUnavailableError,
+    FailureError,
+    RPCError,
+    RPCStatusCode,
+    WorkflowAlreadyStartedError,
+)
+
+CAUSES_MAX = 10
+"""Links of a chain of causes that are shown."""
+
+_SPACE = re.compile(r"\s+")
+
+
+def explain(error: BaseException, where: str) -> str:
+    """An error in one line.
+
+    Args:
+        error: What a command raised.
+        where: The namespace and the database it was working on.
+    """
+    text = one_line(error)
+    if isinstance(error, WorkflowAlreadyStartedError):
+        return (
+            f"A workflow with id {error.workflow_id!r} exists already (run {error.run_id}). "
+            "Give another --id."
+        )
+    if isinstance(error, RPCError) and error.status == RPCStatusCode.NOT_FOUND:
+        return f"{text} in {where}. `hotmesh list` shows what is there."
+    if isinstance(error, BackendUnavailableError):
+        return f"{text} Is {where} running, and --url right?"
+    return text
+
+
+def failure_text(error: BaseException) -> str:
+    """A failure with its chain of causes in one line, the outermost first."""
+    return " ← ".join(f"{type(each).__name__}: {one_line(each)}" for each in _chain(error))
+
+
+def failure_document(error: BaseException) -> dict[str, Any]:
+    """A failure with its chain of causes, for programs."""
+    document: dict[str, Any] = {}
+    for each in reversed(list(_chain(error))):
+        cause = document
+        message = each.message if isinstance(each, FailureError) else str(each)
+        document = {"error": type(each).__name__, "message": message}
+        if isinstance(each, ApplicationError):
+            document["type"] = each.type
+            document["details"] = list(each.details)
+        if cause:
+            document["cause"] = cause
+    return document
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, without line breaks; its class if it says nothing."""
+    return _SPACE.sub(" ", str(error)).strip() or type(error).__name__
+
+
+def without_password(url: str) -> str:
+    """A URL that may be shown."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    account, _, address = parts.netloc.rpartition("@")
+    user = account.partition(":")[0]
+    return parts._replace(netloc=f"{user}:***@{address}").geturl()
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    for _ in range(CAUSES_MAX):
+        if error is None:
+            return
+        yield error
+        error = error.__cause__

@@ -1,0 +1,102 @@
+"""`routers`, `prune` and `core-info`: look after a deployment."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import time
+from typing import Any
+
+from hotmesh._version import __version__
+from hotmesh.cli.arguments import Commands, add_command, seconds
+from hotmesh.cli.output import Facts, Output, Table
+from hotmesh.cli.session import with_client
+from hotmesh.cli.times import exact, moment, shown
+from hotmesh.client import Client
+from hotmesh.core import core_info
+from hotmesh.engine import wire
+
+
+def add_commands(commands: Commands) -> None:
+    """Add the commands of this file."""
+    add_command(
+        commands, "routers", with_client(routers), help_text="list the workers of a namespace"
+    )
+    prune_parser = add_command(
+        commands, "prune", with_client(prune), help_text="delete workflows closed long ago"
+    )
+    prune_parser.add_argument(
+        "--older-than",
+        metavar="DURATION",
+        type=seconds,
+        required=True,
+        help="closed at least this long ago, such as '30 days' (0: all that are closed)",
+    )
+    add_command(
+        commands,
+        "core-info",
+        show_core,
+        help_text="say which version and which core is installed",
+        connects=False,
+    )
+
+
+async def routers(client: Client, options: argparse.Namespace, output: Output) -> int:
+    """List the routers that share a namespace's lanes and tasks."""
+    del options
+    found = await client.backend.routers(client.namespace)
+    documents: list[dict[str, Any]] = [
+        {
+            "router_id": bytes(each.router_id).hex(),
+            "task_queue": each.task_queue,
+            "alive": bool(each.alive),
+            "lanes": each.lanes,
+            "seen": exact(moment(each.seen_ms)),
+            "info": wire.load(each.info),
+        }
+        for each in found
+    ]
+    rows = [
+        (
+            document["router_id"],
+            document["task_queue"],
+            "alive" if document["alive"] else "dead",
+            str(document["lanes"]),
+            shown(moment(each.seen_ms)),
+            " ".join(f"{name}={value}" for name, value in document["info"].items()),
+        )
+        for document, each in zip(documents, found, strict=True)
+    ]
+    output.show(
+        {"routers": documents},
+        Table(
+            ("router", "task queue", "state", "lanes", "seen", "info"),
+            rows,
+            "No worker is running. Start one: hotmesh worker module:object",
+        ),
+    )
+    return 0
+
+
+async def prune(client: Client, options: argparse.Namespace, output: Output) -> int:
+    """Delete closed runs with their journals."""
+    before_ms = int((time.time() - options.older_than) * 1000)
+    deleted = await client.backend.prune(client.namespace, before_ms)
+    runs = "run" if deleted == 1 else "runs"
+    output.show({"deleted": deleted}, f"Deleted {deleted} closed {runs}.")
+    return 0
+
+
+async def show_core(options: argparse.Namespace, output: Output) -> int:
+    """Say what is installed; needs no database."""
+    del options
+    core = core_info()
+    document = {
+        "hotmesh": __version__,
+        "core": core.implementation,
+        "core_version": core.version,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
+    output.show(document, Facts({key.replace("_", " "): text for key, text in document.items()}))
+    return 0

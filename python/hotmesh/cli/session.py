@@ -1,0 +1,44 @@
+"""The client that a command works with."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from hotmesh.cli.arguments import Run
+from hotmesh.cli.failures import without_password
+from hotmesh.cli.output import Output
+from hotmesh.client import Client
+from hotmesh.client._configure import chosen_url
+
+Command = Callable[[Client, argparse.Namespace, Output], Awaitable[int]]
+"""A command that works with a client."""
+
+
+def with_client(command: Command) -> Run:
+    """A command that connects first and closes the connection afterwards."""
+
+    async def run(options: argparse.Namespace, output: Output) -> int:
+        async with connected(options) as client:
+            return await command(client, options, output)
+
+    return run
+
+
+@asynccontextmanager
+async def connected(options: argparse.Namespace) -> AsyncGenerator[Client]:
+    """A client of the database and namespace that the options name.
+
+    Raises:
+        HotMeshError: It can't be connected.
+    """
+    async with await Client.connect(options.url, namespace=options.namespace) as client:
+        yield client
+
+
+def where(options: argparse.Namespace) -> str:
+    """The namespace and the database that the options name, for messages."""
+    url: str = chosen_url(getattr(options, "url", None))
+    namespace: str = getattr(options, "namespace", "default")
+    return f"namespace {namespace!r} of {without_password(url)}"

@@ -1,0 +1,285 @@
+# ruff: noqa: A002 - `input` is the argument name that interceptors use
+"""The end of the interceptor chain: each call as messages to and rows from the backend."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from hotmesh.backends.protocol import MessageKind, RunStatus, SendItem
+from hotmesh.client import _async_activity, _update
+from hotmesh.client import _interceptor as inputs
+from hotmesh.client._errors import (
+    WorkflowQueryFailedError,
+    WorkflowQueryRejectedError,
+    already_completed,
+    not_found,
+)
+from hotmesh.client._execution import (
+    WorkflowExecution,
+    WorkflowExecutionCount,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+    execution_from_row,
+)
+from hotmesh.client._handle import WorkflowHandle
+from hotmesh.client._history import (
+    HistoryTransition,
+    WorkflowHistory,
+    WorkflowHistoryEventAsyncIterator,
+    WorkflowHistoryEventFilterType,
+    decode_journal,
+)
+from hotmesh.client._listing import WorkflowExecutionAsyncIterator, count_runs
+from hotmesh.client._start import signal_event, start_run, with_signal
+from hotmesh.client._terminate import send_terminate
+from hotmesh.client._update import UpdateHandle
+from hotmesh.common import Payload, QueryRejectCondition
+from hotmesh.core import encode_event, kinds
+from hotmesh.engine import wire
+from hotmesh.engine.options import checked_name
+from hotmesh.exceptions import RPCError, RPCStatusCode
+
+if TYPE_CHECKING:
+    from hotmesh.client._client import Client
+
+QUERY_WAIT_S = 30.0
+"""How long a query waits for a worker, if its caller doesn't say."""
+
+HISTORY_POLL_S = 0.5
+"""How often a history that is followed looks for new transitions."""
+
+_REJECT = {
+    QueryRejectCondition.NOT_OPEN: "not_open",
+    QueryRejectCondition.NOT_COMPLETED_CLEANLY: "not_completed_cleanly",
+}
+
+
+class Calls(inputs.OutboundInterceptor):
+    """Carries out what the interceptors before it let through."""
+
+    def __init__(self, client: Client) -> None:  # There is no next one.
+        self._client = client
+
+    async def start_workflow(self, input: inputs.StartWorkflowInput) -> WorkflowHandle[Any, Any]:
+        client = self._client
+        await client.connection.ready()
+        started = await start_run(
+            client.connection,
+            client.namespace,
+            client.payloads,
+            input,
+            events=await with_signal(client.payloads, input),
+        )
+        run_id = wire.run_id_text(started.run_id)
+        handle: WorkflowHandle[Any, Any] = WorkflowHandle(
+            client,
+            input.id,
+            result_run_id=run_id,
+            first_execution_run_id=run_id if started.fresh else None,
+            result_type=input.ret_type,
+        )
+        if started.fresh:
+            handle.mark_fresh()
+        return handle
+
+    async def signal_workflow(self, input: inputs.SignalWorkflowInput) -> None:
+        payloads = self._client.payloads
+        name = checked_name(input.signal, "signal name")
+        body = await payloads.encode(
+            input.args, f"arguments of signal {name!r} to workflow {input.id!r}"
+        )
+        frame = signal_event(name, body, await self._headers(input.headers))
+        await self._send(input.id, _run(input.id, input.run_id), frame)
+
+    async def cancel_workflow(self, input: inputs.CancelWorkflowInput) -> None:
+        run_id = await self._chain(input)
+        frame = encode_event((kinds.CANCEL, 0, 0, "", os.urandom(16), input.reason.encode()))
+        await self._send(input.id, run_id, frame)
+
+    async def terminate_workflow(self, input: inputs.TerminateWorkflowInput) -> None:
+        client = self._client
+        run_id = await self._chain(input)
+        await client.connection.ready()
+        await send_terminate(
+            client.connection,
+            client.namespace,
+            client.payloads,
+            input.id,
+            run_id,
+            input.reason,
+            input.args,
+        )
+
+    async def _chain(
+        self, input: inputs.CancelWorkflowInput | inputs.TerminateWorkflowInput
+    ) -> bytes:
+        """The run to send to: the named one, or the newest if it is of the named chain."""
+        if input.run_id or not input.first_execution_run_id:
+            return _run(input.id, input.run_id)
+        return await self._client.newest_of_chain(input.id, input.first_execution_run_id)
+
+    async def _send(self, workflow_id: str, run_id: bytes, frame: bytes) -> None:
+        client = self._client
+        await client.connection.ready()
+        outcome = await client.connection.sends.submit(
+            SendItem(client.namespace, workflow_id, run_id, MessageKind.EVENT, frame, False)
+        )
+        if not outcome.delivered:
+            raise already_completed() if outcome.status else not_found(workflow_id)
+
+    async def query_workflow(self, input: inputs.QueryWorkflowInput) -> Any:
+        client = self._client
+        await client.connection.ready()
+        name = checked_name(input.query, "query name")
+        what = f"query {name!r} to workflow {input.id!r}"
+        document: dict[str, Any] = {}
+        if input.headers:
+            document["h"] = await self._headers(input.headers)
+        if input.reject_condition is not None and input.reject_condition in _REJECT:
+            document["reject"] = _REJECT[input.reject_condition]
+        body = await client.payloads.encode(input.args, f"arguments of {what}")
+        reply_id = os.urandom(16)
+        frame = encode_event(
+            (kinds.QUERY, 0, 0, name, reply_id, wire.join_document(document, body))
+        )
+        replies = client.connection.replies(client.namespace)
+        reply = replies.watch(reply_id, fresh=True)
+        try:
+            async with asyncio.timeout(_seconds(input.rpc_timeout, QUERY_WAIT_S)):
+                outcome = await client.connection.sends.submit(
+                    SendItem(
+                        client.namespace,
+                        input.id,
+                        _run(input.id, input.run_id),
+                        MessageKind.RESULT,
+                        frame,
+                        True,
+                    )
+                )
+                if not outcome.delivered:
+                    raise not_found(input.id)
+                data = await reply
+        except TimeoutError as error:
+            raise RPCError(
+                f"{what} was not answered in time. Is a worker running for its task queue?",
+                RPCStatusCode.DEADLINE_EXCEEDED,
+            ) from error
+        finally:
+            replies.unwatch(reply_id, reply)
+        return await self._read_answer(data, input.ret_type, what)
+
+    async def _read_answer(self, data: bytes, ret_type: Any, what: str) -> Any:
+        status, rest = data[:1], data[1:]
+        payloads = self._client.payloads
+        if status == b"R":
+            return await payloads.decode_one(rest, ret_type, f"result of {what}")
+        if status == b"J":
+            raise WorkflowQueryRejectedError(WorkflowExecutionStatus(rest[0]))
+        if status == b"N":
+            raise WorkflowQueryFailedError(rest.decode())
+        error = await payloads.decode_error(rest)
+        message = getattr(error, "message", None) or str(error)
+        raise WorkflowQueryFailedError(message) from error
+
+    async def start_workflow_update(self, input: inputs.StartWorkflowUpdateInput) -> UpdateHandle:
+        await self._client.connection.ready()
+        return await _update.send_update(self._client, input)
+
+    async def start_update_with_start_workflow(
+        self, input: inputs.StartWorkflowUpdateWithStartInput
+    ) -> UpdateHandle:
+        await self._client.connection.ready()
+        return await _update.send_with_start(self._client, input)
+
+    async def describe_workflow(
+        self, input: inputs.DescribeWorkflowInput
+    ) -> WorkflowExecutionDescription:
+        row = await self._client.find_run(input.id, input.run_id)
+        described = execution_from_row(row, self._client.payloads, WorkflowExecutionDescription)
+        assert isinstance(described, WorkflowExecutionDescription)
+        return described
+
+    def fetch_workflow_history_events(
+        self, input: inputs.FetchWorkflowHistoryEventsInput
+    ) -> WorkflowHistoryEventAsyncIterator:
+        return WorkflowHistoryEventAsyncIterator(self._transitions(input))
+
+    async def _transitions(
+        self, input: inputs.FetchWorkflowHistoryEventsInput
+    ) -> AsyncIterator[HistoryTransition]:
+        client = self._client
+        row = await client.find_run(input.id, input.run_id)
+        run_id = bytes(row.run_id)
+        is_open, seen = row.status == RunStatus.RUNNING, 0
+        while True:
+            frames = await client.connection.backend.journal(run_id)
+            transitions = decode_journal(wire.run_id_text(run_id), frames)
+            following = is_open and input.wait_new_event
+            if input.event_filter_type == WorkflowHistoryEventFilterType.CLOSE_EVENT:
+                wanted = [] if following else transitions[-1:]
+            else:
+                wanted = transitions[seen:]
+            seen = len(transitions)
+            for transition in wanted:
+                yield transition
+            if not following:
+                return
+            closed = client.connection.results(client.namespace).wait(run_id)
+            try:
+                await asyncio.wait_for(closed, HISTORY_POLL_S)
+                is_open = False
+            except TimeoutError:
+                continue
+
+    def list_workflows(self, input: inputs.ListWorkflowsInput) -> WorkflowExecutionAsyncIterator:
+        client = self._client
+
+        async def history(execution: WorkflowExecution) -> WorkflowHistory:
+            handle = client.get_workflow_handle(execution.id, run_id=execution.run_id)
+            return await handle.fetch_history()
+
+        return WorkflowExecutionAsyncIterator(
+            input, client.namespace, client.payloads, client.read_runs, history
+        )
+
+    async def count_workflows(self, input: inputs.CountWorkflowsInput) -> WorkflowExecutionCount:
+        return await count_runs(self._client.namespace, input.query, self._client.read_runs)
+
+    async def heartbeat_async_activity(self, input: inputs.HeartbeatAsyncActivityInput) -> None:
+        await _async_activity.heartbeat(self._client, input)
+
+    async def complete_async_activity(self, input: inputs.CompleteAsyncActivityInput) -> None:
+        await _async_activity.complete(self._client, input)
+
+    async def fail_async_activity(self, input: inputs.FailAsyncActivityInput) -> None:
+        await _async_activity.fail(self._client, input)
+
+    async def report_cancellation_async_activity(
+        self, input: inputs.ReportCancellationAsyncActivityInput
+    ) -> None:
+        await _async_activity.report_cancellation(self._client, input)
+
+    async def _headers(self, headers: Mapping[str, Payload]) -> dict[str, Any]:
+        return await self._client.payloads.encode_headers(headers) if headers else {}
+
+
+def _run(workflow_id: str, run_id: str | None) -> bytes:
+    """The run's bytes, b"" for the newest.
+
+    Raises:
+        RPCError: NOT_FOUND, no run can have such an id.
+    """
+    if not run_id:
+        return b""
+    found = wire.run_id_bytes(run_id)
+    if not found:
+        raise not_found(workflow_id)
+    return found
+
+
+def _seconds(timeout: timedelta | None, otherwise: float) -> float:
+    return otherwise if timeout is None else timeout.total_seconds()

@@ -1,0 +1,122 @@
+"""The write coalescer: calls made while a batch is in flight go out together in the next one.
+
+No timer waits to fill a batch: a lone call leaves at once as a batch of one, and under load the
+batches grow by themselves, up to ``CLIENT_BATCH_MAX``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from hotmesh.exceptions import BackendUnavailableError
+from hotmesh.limits import CLIENT_BATCH_MAX
+
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
+
+WRITE_RETRY_S = 30.0
+"""How long a write is tried again while the database can't be reached."""
+
+WRITE_BACKOFF_S = 0.05
+WRITE_BACKOFF_MAX_S = 2.0
+
+
+class Coalescer(Generic[Item, Outcome]):
+    """Gathers single writes of one event loop into batches, one batch in flight.
+
+    Args:
+        write: Writes a batch in one transaction; an outcome for each item, in order. It must be
+            safe to repeat, since a lost connection doesn't say whether it was applied.
+        written: Called after each batch with what was written.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[Sequence[Item]], Awaitable[Sequence[Outcome]]],
+        written: Callable[[Sequence[Item], Sequence[Outcome]], None],
+    ) -> None:
+        self._write = write
+        self._written = written
+        self._pending: list[tuple[Item, asyncio.Future[Outcome]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    def submit(self, item: Item) -> asyncio.Future[Outcome]:
+        """Put an item into the next batch.
+
+        Returns:
+            Its outcome to come. It raises what the write raised, and BackendUnavailableError
+            when the database could not be reached for ``WRITE_RETRY_S``.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Outcome] = loop.create_future()
+        self._pending.append((item, future))
+        if self._task is None:
+            self._task = loop.create_task(self._run(), name="hotmesh client writes")
+        return future
+
+    async def drain(self) -> None:
+        """Wait until everything submitted so far has been written or has failed."""
+        while self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        try:
+            while self._pending:
+                # A caller that went away before its item left doesn't want it written.
+                batch = [each for each in self._pending[:CLIENT_BATCH_MAX] if not each[1].done()]
+                del self._pending[:CLIENT_BATCH_MAX]
+                if batch:
+                    await self._settle(batch)
+        finally:
+            self._task = None
+            for _, future in self._pending:
+                future.cancel()
+            self._pending.clear()
+
+    async def _settle(self, batch: Sequence[tuple[Item, asyncio.Future[Outcome]]]) -> None:
+        items = [item for item, _ in batch]
+        try:
+            outcomes = await self._write_surely(items)
+        except BackendUnavailableError as error:
+            _fail(batch, error)
+        except asyncio.CancelledError:
+            for _, future in batch:
+                future.cancel()
+            raise
+        except Exception as error:  # noqa: BLE001 - handed to the callers
+            if len(batch) == 1:
+                _fail(batch, error)
+                return
+            # One bad item must not fail its neighbours: find it by halves.
+            middle = len(batch) // 2
+            await self._settle(batch[:middle])
+            await self._settle(batch[middle:])
+        else:
+            for (_, future), outcome in zip(batch, outcomes, strict=True):
+                if not future.done():
+                    future.set_result(outcome)
+            self._written(items, outcomes)
+
+    async def _write_surely(self, items: Sequence[Item]) -> Sequence[Outcome]:
+        """Write, and try again while the database can't be reached."""
+        give_up: float | None = None
+        backoff_s = WRITE_BACKOFF_S
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                return await self._write(items)
+            except BackendUnavailableError:
+                now = loop.time()
+                give_up = give_up or now + WRITE_RETRY_S
+                if now + backoff_s > give_up:
+                    raise
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(backoff_s * 2, WRITE_BACKOFF_MAX_S)
+
+
+def _fail(batch: Sequence[tuple[Item, asyncio.Future[Outcome]]], error: BaseException) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(error)

@@ -1,0 +1,249 @@
+"""Starting workflows: from a caller's options to a stored run, whatever holds the id now."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from hotmesh.backends.protocol import ConflictPolicy, RunStatus, StartItem
+from hotmesh.client._connection import Connection
+from hotmesh.client._interceptor import StartWorkflowInput, UpdateWithStartStartWorkflowInput
+from hotmesh.client._payloads import Payloads
+from hotmesh.client._records import checked_search, record_items
+from hotmesh.client._terminate import send_terminate
+from hotmesh.common import Payload, Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from hotmesh.core import encode_event, kinds, lane_of
+from hotmesh.engine import wire
+from hotmesh.engine.attributes import SearchDocument
+from hotmesh.engine.options import checked_name, milliseconds, retry_document
+from hotmesh.exceptions import (
+    InvalidArgumentError,
+    RPCError,
+    RPCStatusCode,
+    WorkflowAlreadyStartedError,
+)
+
+Options = StartWorkflowInput | UpdateWithStartStartWorkflowInput
+
+_START_FRAME = encode_event((kinds.START, 0, 0, "", b"", b""))
+_DEFAULT_PRIORITY = Priority.default
+_KEEP = -1
+"""Expiry of a run that is kept until it is pruned."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What a start led to."""
+
+    run_id: bytes
+    fresh: bool
+    """Whether this call made the run; else it was open already."""
+
+
+async def start_run(
+    connection: Connection,
+    namespace: str,
+    payloads: Payloads,
+    options: Options,
+    *,
+    events: Sequence[bytes] = (),
+) -> Started:
+    """Start a workflow as its policies say.
+
+    Args:
+        connection: Where.
+        namespace: Of the workflow.
+        payloads: How to store its arguments.
+        options: What to start.
+        events: Messages for it, delivered with the start or to the run that is open already.
+
+    Raises:
+        InvalidArgumentError: An option is not acceptable; nothing was started.
+        ConversionError: An argument can't be serialised.
+        PayloadTooLargeError: The arguments exceed the limit.
+        WorkflowAlreadyStartedError: The policies forbid the start.
+        BackendUnavailableError: The database could not be reached for a while.
+    """
+    terminate_open, conflict = _conflict(options, bool(events))
+    item = await _item(connection, namespace, payloads, options, conflict, events)
+    while True:
+        outcome = await connection.starts.submit(item)
+        run_id = bytes(outcome.run_id)
+        if outcome.started:
+            return Started(run_id, fresh=True)
+        is_open = outcome.status == RunStatus.RUNNING
+        if is_open and conflict == ConflictPolicy.USE_EXISTING:
+            return Started(run_id, fresh=False)
+        if not (is_open and terminate_open):
+            raise WorkflowAlreadyStartedError(
+                options.id, options.workflow, run_id=wire.run_id_text(run_id)
+            )
+        # Between the closing of the old run and our start another one may slip in: try again.
+        try:
+            await send_terminate(
+                connection, namespace, payloads, options.id, run_id, "Replaced by a new start", ()
+            )
+        except RPCError as error:  # It closed by itself in the meantime: just as well.
+            if error.status != RPCStatusCode.NOT_FOUND:
+                raise
+        await connection.results(namespace).wait(run_id)
+
+
+def signal_event(name: str, body: bytes, headers: Mapping[str, Any]) -> bytes:
+    """The frame of a signal; its random id lets a repeated delivery be dropped."""
+    document = {"h": headers} if headers else {}
+    return encode_event(
+        (kinds.SIGNAL, 0, 0, name, os.urandom(16), wire.join_document(document, body))
+    )
+
+
+def _conflict(options: Options, has_events: bool) -> tuple[bool, int]:
+    """Whether an open run is to be terminated, and what the backend is to do about one."""
+    reuse, conflict = options.id_reuse_policy, options.id_conflict_policy
+    if reuse == WorkflowIDReusePolicy.TERMINATE_IF_RUNNING:
+        if conflict != WorkflowIDConflictPolicy.UNSPECIFIED:
+            raise InvalidArgumentError(
+                "id_conflict_policy can't be given together with "
+                "id_reuse_policy=TERMINATE_IF_RUNNING"
+            )
+        return True, ConflictPolicy.FAIL
+    if conflict == WorkflowIDConflictPolicy.TERMINATE_EXISTING:
+        return True, ConflictPolicy.FAIL
+    if conflict == WorkflowIDConflictPolicy.USE_EXISTING:
+        return False, ConflictPolicy.USE_EXISTING
+    if conflict == WorkflowIDConflictPolicy.UNSPECIFIED and has_events:
+        return False, ConflictPolicy.USE_EXISTING  # Signal with start: that is what it is for.
+    return False, ConflictPolicy.FAIL
+
+
+async def _item(
+    connection: Connection,
+    namespace: str,
+    payloads: Payloads,
+    options: Options,
+    conflict: int,
+    events: Sequence[bytes],
+) -> StartItem:
+    workflow_id = checked_name(options.id, "workflow id")
+    workflow_type = checked_name(options.workflow, "workflow type")
+    task_queue = checked_name(options.task_queue, "task queue")
+    searchable = checked_search(options.search_attributes)
+    delay_ms = milliseconds(options.start_delay, "start_delay") or 0
+    expire_s = _expiry(options.expire)
+    header = await _header(payloads, options, searchable, expire_s)
+    body = await payloads.encode(
+        options.args, f"arguments of workflow {workflow_type!r} (id {workflow_id!r})"
+    )
+    queue_id = await connection.queue_id(namespace, task_queue)
+    reuse = options.id_reuse_policy
+    if reuse == WorkflowIDReusePolicy.TERMINATE_IF_RUNNING:
+        reuse = WorkflowIDReusePolicy.ALLOW_DUPLICATE
+    if connection.named_identity:
+        header["identity"] = connection.named_identity
+    return StartItem(
+        namespace=namespace,
+        workflow_id=workflow_id,
+        run_id=wire.new_run_id(),
+        workflow_type=workflow_type,
+        lane=lane_of(queue_id, workflow_id),
+        reuse=reuse,
+        conflict=conflict,
+        delay_ms=delay_ms,
+        expire_s=expire_s,
+        header=wire.dump(header),
+        input=body,
+        frame=_START_FRAME,
+        attributes=record_items(searchable, options.record) if searchable or options.record else (),
+        events=events,
+    )
+
+
+async def _header(
+    payloads: Payloads, options: Options, searchable: SearchDocument, expire_s: int
+) -> dict[str, Any]:
+    """The run's header: only what differs from the default, so that a plain start has none."""
+    header: dict[str, Any] = {}
+    for key, value, name in (
+        ("exec", options.execution_timeout, "execution_timeout"),
+        ("run", options.run_timeout, "run_timeout"),
+        ("task", options.task_timeout, "task_timeout"),
+        ("delay", options.start_delay, "start_delay"),
+    ):
+        if value is not None and (whole := milliseconds(value, name)):
+            header[key] = whole
+    if options.retry_policy is not None:
+        header["retry"] = retry_document(options.retry_policy, f"workflow {options.workflow!r}")
+    if options.cron_schedule:
+        header["cron"] = _checked_cron(options)
+    if options.memo:
+        header["memo"] = {
+            checked_name(name, "memo name"): wire.pack_bytes(
+                await payloads.encode(
+                    [value], f"memo {name!r} of workflow {options.workflow!r} (id {options.id!r})"
+                )
+            )
+            for name, value in options.memo.items()
+        }
+    if searchable:
+        header["sa"] = searchable
+    if options.headers:
+        header["h"] = await payloads.encode_headers(options.headers)
+    if options.static_summary:
+        header["summary"] = options.static_summary
+    if options.static_details:
+        header["details"] = options.static_details
+    if expire_s != _KEEP:
+        header["expire"] = expire_s
+    if options.id_reuse_policy != WorkflowIDReusePolicy.ALLOW_DUPLICATE:
+        header["reuse"] = int(options.id_reuse_policy)
+    if options.priority is not _DEFAULT_PRIORITY and options.priority.priority_key is not None:
+        header["priority"] = options.priority.priority_key
+    if options.versioning_override is not None:
+        _log.debug("versioning_override of workflow %s is ignored", options.id)
+    return header
+
+
+def _expiry(expire: timedelta | float | None) -> int:
+    """Whole seconds, rounded up."""
+    whole = milliseconds(expire, "expire")
+    return _KEEP if whole is None else math.ceil(whole / 1000)
+
+
+def _checked_cron(options: Options) -> str:
+    text = options.cron_schedule.strip()
+    if options.start_delay is not None:
+        raise InvalidArgumentError("start_delay can't be given together with cron_schedule")
+    if not text.startswith("@") and len(text.split()) != 5:
+        raise InvalidArgumentError(
+            f"cron_schedule {options.cron_schedule!r} of workflow {options.workflow!r} must have "
+            "five fields (minute hour day month weekday) or begin with @"
+        )
+    return text
+
+
+async def with_signal(payloads: Payloads, options: StartWorkflowInput) -> list[bytes]:
+    """The frames of a start's signal, if it has one.
+
+    Raises:
+        InvalidArgumentError: Arguments without a signal, or a bad name.
+    """
+    if options.start_signal is None:
+        if options.start_signal_args:
+            raise InvalidArgumentError("start_signal_args need a start_signal")
+        return []
+    name = checked_name(options.start_signal, "start signal name")
+    body = await payloads.encode(
+        options.start_signal_args, f"arguments of start signal {name!r} to workflow {options.id!r}"
+    )
+    return [signal_event(name, body, await _headers(payloads, options.headers))]
+
+
+async def _headers(payloads: Payloads, headers: Mapping[str, Payload]) -> dict[str, Any]:
+    return await payloads.encode_headers(headers) if headers else {}

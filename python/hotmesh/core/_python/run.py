@@ -1,0 +1,118 @@
+"""One run in the router's memory, and what has arrived for it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from hotmesh.core import kinds
+from hotmesh.core._python.codec import encode_event
+from hotmesh.core._python.ledger import Ledger
+from hotmesh.core._python.timers import START_EVENT
+from hotmesh.core.types import Event
+
+
+class MessageOrigin(NamedTuple):
+    """The stream message an event came in."""
+
+    lane: int
+    message_id: int
+
+
+class TimerOrigin(NamedTuple):
+    """The timer row an event stands for."""
+
+    lane: int
+    due_ms: int
+    key: int
+
+
+Origin = MessageOrigin | TimerOrigin | None
+"""Where an event came from; None for what this process made itself."""
+
+
+class Arrival(NamedTuple):
+    """An event on its way to a run."""
+
+    event: Event
+    frame: bytes
+    """Its bytes, journaled as they came."""
+    origin: Origin
+    synthetic: bool = False
+    """A start made up because the run's first event is not one."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this process made the event, so that nobody can read it again."""
+        return self.origin is None and not self.synthetic
+
+
+SYNTHETIC_START = Arrival(START_EVENT, encode_event(START_EVENT), None, synthetic=True)
+
+
+class Run:
+    """A run this router knows.
+
+    Cold: its journal is not loaded, whatever arrives waits in `backlog`. Warm: `ledger` decides.
+    Busy: `jobs` are in a workflow's hands, whatever arrives waits in `backlog` too.
+    """
+
+    __slots__ = (
+        "anchor",
+        "backlog",
+        "closed",
+        "jobs",
+        "journal_seq",
+        "lane",
+        "ledger",
+        "run_id",
+        "run_timers",
+        "warm",
+    )
+
+    def __init__(self, run_id: bytes, lane: int, *, warm: bool) -> None:
+        self.run_id = run_id
+        self.lane = lane
+        self.warm = warm
+        self.closed = False
+        self.ledger = Ledger()
+        self.journal_seq = 0
+        self.jobs: list[Arrival] = []
+        self.backlog: list[Arrival] = []
+        self.anchor: Origin = None
+        """The message or timer kept unacknowledged while local work is open."""
+        self.run_timers: dict[int, int] = {}
+        """Key → due of the run's own timeouts."""
+
+    def has_local_work(self) -> bool:
+        """Whether a crash now would leave work that only a reader of the stream can find."""
+        return self.ledger.local > 0 and not self.closed
+
+    def accept(self, arrival: Arrival) -> bool:
+        """Put an event among the jobs; false if the ledger refuses it.
+
+        An empty journal must begin with a start, whatever came first.
+        """
+        ledger = self.ledger
+        was_started = ledger.started
+        if not ledger.accept(arrival.event):
+            return False
+        if arrival.event[0] == kinds.START:
+            self.jobs.insert(0, arrival)
+            return True
+        if not was_started:
+            ledger.accept(START_EVENT)
+            self.jobs.insert(0, SYNTHETIC_START)
+        self.jobs.append(arrival)
+        return True
+
+    def fail(self) -> None:
+        """Give the jobs back to the backlog, in order, and forget what was believed of them."""
+        jobs = [job for job in self.jobs if not job.synthetic]
+        self.backlog[:0] = jobs
+        self.jobs = []
+        self.ledger = Ledger()
+        self.warm = False
+
+    def local_arrivals(self) -> list[Arrival]:
+        """What this process made for the run and nobody can read again, in order."""
+        return [each for each in (*self.jobs, *self.backlog) if each.is_local]

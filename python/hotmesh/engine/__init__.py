@@ -1,0 +1,1 @@
+"""User code runs here: the deterministic loop, one run, its context."""

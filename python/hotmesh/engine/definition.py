@@ -1,0 +1,290 @@
+"""What decorators record about workflow classes and their handlers."""
+
+from __future__ import annotations
+
+import enum
+import inspect
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hotmesh.common import RawValue, VersioningBehavior
+
+WORKFLOW_ATTRIBUTE = "__hotmesh_workflow__"
+RUN_ATTRIBUTE = "__hotmesh_run__"
+INIT_ATTRIBUTE = "__hotmesh_init__"
+SIGNAL_ATTRIBUTE = "__hotmesh_signal__"
+QUERY_ATTRIBUTE = "__hotmesh_query__"
+UPDATE_ATTRIBUTE = "__hotmesh_update__"
+
+
+class HandlerUnfinishedPolicy(enum.Enum):
+    """What happens when a run closes while a signal or update handler still works."""
+
+    WARN_AND_ABANDON = 1
+    ABANDON = 2
+
+
+def type_hints_of(
+    function: Callable[..., Any], *, skip_self: bool
+) -> tuple[list[Any] | None, Any | None]:
+    """The positional parameters' types and the return type of a function.
+
+    Returns:
+        ``(argument types, return type)``; None where the function doesn't say. An unannotated
+        parameter among annotated ones counts as ``Any``; with no annotation at all the list is
+        None.
+    """
+    try:
+        signature = inspect.signature(function)
+        hints = typing.get_type_hints(function)
+    except (TypeError, NameError, ValueError):
+        return None, None
+    parameters = [
+        parameter
+        for parameter in signature.parameters.values()
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    if skip_self:
+        parameters = parameters[1:]
+    types = [hints.get(parameter.name, Any) for parameter in parameters]
+    return (types if types and any(t is not Any for t in types) else None), hints.get("return")
+
+
+def check_argument_count(function: Callable[..., Any], count: int, what: str) -> None:
+    """Refuse a call that the function could not take.
+
+    Raises:
+        TypeError: naming the handler, its signature, and how many arguments came.
+    """
+    signature = _signature(function)
+    if signature is None:
+        return
+    required, allowed = signature
+    if count < required or (allowed is not None and count > allowed):
+        expected = str(required) if required == allowed else f"{required} to {allowed}"
+        raise TypeError(f"{what} takes {expected} argument(s) but {count} were given")
+
+
+_signatures: dict[Any, tuple[int, int | None] | None] = {}
+
+
+def _signature(function: Callable[..., Any]) -> tuple[int, int | None] | None:
+    """(required, allowed) positional arguments, cached per function; None if unknown."""
+    key = getattr(function, "__func__", function)
+    bound = key is not function
+    cached = _signatures.get((key, bound), False)
+    if cached is not False:
+        return typing.cast("tuple[int, int | None] | None", cached)
+    result: tuple[int, int | None] | None
+    try:
+        required, allowed = 0, 0
+        unlimited = False
+        for parameter in inspect.signature(function).parameters.values():
+            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+                allowed += 1
+                required += parameter.default is parameter.empty
+            elif parameter.kind is parameter.VAR_POSITIONAL:
+                unlimited = True
+        result = (required, None if unlimited else allowed)
+    except (TypeError, ValueError):
+        result = None
+    _signatures[(key, bound)] = result
+    return result
+
+
+def takes_raw_values(function: Callable[..., Any]) -> bool:
+    """Whether a dynamic handler has the form ``(self, name, args: Sequence[RawValue])``."""
+    types, _ = type_hints_of(function, skip_self=True)
+    return bool(types) and types is not None and types[-1] == Sequence[RawValue]
+
+
+@dataclass(slots=True)
+class SignalDefinition:
+    """A signal handler."""
+
+    name: str | None
+    """None for the dynamic handler."""
+    fn: Callable[..., Any]
+    is_method: bool = True
+    arg_types: list[Any] | None = None
+    unfinished_policy: HandlerUnfinishedPolicy = HandlerUnfinishedPolicy.WARN_AND_ABANDON
+    description: str | None = None
+    is_async: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.is_async = inspect.iscoroutinefunction(self.fn)
+
+    @staticmethod
+    def of(fn: Any) -> SignalDefinition | None:
+        """The definition that a decorated method carries, if it is one."""
+        return getattr(fn, SIGNAL_ATTRIBUTE, None)
+
+
+@dataclass(slots=True)
+class QueryDefinition:
+    """A query handler."""
+
+    name: str | None
+    fn: Callable[..., Any]
+    is_method: bool = True
+    arg_types: list[Any] | None = None
+    ret_type: Any | None = None
+    description: str | None = None
+
+    @staticmethod
+    def of(fn: Any) -> QueryDefinition | None:
+        """The definition that a decorated method carries, if it is one."""
+        return getattr(fn, QUERY_ATTRIBUTE, None)
+
+
+@dataclass(slots=True)
+class UpdateDefinition:
+    """An update handler and its validator."""
+
+    name: str | None
+    fn: Callable[..., Any]
+    is_method: bool = True
+    arg_types: list[Any] | None = None
+    ret_type: Any | None = None
+    unfinished_policy: HandlerUnfinishedPolicy = HandlerUnfinishedPolicy.WARN_AND_ABANDON
+    validator: Callable[..., None] | None = None
+    description: str | None = None
+    is_async: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.is_async = inspect.iscoroutinefunction(self.fn)
+
+    @staticmethod
+    def of(fn: Any) -> UpdateDefinition | None:
+        """The definition that a decorated method carries, if it is one."""
+        return getattr(fn, UPDATE_ATTRIBUTE, None)
+
+
+@dataclass(slots=True)
+class WorkflowDefinition:
+    """A workflow type: a class with a run method, or a plain coroutine function."""
+
+    name: str | None
+    """None for the dynamic workflow."""
+    cls: type | None
+    run_fn: Callable[..., Any]
+    arg_types: list[Any] | None
+    ret_type: Any | None
+    signals: Mapping[str | None, SignalDefinition] = field(
+        default_factory=dict[str | None, SignalDefinition]
+    )
+    queries: Mapping[str | None, QueryDefinition] = field(
+        default_factory=dict[str | None, QueryDefinition]
+    )
+    updates: Mapping[str | None, UpdateDefinition] = field(
+        default_factory=dict[str | None, UpdateDefinition]
+    )
+    init_takes_arguments: bool = False
+    failure_exception_types: tuple[type[BaseException], ...] = ()
+    versioning_behavior: VersioningBehavior = VersioningBehavior.UNSPECIFIED
+    sandboxed: bool = True
+    takes_raw: bool = False
+    """The dynamic run method takes one sequence of raw values."""
+
+    @staticmethod
+    def of(target: Any) -> WorkflowDefinition | None:
+        """The definition of a decorated class, of its run method, or of an instance's method."""
+        if isinstance(target, type):
+            return target.__dict__.get(WORKFLOW_ATTRIBUTE)
+        found = getattr(target, RUN_ATTRIBUTE, None)
+        return found if isinstance(found, WorkflowDefinition) else None
+
+    @staticmethod
+    def from_function(function: Callable[..., Any], name: str | None = None) -> WorkflowDefinition:
+        """A plain coroutine function as a workflow type.
+
+        Raises:
+            TypeError: it is not a coroutine function.
+        """
+        if not inspect.iscoroutinefunction(function):
+            raise TypeError(f"workflow function {function!r} must be declared with 'async def'")
+        arg_types, ret_type = type_hints_of(function, skip_self=False)
+        return WorkflowDefinition(
+            name=name or function.__name__,
+            cls=None,
+            run_fn=function,
+            arg_types=arg_types,
+            ret_type=ret_type,
+        )
+
+
+def define_workflow(
+    cls: type,
+    name: str | None,
+    *,
+    dynamic: bool,
+    sandboxed: bool,
+    failure_exception_types: Sequence[type[BaseException]],
+    versioning_behavior: VersioningBehavior,
+) -> WorkflowDefinition:
+    """Read a class's decorated members into its definition and attach it.
+
+    Raises:
+        ValueError: no run method, several, one inherited without override, or two handlers of
+            one name.
+    """
+    run_fn = _find_run(cls)
+    signals: dict[str | None, SignalDefinition] = {}
+    queries: dict[str | None, QueryDefinition] = {}
+    updates: dict[str | None, UpdateDefinition] = {}
+    for member_name, member in inspect.getmembers(cls):
+        for table, found in (
+            (signals, SignalDefinition.of(member)),
+            (queries, QueryDefinition.of(member)),
+            (updates, UpdateDefinition.of(member)),
+        ):
+            if found is None:
+                continue
+            if found.name in table:
+                kind = type(found).__name__.removesuffix("Definition").lower()
+                shown = "<dynamic>" if found.name is None else found.name
+                raise ValueError(
+                    f"multiple {kind} methods found for {shown} "
+                    f"(at least on {member_name} and {table[found.name].fn.__name__})"
+                )
+            table[found.name] = found  # type: ignore[assignment]
+    arg_types, ret_type = type_hints_of(run_fn, skip_self=True)
+    init = cls.__dict__.get("__init__")
+    definition = WorkflowDefinition(
+        name=None if dynamic else (name or cls.__name__),
+        cls=cls,
+        run_fn=run_fn,
+        arg_types=arg_types,
+        ret_type=ret_type,
+        signals=signals,
+        queries=queries,
+        updates=updates,
+        init_takes_arguments=bool(getattr(init, INIT_ATTRIBUTE, False)),
+        failure_exception_types=tuple(failure_exception_types),
+        versioning_behavior=versioning_behavior,
+        sandboxed=sandboxed,
+        takes_raw=dynamic and takes_raw_values(run_fn),
+    )
+    setattr(cls, WORKFLOW_ATTRIBUTE, definition)
+    setattr(run_fn, RUN_ATTRIBUTE, definition)
+    return definition
+
+
+def _find_run(cls: type) -> Callable[..., Any]:
+    found = [
+        member for member in vars(cls).values() if getattr(member, RUN_ATTRIBUTE, None) is not None
+    ]
+    if len(found) > 1:
+        raise ValueError(f"multiple @workflow.run methods found on {cls.__qualname__}")
+    if found:
+        return found[0]
+    for base in cls.__mro__[1:]:
+        for member_name, member in vars(base).items():
+            if getattr(member, RUN_ATTRIBUTE, None) is not None:
+                raise ValueError(
+                    f"@workflow.run defined on {base.__qualname__}.{member_name} "
+                    f"but not on the override in {cls.__qualname__}"
+                )
+    raise ValueError(f"missing @workflow.run method in {cls.__qualname__}")

@@ -1,0 +1,148 @@
+"""Failures that the engine raises inside workflow code, and the rules of what fails a run."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from hotmesh.converter import DataConverter, decode_failure
+from hotmesh.core import kinds
+from hotmesh.exceptions import (
+    ActivityError,
+    ApplicationError,
+    CancelledError,
+    ChildWorkflowError,
+    FailureError,
+    RetryState,
+    TerminatedError,
+    TimeoutError,
+    TimeoutType,
+    WorkflowAlreadyStartedError,
+)
+
+if TYPE_CHECKING:
+    from hotmesh.engine.handles import ActivityHandle, ChildWorkflowHandle
+
+UNSET: Any = object()
+"""The default of a single argument, since None is a value."""
+
+Event = tuple[int, int, int, str, bytes, bytes]
+
+
+def is_workflow_failure(
+    error: BaseException, extra_types: tuple[type[BaseException], ...]
+) -> bool:
+    """Whether an exception fails the run; any other fails the task, which is tried again."""
+    return isinstance(error, (FailureError, asyncio.TimeoutError)) or (
+        bool(extra_types) and isinstance(error, extra_types)
+    )
+
+
+def activity_cancelled(handle: ActivityHandle) -> ActivityError:
+    """What awaiting a cancelled activity raises."""
+    return _activity_error(
+        handle, RetryState.CANCEL_REQUESTED, CancelledError("Cancelled"), "Activity cancelled"
+    )
+
+
+def activity_failed(
+    handle: ActivityHandle, job: Event, converter: DataConverter
+) -> BaseException:
+    """What awaiting a failed, timed out or cancelled activity raises."""
+    kind, _, number, state_name, meta, body = job
+    if kind == kinds.ACTIVITY_TIMED_OUT:
+        timeout = (
+            TimeoutType.SCHEDULE_TO_START if number == 1 else TimeoutType.SCHEDULE_TO_CLOSE
+        )
+        cause: BaseException = TimeoutError(
+            f"activity {timeout.name} timeout", type=timeout, last_heartbeat_details=[]
+        )
+        if body:
+            cause.__cause__ = decode_failure(converter, body)
+        state = RetryState.TIMEOUT if number == 2 else RetryState.NON_RETRYABLE_FAILURE
+    else:
+        cause = decode_failure(converter, body)
+        state = (
+            RetryState.CANCEL_REQUESTED
+            if kind == kinds.ACTIVITY_CANCELED
+            else RetryState[state_name or "UNSPECIFIED"]
+        )
+    message = "Activity cancelled" if kind == kinds.ACTIVITY_CANCELED else "Activity task failed"
+    identity = orjson.loads(meta).get("identity", "") if meta else ""
+    return _activity_error(handle, state, cause, message, identity)
+
+
+def _activity_error(
+    handle: ActivityHandle,
+    state: RetryState,
+    cause: BaseException,
+    message: str,
+    identity: str = "",
+) -> ActivityError:
+    error = ActivityError(
+        message,
+        scheduled_event_id=handle.seq,
+        started_event_id=handle.seq,
+        identity=identity,
+        activity_type=handle.activity_type,
+        activity_id=handle.activity_id,
+        retry_state=state,
+    )
+    error.__cause__ = cause
+    return error
+
+
+def child_cancelled(handle: ChildWorkflowHandle) -> ChildWorkflowError:
+    """What awaiting a cancelled child raises."""
+    return _child_error(handle, RetryState.CANCEL_REQUESTED, CancelledError("Cancelled"))
+
+
+def child_failed(
+    handle: ChildWorkflowHandle, job: Event, converter: DataConverter
+) -> ChildWorkflowError:
+    """What awaiting a child raises that failed, was cancelled, terminated or timed out."""
+    cause = decode_failure(converter, job[5])
+    if isinstance(cause, CancelledError):
+        state = RetryState.CANCEL_REQUESTED
+    elif isinstance(cause, TerminatedError):
+        state = RetryState.NON_RETRYABLE_FAILURE
+    elif isinstance(cause, TimeoutError):
+        state = RetryState.TIMEOUT
+    else:
+        state = RetryState.RETRY_POLICY_NOT_SET
+    return _child_error(handle, state, cause)
+
+
+def child_not_started(handle: ChildWorkflowHandle, job: Event) -> BaseException:
+    """What starting a child raises when its id is taken."""
+    return WorkflowAlreadyStartedError(
+        handle.id, handle.workflow_type, run_id=job[4].hex() if job[4] else None
+    )
+
+
+def _child_error(
+    handle: ChildWorkflowHandle, state: RetryState, cause: BaseException
+) -> ChildWorkflowError:
+    error = ChildWorkflowError(
+        "Child Workflow execution failed",
+        namespace=handle.namespace,
+        workflow_id=handle.id,
+        run_id=handle.run_id or "",
+        workflow_type=handle.workflow_type,
+        initiated_event_id=handle.seq,
+        started_event_id=handle.seq,
+        retry_state=state,
+    )
+    error.__cause__ = cause
+    return error
+
+
+def external_failed(job: Event, action: str) -> ApplicationError:
+    """What signalling or cancelling another workflow raises when there is none."""
+    return ApplicationError(
+        f"Unable to {action} external workflow because not found",
+        type=job[3] or "EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND",
+        non_retryable=False,
+    )

@@ -1,0 +1,378 @@
+"""Signals, updates and queries of one run: which handler, in what order, by what rules."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import warnings
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
+
+from hotmesh.converter import encode_failure
+from hotmesh.core import kinds
+from hotmesh.engine import failures, wire
+from hotmesh.engine.definition import (
+    HandlerUnfinishedPolicy,
+    QueryDefinition,
+    SignalDefinition,
+    UpdateDefinition,
+    check_argument_count,
+    takes_raw_values,
+)
+from hotmesh.engine.failures import Event
+from hotmesh.engine.info import (
+    ReadOnlyContextError,
+    UnfinishedSignalHandlersWarning,
+    UnfinishedUpdateHandlersWarning,
+    UpdateInfo,
+)
+from hotmesh.exceptions import ApplicationError, HotMeshError
+
+if TYPE_CHECKING:
+    from hotmesh.engine.instance import WorkflowInstance
+
+logger = logging.getLogger(__name__)
+
+current_update: contextvars.ContextVar[UpdateInfo | None] = contextvars.ContextVar(
+    "hotmesh_current_update", default=None
+)
+
+_BUILT_IN_QUERIES = ("__enhanced_stack_trace", "__stack_trace", "__temporal_workflow_metadata")
+
+
+class _Update:
+    """An update that was accepted, and whoever asked for its outcome."""
+
+    __slots__ = ("outcome", "waiting")
+
+    def __init__(self) -> None:
+        self.outcome: bytes | None = None
+        self.waiting: list[bytes] = []
+
+
+class Handlers:
+    """The handlers of one run and what they have in hand."""
+
+    def __init__(self, instance: WorkflowInstance) -> None:
+        self._instance = instance
+        definition = instance.definition
+        self.signals: dict[str | None, SignalDefinition] = dict(definition.signals)
+        self.queries: dict[str | None, QueryDefinition] = dict(definition.queries)
+        self.updates: dict[str | None, UpdateDefinition] = dict(definition.updates)
+        self.accepted_in_replay: Collection[str] = ()
+        self._buffered: list[Event] = []
+        self._known_updates: dict[str, _Update] = {}
+        self._working: dict[object, tuple[str, str, HandlerUnfinishedPolicy]] = {}
+        """Handlers at work: kind, name or id, policy."""
+
+    def bind(self) -> None:
+        """The workflow object exists; nothing to prepare, handlers are bound when called."""
+
+    def all_finished(self) -> bool:
+        """Whether no signal or update handler is at work."""
+        return not self._working
+
+    # Signals
+
+    def on_signal(self, job: Event) -> None:
+        """Deliver a signal, or keep it until it has a handler."""
+        definition = self.signals.get(job[3]) or self.signals.get(None)
+        if definition is None:
+            self._buffered.append(job)
+            return
+        self._deliver(job, definition)
+
+    def set_signal(self, name: str | None, definition: SignalDefinition | None) -> None:
+        """Install or remove a handler; waiting signals it takes are delivered in order."""
+        if definition is None:
+            self.signals.pop(name, None)
+            return
+        self.signals[name] = definition
+        kept: list[Event] = []
+        for job in self._buffered:
+            if name is None or job[3] == name:
+                self._deliver(job, definition)
+            else:
+                kept.append(job)
+        self._buffered = kept
+
+    def _deliver(self, job: Event, definition: SignalDefinition) -> None:
+        instance = self._instance
+        name = job[3]
+        try:
+            _, body = wire.split_document(job[5])
+            args = self._arguments(definition, name, body, f"signal {name!r}")
+        except Exception:
+            logger.exception(
+                "Failed deserializing signal input for %s, dropping the signal",
+                name,
+                extra=instance.log_fields(),
+            )
+            return
+        instance.loop.create_task(
+            self._run_signal(definition, name, args), name=f"signal: {name}"
+        )
+
+    async def _run_signal(self, definition: SignalDefinition, name: str, args: list[Any]) -> None:
+        key = object()
+        self._working[key] = ("signal", name, definition.unfinished_policy)
+        instance = self._instance
+        try:
+            result = self._bound(definition)(*args)
+            if definition.is_async or asyncio.iscoroutine(result):
+                await result
+        except asyncio.CancelledError:
+            if instance.cancel_reason is None:
+                raise
+        except Exception as error:
+            if failures.is_workflow_failure(error, instance.failure_types):
+                instance.close_with(error)
+            else:
+                instance.fail_task(error)
+        finally:
+            self._working.pop(key, None)
+
+    # Updates
+
+    def on_update(self, job: Event) -> None:
+        """Accept or reject an update, or answer for one that is known by its id."""
+        document, body = wire.split_document(job[5])
+        update_id: str = document["id"]
+        known = self._known_updates.get(update_id)
+        if known is not None:
+            self._attach(known, document)
+            return
+        if document.get("poll"):
+            error = ApplicationError(f"update {update_id!r} not found", type="NotFound")
+            self._reject(document, error)
+            return
+        instance = self._instance
+        name = job[3]
+        definition = self.updates.get(name) or self.updates.get(None)
+        try:
+            if definition is None:
+                known_names = sorted(n for n in self.updates if n is not None)
+                raise RuntimeError(
+                    f"Update handler for '{name}' expected but not found, and there is no dynamic "
+                    f"handler. known updates: [{' '.join(known_names)}]"
+                )
+            args = self._arguments(definition, name, body, f"update {name!r}")
+            if update_id not in self.accepted_in_replay:
+                self._validate(definition, name, body)
+        except ReadOnlyContextError as error:
+            instance.fail_task(error)
+            return
+        except Exception as error:
+            self._reject(document, error)
+            return
+        known = self._known_updates[update_id] = _Update()
+        instance.command((kinds.UPDATE_ACCEPTED, 0, 0, name, update_id.encode(), b""))
+        self._attach(known, document)
+        context = contextvars.copy_context()
+        context.run(current_update.set, UpdateInfo(id=update_id, name=name))
+        instance.loop.create_task(
+            self._run_update(definition, update_id, name, args),
+            name=f"update: {name}",
+            context=context,
+        )
+
+    def _validate(self, definition: UpdateDefinition, name: str, body: bytes) -> None:
+        if definition.validator is None:
+            return
+        args = self._arguments(definition, name, body, f"update {name!r}")
+        with self._read_only("update validator"):
+            validator = definition.validator
+            if definition.is_method:
+                validator = validator.__get__(self._instance.object)
+            validator(*args)
+
+    async def _run_update(
+        self, definition: UpdateDefinition, update_id: str, name: str, args: list[Any]
+    ) -> None:
+        key = object()
+        self._working[key] = ("update", f"{name} ({update_id})", definition.unfinished_policy)
+        instance = self._instance
+        known = self._known_updates[update_id]
+        try:
+            result = self._bound(definition)(*args)
+            if definition.is_async or asyncio.iscoroutine(result):
+                result = await result
+            outcome = b"R" + instance.encode([result], f"result of update {name!r}")
+        except asyncio.CancelledError as error:
+            failed = ApplicationError(str(error) or "Update cancelled", type="CancelledError")
+            outcome = b"F" + encode_failure(instance.converter, failed)
+        except Exception as error:
+            if not failures.is_workflow_failure(error, instance.failure_types):
+                instance.fail_task(error)
+                return
+            outcome = b"F" + encode_failure(instance.converter, error)
+        finally:
+            self._working.pop(key, None)
+        known.outcome = outcome
+        instance.command(
+            (kinds.UPDATE_COMPLETED, 0, 0, name, update_id.encode(), outcome)
+        )
+        instance.replies += [(reply, outcome) for reply in known.waiting]
+        known.waiting = []
+
+    def _attach(self, known: _Update, document: dict[str, Any]) -> None:
+        """Answer whoever asked: accepted now, the outcome now or later."""
+        replies = self._instance.replies
+        if "accepted" in document:
+            replies.append((bytes.fromhex(document["accepted"]), b"A"))
+        if "completed" in document:
+            reply = bytes.fromhex(document["completed"])
+            if known.outcome is None:
+                known.waiting.append(reply)
+            else:
+                replies.append((reply, known.outcome))
+
+    def _reject(self, document: dict[str, Any], error: BaseException) -> None:
+        instance = self._instance
+        failure = b"X" + encode_failure(instance.converter, error)
+        for key in ("accepted", "completed"):
+            if key in document:
+                instance.replies.append((bytes.fromhex(document[key]), failure))
+
+    def unanswered(self) -> list[tuple[bytes, bytes]]:
+        """Replies to updates that were accepted and will never end: the run has closed."""
+        error = ApplicationError(
+            "Workflow Update failed because the Workflow completed before the Update completed.",
+            type="AcceptedUpdateCompletedWorkflow",
+        )
+        outcome = b"F" + encode_failure(self._instance.converter, error)
+        return [
+            (reply, outcome)
+            for known in self._known_updates.values()
+            if known.outcome is None
+            for reply in known.waiting
+        ]
+
+    # Queries
+
+    def on_query(self, job: Event) -> None:
+        """Answer a query; nothing of it is recorded."""
+        instance = self._instance
+        reply, name = job[4], job[3]
+        try:
+            _, body = wire.split_document(job[5])
+            outcome = b"R" + self._query(name, body)
+        except Exception as error:
+            outcome = b"F" + encode_failure(instance.converter, error)
+        instance.replies.append((reply, outcome))
+
+    def _query(self, name: str, body: bytes) -> bytes:
+        instance = self._instance
+        what = f"result of query {name!r}"
+        if name in ("__stack_trace", "__enhanced_stack_trace"):
+            return instance.encode([instance.stack_trace()], what)
+        if name == "__temporal_workflow_metadata":
+            return instance.encode([self._metadata()], what)
+        definition = self.queries.get(name) or self.queries.get(None)
+        if definition is None:
+            known = [*_BUILT_IN_QUERIES, *sorted(n for n in self.queries if n is not None)]
+            raise RuntimeError(
+                f"Query handler for '{name}' expected but not found, known queries: "
+                f"[{' '.join(known)}]"
+            )
+        args = self._arguments(definition, name, body, f"query {name!r}")
+        with self._read_only("query"):
+            result = self._bound(definition)(*args)
+            if asyncio.iscoroutine(result):
+                result = _run_at_once(result, name)
+        return instance.encode([result], what)
+
+    def _metadata(self) -> dict[str, Any]:
+        def shown(table: dict[Any, Any]) -> list[dict[str, str]]:
+            return [
+                {"name": name or "", "description": definition.description or ""}
+                for name, definition in table.items()
+            ]
+
+        return {
+            "definition": {
+                "type": self._instance.details.workflow_type,
+                "queryDefinitions": shown(self.queries),
+                "signalDefinitions": shown(self.signals),
+                "updateDefinitions": shown(self.updates),
+            },
+            "currentDetails": self._instance.current_details,
+        }
+
+    # Shared
+
+    def _bound(
+        self, definition: SignalDefinition | QueryDefinition | UpdateDefinition
+    ) -> Callable[..., Any]:
+        if definition.is_method:
+            return definition.fn.__get__(self._instance.object)
+        return definition.fn
+
+    def _arguments(
+        self,
+        definition: SignalDefinition | QueryDefinition | UpdateDefinition,
+        name: str,
+        body: bytes,
+        what: str,
+    ) -> list[Any]:
+        instance = self._instance
+        if definition.name is not None:
+            values = instance.decode_arguments(body, definition.arg_types, False, False)
+            check_argument_count(self._bound(definition), len(values), what)
+            return values
+        raw = takes_raw_values(definition.fn) if definition.is_method else True
+        values = instance.decode_arguments(body, None, True, raw)
+        return [name, *values]
+
+    def _read_only(self, what: str) -> _ReadOnly:
+        return _ReadOnly(self._instance, what)
+
+    def warn_unfinished(self) -> None:
+        """Warn of handlers that the closing run leaves behind, unless their policy says not to."""
+        self._instance.replies += self.unanswered()
+        if self._instance.is_replaying:
+            return
+        left = [
+            (kind, name)
+            for kind, name, policy in self._working.values()
+            if policy is HandlerUnfinishedPolicy.WARN_AND_ABANDON
+        ]
+        for kind, category in (
+            ("update", UnfinishedUpdateHandlersWarning),
+            ("signal", UnfinishedSignalHandlersWarning),
+        ):
+            names = [name for found, name in left if found == kind]
+            if names:
+                warnings.warn(
+                    f"[TMPRL1102] Workflow {self._instance.details.workflow_id} finished while "
+                    f"{kind} handlers are still running: {', '.join(names)}. Wait for "
+                    "workflow.all_handlers_finished() before returning, or set "
+                    "unfinished_policy=HandlerUnfinishedPolicy.ABANDON.",
+                    category,
+                    stacklevel=2,
+                )
+
+
+class _ReadOnly:
+    """While entered, the run refuses everything that would be recorded."""
+
+    def __init__(self, instance: WorkflowInstance, what: str) -> None:
+        self._instance = instance
+        self._what = what
+
+    def __enter__(self) -> None:
+        self._instance.read_only = self._what
+
+    def __exit__(self, *_: object) -> None:
+        self._instance.read_only = ""
+
+
+def _run_at_once(coroutine: Any, name: str) -> Any:
+    """Run an async query, which may not wait for anything."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    coroutine.close()
+    raise HotMeshError(f"query {name!r} tried to wait; queries must answer at once")

@@ -1,0 +1,534 @@
+"""One run of a workflow in memory: jobs in, commands out.
+
+An activation applies the jobs of one transition and runs the loop until the workflow blocks. The
+same code replays a journal: the clock, the jobs and their order are all it ever sees.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+
+from hotmesh.common import Priority
+from hotmesh.converter import DataConverter, decode_failure, decode_values, encode_failure
+from hotmesh.core import kinds
+from hotmesh.engine import failures, wire
+from hotmesh.engine.attributes import Attributes
+from hotmesh.engine.definition import WorkflowDefinition, check_argument_count
+from hotmesh.engine.failures import Event
+from hotmesh.engine.handlers import Handlers
+from hotmesh.engine.handles import ActivityHandle, ChildWorkflowHandle
+from hotmesh.engine.info import Info, ParentInfo, ReadOnlyContextError, RootInfo
+from hotmesh.engine.loop import TimerHandle, WorkflowLoop
+from hotmesh.engine.options import retry_policy
+from hotmesh.engine.outbound import ContinueAsNewError, Outbound
+from hotmesh.exceptions import CancelledError, is_cancelled_exception
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class RunDetails:
+    """What identifies a run and came with its start."""
+
+    namespace: str
+    workflow_id: str
+    run_id: bytes
+    workflow_type: str
+    task_queue: str
+    lane: int
+    header: dict[str, Any]
+    input: bytes
+    attributes: bytes = b""
+
+
+@dataclass(slots=True)
+class EngineOptions:
+    """What all runs of a worker share."""
+
+    converter: DataConverter
+    failure_types: tuple[type[BaseException], ...] = ()
+    identity: str = ""
+    build_id: str = ""
+    payload_limit: int = 2 * 1024 * 1024
+    disable_eager: bool = False
+    activity_types: Mapping[str, tuple[list[Any] | None, Any]] | None = None
+
+
+class WorkflowInstance(Outbound, Attributes):
+    """A run whose coroutine lives in this process."""
+
+    def __init__(
+        self, definition: WorkflowDefinition, details: RunDetails, options: EngineOptions
+    ) -> None:
+        self.definition = definition
+        self.details = details
+        self.options = options
+        self.converter = options.converter
+        self.loop = WorkflowLoop(self)
+        self.now_ms = 0
+        self.start_ms = 0
+        self.seq = 0
+        self.is_replaying = False
+        self.read_only = ""
+        """What is running that may not change anything (a query, a validator), or ""."""
+        self.closed = False
+        self.commands: list[Event] = []
+        self.replies: list[tuple[bytes, bytes]] = []
+        self.pending: dict[int, Any] = {}
+        """What waits for the result of a command, by its seq."""
+        self.conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self.patches: set[str] = set()
+        self.patch_answers: dict[str, bool] = {}
+        self.object: Any = None
+        self.handlers = Handlers(self)
+        self.primary: asyncio.Task[None] | None = None
+        self.cancel_reason: str | None = None
+        self.transitions = 0
+        self.journal_bytes = 0
+        self.failure_types = options.failure_types + definition.failure_exception_types
+        self.current_details = ""
+        self._error: BaseException | None = None
+        self._info: Info | None = None
+        self._random: random.Random | None = None
+        self._memo: dict[str, bytes] | None = None
+        self._search: dict[str, Any] | None = None
+
+    # Activation
+
+    def activate(
+        self,
+        now_ms: int,
+        jobs: Sequence[Event],
+        *,
+        replaying: bool = False,
+        accepted: Collection[str] = (),
+    ) -> list[Event]:
+        """Apply a transition's jobs and run until blocked.
+
+        Args:
+            now_ms: The workflow's time in this transition.
+            jobs: The events to apply, in the journal's order.
+            replaying: Whether the journal already holds this transition.
+            accepted: Ids of the updates that were accepted in it, when replaying.
+
+        Returns:
+            The commands issued, in order, the closing one last.
+
+        Raises:
+            BaseException: the task failed (an error in workflow code that is no failure); the
+                instance must be thrown away.
+        """
+        self.now_ms = now_ms
+        self.is_replaying = replaying
+        self.commands = []
+        self.handlers.accepted_in_replay = accepted
+        token = self.loop.enter()
+        try:
+            if self.primary is None:
+                self._instantiate()
+            main: list[Event] = []
+            queries: list[Event] = []
+            for job in jobs:
+                kind = job[0]
+                if kind == kinds.SIGNAL:
+                    self.handlers.on_signal(job)
+                elif kind == kinds.UPDATE:
+                    self.handlers.on_update(job)
+                elif kind == kinds.QUERY:
+                    queries.append(job)
+                else:
+                    main.append(job)
+            if len(main) + len(queries) < len(jobs):
+                self._run_once()
+            if main:
+                for job in main:
+                    self._apply(job)
+                self._run_once()
+            for job in queries:
+                self.handlers.on_query(job)
+        finally:
+            self.loop.leave(token)
+        self.transitions += 1
+        return self._settle_commands()
+
+    def _apply(self, job: Event) -> None:
+        kind, seq = job[0], job[1]
+        if kind == kinds.START:
+            self.start_ms = self.now_ms
+            self.primary = self.loop.create_task(self._run_main())
+        elif kind == kinds.TIMER_FIRED:
+            handle = self.pending.pop(seq, None)
+            if handle is not None and not handle.cancelled_:
+                handle.timer_seq = 0
+                self.loop.ready.append(handle)
+        elif kind == kinds.CANCEL:
+            self.cancel_reason = job[5].decode()
+            if self.primary is not None:
+                self.loop.call_soon(self.primary.cancel)
+        elif kinds.ACTIVITY_COMPLETED <= kind <= kinds.ACTIVITY_TIMED_OUT:
+            self._resolve_activity(job)
+        elif kind in _CHILD_KINDS:
+            self._resolve_child(job)
+        else:
+            self._resolve_other(job)
+
+    def _run_once(self) -> None:
+        conditions = self.conditions
+        while True:
+            self.loop.drain(self._failed)
+            if self._error is not None:
+                error, self._error = self._error, None
+                raise error
+            if not conditions:
+                return
+            for entry in list(conditions):
+                if entry[1].done():
+                    conditions.remove(entry)
+                elif entry[0]():
+                    conditions.remove(entry)
+                    entry[1].set_result(None)
+            if not self.loop.ready:
+                return
+
+    def _failed(self) -> bool:
+        return self._error is not None
+
+    def _settle_commands(self) -> list[Event]:
+        commands = self.commands
+        self.commands = []
+        if not self.closed:
+            return commands
+        closing = next((c for c in commands if c[0] >= kinds.COMPLETE), None)
+        if closing is None:  # closed earlier: a query or a late update
+            return [c for c in commands if c[0] in _UPDATE_COMMANDS]
+        at = commands.index(closing)
+        kept = commands[:at]
+        kept += [c for c in commands[at + 1 :] if c[0] in _UPDATE_COMMANDS]
+        kept.append(closing)
+        self.handlers.warn_unfinished()
+        return kept
+
+    # The main coroutine
+
+    def _instantiate(self) -> None:
+        definition = self.definition
+        if definition.cls is None:
+            return
+        try:
+            if definition.init_takes_arguments:
+                self.object = definition.cls(*self._arguments())
+            else:
+                self.object = definition.cls()
+        except Exception as error:
+            if not failures.is_workflow_failure(error, self.failure_types):
+                raise
+            self.object = None
+            self._close_with(error)
+        self.handlers.bind()
+
+    def _arguments(self) -> list[Any]:
+        definition = self.definition
+        values = self.decode_arguments(
+            self.details.input,
+            definition.arg_types,
+            definition.name is None,
+            definition.takes_raw,
+        )
+        if definition.name is not None:
+            bound = (
+                definition.run_fn
+                if definition.cls is None
+                else definition.run_fn.__get__(object())
+            )
+            check_argument_count(
+                bound, len(values), f"workflow {self.details.workflow_type!r}"
+            )
+        return values
+
+    async def _run_main(self) -> None:
+        if self.closed:
+            return
+        try:
+            run_fn = self.definition.run_fn
+            if self.definition.cls is None:
+                result = await run_fn(*self._arguments())
+            else:
+                result = await run_fn(self.object, *self._arguments())
+            body = self.encode([result], f"result of workflow {self.details.workflow_type!r}")
+            self._close((kinds.COMPLETE, 0, 0, "", b"", body))
+        except ContinueAsNewError as again:
+            self._close(again.command)
+        except asyncio.CancelledError as error:
+            if self.cancel_reason is not None:
+                self._close_cancelled(error)
+            else:
+                self._close_with(CancelledError(str(error) or "Cancelled"))
+        except BaseException as error:
+            if self.cancel_reason is not None and is_cancelled_exception(error):
+                self._close_cancelled(error)
+            elif failures.is_workflow_failure(error, self.failure_types):
+                self._close_with(error)
+            else:
+                self._error = error
+
+    def _close_cancelled(self, error: BaseException) -> None:
+        shown = error if not isinstance(error, asyncio.CancelledError) else None
+        body = encode_failure(
+            self.converter,
+            shown if isinstance(shown, CancelledError) else CancelledError("Workflow cancelled"),
+        )
+        self._close((kinds.CANCELED, 0, 0, "", b"", body))
+
+    def _close_with(self, error: BaseException) -> None:
+        self._close((kinds.FAIL, 0, 0, "", b"", encode_failure(self.converter, error)))
+
+    def _close(self, command: Event) -> None:
+        if not self.closed:
+            self.closed = True
+            self.commands.append(command)
+
+    def fail_task(self, error: BaseException) -> None:
+        """Record that the current activation failed: raised once the running callback returns."""
+        if self._error is None:
+            self._error = error
+
+    def close_with(self, error: BaseException) -> None:
+        """Fail the run (a handler raised a failure)."""
+        self._close_with(error)
+
+    # Resolutions
+
+    def _resolve_activity(self, job: Event) -> None:
+        handle: ActivityHandle | None = self.pending.pop(job[1], None)
+        if handle is None or handle.done():
+            return
+        if job[0] != kinds.ACTIVITY_COMPLETED:
+            handle.set_exception(failures.activity_failed(handle, job, self.converter))
+            return
+        try:
+            value = self.decode_one(job[5], handle.result_type)
+        except Exception as error:
+            handle.set_exception(error)
+        else:
+            handle.set_result(value)
+
+    def _resolve_child(self, job: Event) -> None:
+        kind, seq = job[0], job[1]
+        handle: ChildWorkflowHandle | None = self.pending.get(seq)
+        if handle is None:
+            return
+        if kind == kinds.CHILD_STARTED:
+            handle.run_id = wire.run_id_text(job[4])
+            if not handle.started.done():
+                handle.started.set_result(None)
+            return
+        del self.pending[seq]
+        if kind == kinds.CHILD_START_FAILED:
+            error = failures.child_not_started(handle, job)
+            handle.cancel_quietly()
+            handle.started.set_exception(error)
+            return
+        if not handle.started.done():
+            handle.started.set_result(None)
+        if handle.done():
+            return
+        if kind == kinds.CHILD_COMPLETED:
+            try:
+                handle.set_result(self.decode_one(job[5], handle.result_type))
+            except Exception as error:
+                handle.set_exception(error)
+        else:
+            handle.set_exception(failures.child_failed(handle, job, self.converter))
+
+    def _resolve_other(self, job: Event) -> None:
+        waiting = self.pending.pop(job[1], None)
+        if waiting is None:
+            return
+        future, action = waiting
+        if future.done():
+            return
+        if job[0] == kinds.EXTERNAL_FAILED:
+            future.set_exception(failures.external_failed(job, action))
+        elif job[0] == kinds.MAIL:
+            try:
+                future.set_result(self.decode_one(job[5], None))
+            except Exception as error:
+                future.set_exception(error)
+        else:
+            future.set_result(None)
+
+    # The loop's host
+
+    def start_timer(self, handle: TimerHandle, delay_ms: int) -> None:
+        """A durable timer for a callback of the loop."""
+        self.check_writable("start a timer")
+        seq = self.next_seq()
+        handle.timer_seq = seq
+        self.pending[seq] = handle
+        self.commands.append((kinds.TIMER, seq, self.now_ms + delay_ms, "", b"", b""))
+
+    def cancel_timer(self, handle: TimerHandle) -> None:
+        """Cancel it; one that was not sent yet vanishes."""
+        seq = handle.timer_seq
+        if not seq or self.pending.pop(seq, None) is None:
+            return
+        handle.timer_seq = 0
+        if not self.take_back(seq):
+            self.commands.append((kinds.CANCEL_TIMER, seq, 0, "", b"", b""))
+
+    def on_loop_error(self, context: dict[str, Any]) -> None:
+        """An exception that nobody awaited: logged, as asyncio does."""
+        error = context.get("exception")
+        logger.debug(
+            "%s in workflow %s", context.get("message"), self.details.workflow_id, exc_info=error
+        )
+
+    # Small services
+
+    def next_seq(self) -> int:
+        """The number of the next command."""
+        self.seq += 1
+        return self.seq
+
+    def command(self, event: Event) -> None:
+        """Issue a command."""
+        self.commands.append(event)
+
+    def take_back(self, seq: int) -> bool:
+        """Remove a command (and its deadlines) that this very activation issued."""
+        before = len(self.commands)
+        self.commands = [c for c in self.commands if c[1] != seq]
+        return len(self.commands) < before
+
+    def check_writable(self, action: str) -> None:
+        """Refuse what a query or validator may not do.
+
+        Raises:
+            ReadOnlyContextError: naming the action.
+        """
+        if self.read_only:
+            raise ReadOnlyContextError(
+                f"While in read-only function, action attempted: {action}"
+            )
+
+    def decode_one(self, body: bytes, hint: Any) -> Any:
+        """The single value of a body."""
+        values = decode_values(self.converter, body, None if hint is None else [hint])
+        return values[0] if values else None
+
+    @property
+    def random(self) -> random.Random:
+        """The run's own generator, the same in every replay."""
+        if self._random is None:
+            self._random = random.Random(self.details.run_id)
+        return self._random
+
+    @property
+    def info(self) -> Info:
+        """What the run knows about itself."""
+        if self._info is None:
+            self._info = self._build_info()
+        return self._info
+
+    def _build_info(self) -> Info:
+        details, header = self.details, self.details.header
+        run_id = wire.run_id_text(details.run_id)
+        parent = header.get("parent")
+        root = header.get("root")
+        start = datetime.fromtimestamp(self.start_ms / 1000, UTC)
+        return Info(
+            attempt=header.get("attempt", 1),
+            continued_run_id=_uuid_or_none(header.get("continued")),
+            cron_schedule=header.get("cron"),
+            execution_timeout=_timedelta(header.get("exec")),
+            first_execution_run_id=_uuid_or_none(header.get("first")) or run_id,
+            headers=wire.unpack_headers(header.get("h", {})),
+            namespace=details.namespace,
+            parent=parent
+            and ParentInfo(
+                namespace=parent["ns"],
+                run_id=_uuid_or_none(parent["rid"]) or "",
+                workflow_id=parent["wid"],
+            ),
+            root=root and RootInfo(run_id=_uuid_or_none(root["rid"]) or "", workflow_id=root["wid"]),
+            priority=Priority(priority_key=header["priority"])
+            if "priority" in header
+            else Priority.default,
+            raw_memo=self.raw_memo(),
+            retry_policy=retry_policy(header.get("retry")),
+            run_id=run_id,
+            run_timeout=_timedelta(header.get("run")),
+            search_attributes=self.untyped_search_attributes(),
+            start_time=start,
+            task_queue=details.task_queue,
+            task_timeout=_timedelta(header.get("task")) or timedelta(seconds=10),
+            typed_search_attributes=self.typed_search_attributes(),
+            workflow_id=details.workflow_id,
+            workflow_start_time=start,
+            workflow_type=details.workflow_type,
+            history=lambda: (self.transitions, self.journal_bytes),
+            build_id=self.options.build_id,
+        )
+
+    def forget_info(self) -> None:
+        """Build the info again next time: attributes have changed."""
+        self._info = None
+
+    def last_failure(self) -> BaseException | None:
+        """How the run before this one in a chain of retries failed."""
+        text = self.details.header.get("last_failure")
+        return None if text is None else decode_failure(self.converter, wire.unpack_bytes(text))
+
+    def last_result(self) -> bytes | None:
+        """The result body of the run before this one in a cron chain."""
+        text = self.details.header.get("last_result")
+        return None if text is None else wire.unpack_bytes(text)
+
+    def stack_trace(self) -> str:
+        """Where the run's tasks stand, for the ``__stack_trace`` query."""
+        return "\n".join(
+            f"Stack for {task!r} (most recent call last):\n" + "".join(_frames(task))
+            for task in asyncio.all_tasks(self.loop)
+        )
+
+    def state(self) -> dict[str, Any]:
+        """A summary for people."""
+        return {
+            "transitions": self.transitions,
+            "pending": len(self.pending),
+            "closed": self.closed,
+        }
+
+
+_CHILD_KINDS = frozenset(
+    (kinds.CHILD_STARTED, kinds.CHILD_START_FAILED, kinds.CHILD_COMPLETED, kinds.CHILD_FAILED)
+)
+_UPDATE_COMMANDS = frozenset(
+    (kinds.UPDATE_ACCEPTED, kinds.UPDATE_COMPLETED, kinds.UPDATE_REJECTED)
+)
+
+
+def _timedelta(milliseconds: int | None) -> timedelta | None:
+    return None if milliseconds is None else timedelta(milliseconds=milliseconds)
+
+
+def _uuid_or_none(text: str | None) -> str | None:
+    return wire.run_id_text(bytes.fromhex(text)) if text else None
+
+
+def _frames(task: asyncio.Task[Any]) -> list[str]:
+    import traceback
+
+    return traceback.format_list(
+        traceback.StackSummary.extract((f, f.f_lineno) for f in task.get_stack())
+    )
+
+
+

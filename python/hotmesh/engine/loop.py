@@ -1,0 +1,226 @@
+"""The event loop that workflow code runs on: a FIFO of callbacks and durable timers, nothing else.
+
+C ``asyncio.Task`` and ``Future`` need only ``call_soon``, ``call_later``/``call_at``, ``time`` and
+``create_future``; with those, sleep, wait_for, timeout, gather, shield, TaskGroup, locks, events
+and queues are deterministic. Everything that would reach outside raises NotImplementedError.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import sys
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+_get_running_loop = asyncio._get_running_loop  # pyright: ignore[reportPrivateUsage]
+_set_running_loop = asyncio._set_running_loop
+
+_swap_current_task: Callable[[Any, Any], Any] | None = (
+    asyncio.tasks._swap_current_task  # type: ignore[attr-defined]
+    if sys.version_info >= (3, 14)
+    else None
+)
+"""From 3.14 on the current task is per thread, not per loop: the outer one must step aside."""
+
+
+class Handle:
+    """A scheduled callback; cancelling it is all that asyncio asks of it."""
+
+    __slots__ = ("args", "callback", "cancelled_", "context", "timer_seq")
+
+    def __init__(
+        self,
+        callback: Callable[..., Any],
+        args: tuple[Any, ...],
+        context: contextvars.Context | None,
+    ) -> None:
+        self.callback = callback
+        self.args = args
+        self.context = context
+        self.cancelled_ = False
+        self.timer_seq = 0
+
+    def cancel(self) -> None:
+        """Never run the callback."""
+        self.cancelled_ = True
+
+    def cancelled(self) -> bool:
+        """Whether it was cancelled."""
+        return self.cancelled_
+
+
+class TimerHandle(Handle):
+    """A callback behind a durable timer; cancelling it cancels the timer."""
+
+    __slots__ = ("on_cancel", "when_")
+
+    def __init__(
+        self,
+        when: float,
+        callback: Callable[..., Any],
+        args: tuple[Any, ...],
+        context: contextvars.Context | None,
+        on_cancel: Callable[[TimerHandle], None],
+    ) -> None:
+        super().__init__(callback, args, context)
+        self.when_ = when
+        self.on_cancel = on_cancel
+
+    def when(self) -> float:
+        """Workflow time, in seconds, at which it is due."""
+        return self.when_
+
+    def cancel(self) -> None:
+        """Cancel the durable timer, or take it back when it was not sent yet."""
+        if not self.cancelled_:
+            self.cancelled_ = True
+            self.on_cancel(self)
+
+
+class LoopHost(Protocol):
+    """What the loop asks of the run it belongs to."""
+
+    now_ms: int
+
+    def start_timer(self, handle: TimerHandle, delay_ms: int) -> None:
+        """Schedule a durable timer that runs the handle."""
+        ...
+
+    def cancel_timer(self, handle: TimerHandle) -> None:
+        """Cancel it."""
+        ...
+
+    def on_loop_error(self, context: dict[str, Any]) -> None:
+        """An exception nobody retrieved."""
+        ...
+
+
+class WorkflowLoop(asyncio.AbstractEventLoop):
+    """One run's loop. It moves only inside an activation."""
+
+    __slots__ = ("_exception_handler", "_running", "host", "ready")
+
+    def __init__(self, host: LoopHost) -> None:
+        self.host = host
+        self.ready: deque[Handle] = deque()
+        self._running = False
+        self._exception_handler: Callable[..., Any] | None = None
+
+    def drain(self, failed: Callable[[], bool]) -> None:
+        """Run ready callbacks in order until none is left or ``failed`` says stop."""
+        ready = self.ready
+        while ready:
+            handle = ready.popleft()
+            if handle.cancelled_:
+                continue
+            if handle.context is None:
+                handle.callback(*handle.args)
+            else:
+                handle.context.run(handle.callback, *handle.args)
+            if failed():
+                return
+
+    def enter(self) -> tuple[Any, Any]:
+        """Become the running loop; the token goes to :meth:`leave`."""
+        outer = _get_running_loop()
+        task = None
+        if _swap_current_task is not None and outer is not None:
+            task = _swap_current_task(outer, None)
+        _set_running_loop(self)
+        self._running = True
+        return outer, task
+
+    def leave(self, token: tuple[Any, Any]) -> None:
+        """Make the loop of before the running one again."""
+        outer, task = token
+        self._running = False
+        _set_running_loop(outer)
+        if _swap_current_task is not None and outer is not None:
+            _swap_current_task(outer, task)
+
+    # What asyncio's primitives use.
+    def call_soon(  # type: ignore[override]
+        self,
+        callback: Callable[..., Any],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> Handle:
+        handle = Handle(callback, args, context or contextvars.copy_context())
+        self.ready.append(handle)
+        return handle
+
+    def call_later(  # type: ignore[override]
+        self,
+        delay: float,
+        callback: Callable[..., Any],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> Handle:
+        if delay <= 0:
+            return self.call_soon(callback, *args, context=context)
+        handle = TimerHandle(
+            self.time() + delay,
+            callback,
+            args,
+            context or contextvars.copy_context(),
+            self.host.cancel_timer,
+        )
+        self.host.start_timer(handle, max(1, round(delay * 1000)))
+        return handle
+
+    def call_at(  # type: ignore[override]
+        self,
+        when: float,
+        callback: Callable[..., Any],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> Handle:
+        return self.call_later(when - self.time(), callback, *args, context=context)
+
+    def time(self) -> float:
+        return self.host.now_ms / 1000
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=self)
+
+    def create_task(  # type: ignore[override]
+        self,
+        coro: Coroutine[Any, Any, Any],
+        *,
+        name: str | None = None,
+        context: contextvars.Context | None = None,
+        **_: Any,
+    ) -> asyncio.Task[Any]:
+        task = asyncio.Task(coro, loop=self, name=name, context=context)
+        # An evicted run leaves tasks behind on purpose.
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+        return task
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return self._running
+
+    def is_closed(self) -> bool:
+        return False
+
+    def get_task_factory(self) -> None:
+        return None
+
+    def get_exception_handler(self) -> Callable[..., Any] | None:
+        return self._exception_handler
+
+    def set_exception_handler(self, handler: Callable[..., Any] | None) -> None:
+        self._exception_handler = handler
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        self.host.on_loop_error(context)
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        if self._exception_handler is not None:
+            self._exception_handler(self, context)
+        else:
+            self.default_exception_handler(context)

@@ -1,0 +1,97 @@
+"""Durations, retry policies and validated names, as they travel in documents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from hotmesh.common import RetryPolicy
+from hotmesh.exceptions import InvalidArgumentError
+from hotmesh.limits import NAME_BYTES_MAX
+
+Duration = timedelta | float | int
+"""A timedelta, or a number of seconds."""
+
+
+def milliseconds(value: Duration | None, what: str) -> int | None:
+    """A duration in whole milliseconds, rounded up; None stays None.
+
+    Raises:
+        InvalidArgumentError: it is negative or no duration.
+    """
+    if value is None:
+        return None
+    if isinstance(value, timedelta):
+        seconds = value.total_seconds()
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
+        seconds = value
+    else:
+        raise InvalidArgumentError(f"{what} must be a timedelta or seconds, not {value!r}")
+    if not 0 <= seconds < 1e12:
+        raise InvalidArgumentError(f"{what} must not be negative or endless, but is {value!r}")
+    whole = round(seconds * 1000)
+    return whole if whole or not seconds else 1
+
+
+def checked_name(value: object, what: str) -> str:
+    """A usable id or name.
+
+    Raises:
+        InvalidArgumentError: it is no text, empty, holds NUL, or is longer than
+            ``NAME_BYTES_MAX`` bytes.
+    """
+    if not isinstance(value, str):
+        raise InvalidArgumentError(f"{what} must be text, not {type(value).__name__}")
+    if not value:
+        raise InvalidArgumentError(f"{what} must not be empty")
+    if "\0" in value:
+        raise InvalidArgumentError(f"{what} {value!r} holds a NUL character")
+    try:
+        size = len(value) if value.isascii() else len(value.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidArgumentError(f"{what} {value!r} is not valid Unicode text") from error
+    if size > NAME_BYTES_MAX:
+        raise InvalidArgumentError(
+            f"{what} is {size} bytes long, the limit is {NAME_BYTES_MAX}: {value[:60]!r}…"
+        )
+    return value
+
+
+def retry_document(policy: RetryPolicy | None, what: str) -> dict[str, Any] | None:
+    """A retry policy as a document (only what differs from the default); None stays None.
+
+    Raises:
+        InvalidArgumentError: the policy contradicts itself.
+    """
+    if policy is None:
+        return None
+    try:
+        policy.validate()
+    except ValueError as error:
+        raise InvalidArgumentError(f"{what}: invalid retry policy: {error}") from error
+    document: dict[str, Any] = {
+        "i": round(policy.initial_interval.total_seconds() * 1000),
+        "c": policy.backoff_coefficient,
+    }
+    if policy.maximum_interval is not None:
+        document["m"] = round(policy.maximum_interval.total_seconds() * 1000)
+    if policy.maximum_attempts:
+        document["a"] = policy.maximum_attempts
+    if policy.non_retryable_error_types:
+        document["n"] = list(policy.non_retryable_error_types)
+    return document
+
+
+def retry_policy(document: Mapping[str, Any] | None) -> RetryPolicy | None:
+    """The policy of a document."""
+    if document is None:
+        return None
+    maximum = document.get("m")
+    return RetryPolicy(
+        initial_interval=timedelta(milliseconds=document["i"]),
+        backoff_coefficient=document["c"],
+        maximum_interval=None if maximum is None else timedelta(milliseconds=maximum),
+        maximum_attempts=document.get("a", 0),
+        non_retryable_error_types=document.get("n") or None,
+    )

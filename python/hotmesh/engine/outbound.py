@@ -1,0 +1,474 @@
+"""What workflow code asks for, turned into commands."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import orjson
+
+from hotmesh.common import Priority, RawValue, RetryPolicy
+from hotmesh.converter import DataConverter, body_to_payloads, decode_values, encode_values
+from hotmesh.core import kinds
+from hotmesh.engine import wire
+from hotmesh.engine.attributes import memo_document, search_document
+from hotmesh.engine.definition import SignalDefinition
+from hotmesh.engine.failures import UNSET, Event
+from hotmesh.engine.handles import ActivityHandle, ChildWorkflowHandle
+from hotmesh.engine.info import (
+    ActivityCancellationType,
+    ChildWorkflowCancellationType,
+    ParentClosePolicy,
+)
+from hotmesh.engine.loop import WorkflowLoop
+from hotmesh.engine.options import Duration, checked_name, milliseconds, retry_document
+from hotmesh.exceptions import InvalidArgumentError, PayloadTooLargeError
+
+if TYPE_CHECKING:
+    from hotmesh.engine.instance import EngineOptions, RunDetails
+
+
+class ContinueAsNewError(BaseException):
+    """Ends the run and starts the workflow anew; raised by ``workflow.continue_as_new``."""
+
+    def __init__(self, command: Event) -> None:
+        super().__init__("Continue as new")
+        self.command = command
+
+
+def arguments(arg: Any, args: Sequence[Any]) -> Sequence[Any]:
+    """The argument list of a call that takes one ``arg`` or several ``args``.
+
+    Raises:
+        ValueError: both were given.
+    """
+    if arg is UNSET:
+        return args
+    if args:
+        raise ValueError("Cannot have arg and args")
+    return (arg,)
+
+
+class Outbound:
+    """The part of a workflow instance that issues commands."""
+
+    details: RunDetails
+    options: EngineOptions
+    converter: DataConverter
+    loop: WorkflowLoop
+    pending: dict[int, Any]
+    now_ms: int
+    commands: list[Event]
+    conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]]
+
+    if TYPE_CHECKING:
+
+        def next_seq(self) -> int: ...
+        def command(self, event: Event) -> None: ...
+        def check_writable(self, action: str) -> None: ...
+        @property
+        def random(self) -> Any: ...
+
+    # Values
+
+    def encode(self, values: Sequence[Any], what: str) -> bytes:
+        """The body of values.
+
+        Raises:
+            ConversionError: a value can't be converted.
+            PayloadTooLargeError: they exceed the worker's payload limit.
+        """
+        body = encode_values(self.converter, values, what)
+        if len(body) > self.options.payload_limit:
+            raise PayloadTooLargeError(len(body), self.options.payload_limit, what)
+        return body
+
+    def decode_arguments(
+        self, body: bytes, types: list[Any] | None, dynamic: bool, raw: bool
+    ) -> list[Any]:
+        """The arguments of a body; raw values, in one list, for dynamic handlers that want them."""
+        if not dynamic:
+            return decode_values(self.converter, body, types)
+        if raw:
+            return [[RawValue(payload) for payload in body_to_payloads(body)]]
+        return decode_values(self.converter, body, None)
+
+    # Activities
+
+    def start_activity(
+        self,
+        name: str,
+        args: Sequence[Any],
+        *,
+        result_type: Any = None,
+        task_queue: str | None = None,
+        schedule_to_close: Duration | None = None,
+        schedule_to_start: Duration | None = None,
+        start_to_close: Duration | None = None,
+        heartbeat: Duration | None = None,
+        retry_policy: RetryPolicy | None = None,
+        cancellation_type: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL,
+        activity_id: str | None = None,
+        summary: str | None = None,
+        priority: Priority | None = None,
+        local: bool = False,
+    ) -> ActivityHandle:
+        """Schedule an activity."""
+        self.check_writable("schedule activity")
+        checked_name(name, "activity type")
+        if start_to_close is None and schedule_to_close is None:
+            raise ValueError(
+                "Activity must have start_to_close_timeout or schedule_to_close_timeout"
+            )
+        what = f"activity {name!r}"
+        options: dict[str, Any] = {}
+        close_ms = milliseconds(schedule_to_close, f"{what}: schedule_to_close_timeout")
+        start_ms = milliseconds(schedule_to_start, f"{what}: schedule_to_start_timeout")
+        run_ms = milliseconds(start_to_close, f"{what}: start_to_close_timeout")
+        beat_ms = milliseconds(heartbeat, f"{what}: heartbeat_timeout")
+        for key, value in (("sc", close_ms), ("ss", start_ms), ("st", run_ms), ("hb", beat_ms)):
+            if value:
+                options[key] = value
+        if retry_policy is not None:
+            options["retry"] = retry_document(retry_policy, what)
+        if task_queue is not None and task_queue != self.details.task_queue:
+            options["q"] = checked_name(task_queue, f"{what}: task queue")
+        if activity_id is not None:
+            options["id"] = checked_name(activity_id, f"{what}: activity id")
+        if cancellation_type:
+            options["ct"] = int(cancellation_type)
+        if local:
+            options["local"] = True
+        if summary is not None:
+            options["summary"] = summary
+        if priority is not None and priority.priority_key is not None:
+            options["priority"] = priority.priority_key
+        body = self.encode(args, f"arguments of {what}")
+        seq = self.next_seq()
+        self.commands.append((kinds.ACTIVITY, seq, 0, name, orjson.dumps(options), body))
+        if start_ms and not local:
+            self.commands.append(
+                (kinds.DEADLINE, seq, self.now_ms + start_ms, "", b"\x01", b"")
+            )
+        if close_ms:
+            self.commands.append(
+                (kinds.DEADLINE, seq, self.now_ms + close_ms, "", b"\x02", b"")
+            )
+        handle = ActivityHandle(
+            self, seq, name, activity_id or str(seq), result_type, cancellation_type  # type: ignore[arg-type]
+        )
+        self.pending[seq] = handle
+        return handle
+
+    # Children
+
+    async def start_child(
+        self,
+        workflow_type: str,
+        args: Sequence[Any],
+        *,
+        workflow_id: str | None,
+        result_type: Any = None,
+        task_queue: str | None = None,
+        cancellation_type: ChildWorkflowCancellationType,
+        parent_close_policy: ParentClosePolicy,
+        execution_timeout: Duration | None = None,
+        run_timeout: Duration | None = None,
+        task_timeout: Duration | None = None,
+        id_reuse_policy: int = 1,
+        retry_policy: RetryPolicy | None = None,
+        cron_schedule: str = "",
+        memo: Mapping[str, Any] | None = None,
+        search_attributes: Any = None,
+        summary: str | None = None,
+        details: str | None = None,
+        priority: Priority | None = None,
+        expire: Duration | None = None,
+    ) -> ChildWorkflowHandle:
+        """Start a child workflow and wait until it has started.
+
+        Raises:
+            WorkflowAlreadyStartedError: its id is taken.
+        """
+        self.check_writable("start child workflow")
+        checked_name(workflow_type, "workflow type")
+        child_id = checked_name(workflow_id or str(self.uuid4()), "child workflow id")
+        what = f"child workflow {workflow_type!r}"
+        document: dict[str, Any] = {
+            "id": child_id,
+            "rid": UUID(bytes=self.random_run_id()).hex,
+            "close": int(parent_close_policy),
+            "reuse": int(id_reuse_policy),
+        }
+        if task_queue is not None:
+            document["q"] = checked_name(task_queue, f"{what}: task queue")
+        expire_ms = milliseconds(expire, f"{what}: expire")
+        if expire_ms is not None:
+            document["expire"] = expire_ms // 1000
+        header = run_header(
+            self.converter,
+            what,
+            execution_timeout=execution_timeout,
+            run_timeout=run_timeout,
+            task_timeout=task_timeout,
+            retry_policy=retry_policy,
+            cron_schedule=cron_schedule,
+            memo=memo,
+            search_attributes=search_attributes,
+            summary=summary,
+            details=details,
+            priority=priority,
+        )
+        if header:
+            document["header"] = header
+        body = self.encode(args, f"arguments of {what}")
+        seq = self.next_seq()
+        handle = ChildWorkflowHandle(
+            self, seq, child_id, workflow_type, result_type, cancellation_type  # type: ignore[arg-type]
+        )
+        self.pending[seq] = handle
+        self.commands.append(
+            (kinds.CHILD, seq, 0, workflow_type, orjson.dumps(document), body)
+        )
+        try:
+            await handle.started
+        except asyncio.CancelledError:
+            handle.cancel()
+            raise
+        return handle
+
+    # Other workflows
+
+    async def signal_external(
+        self,
+        namespace: str,
+        workflow_id: str,
+        run_id: str | None,
+        signal: Any,
+        arg: Any,
+        args: Sequence[Any],
+        child: bool = False,
+    ) -> None:
+        """Send a signal to another workflow and wait until it is stored."""
+        self.check_writable("signal external workflow")
+        name = signal_name(signal)
+        target = {"ns": namespace, "wid": checked_name(workflow_id, "workflow id")}
+        if run_id and not child:
+            target["rid"] = run_id
+        body = self.encode(arguments(arg, args), f"arguments of signal {name!r}")
+        await self._external(
+            (kinds.SIGNAL_EXTERNAL, 0, 0, name, orjson.dumps(target), body), "signal"
+        )
+
+    async def cancel_external(self, namespace: str, workflow_id: str, run_id: str | None) -> None:
+        """Request the cancellation of another workflow and wait until that is stored."""
+        self.check_writable("cancel external workflow")
+        target = {"ns": namespace, "wid": checked_name(workflow_id, "workflow id")}
+        if run_id:
+            target["rid"] = run_id
+        await self._external(
+            (kinds.CANCEL_EXTERNAL, 0, 0, "", orjson.dumps(target), b""), "cancel"
+        )
+
+    async def _external(self, event: Event, action: str) -> None:
+        seq = self.next_seq()
+        self.commands.append((event[0], seq, *event[2:]))
+        future: asyncio.Future[None] = self.loop.create_future()
+        self.pending[seq] = (future, action)
+        # The request is on its way once issued; only the wait for its outcome is cancelled.
+        await future
+
+    def wait_mail(self, key: str) -> asyncio.Future[Any]:
+        """Wait for a datum that anybody sends under a key."""
+        self.check_writable("wait for a signal")
+        checked_name(key, "signal id")
+        seq = self.next_seq()
+        self.commands.append((kinds.WAIT, seq, 0, key, b"", b""))
+        future: asyncio.Future[Any] = self.loop.create_future()
+        self.pending[seq] = (future, "wait")
+        return future
+
+    def send_mail(self, key: str, value: Any) -> None:
+        """Send a datum to whoever waits for the key, now or later."""
+        self.check_writable("send a signal")
+        checked_name(key, "signal id")
+        body = self.encode([value], f"data of signal {key!r}")
+        self.commands.append((kinds.SEND_MAIL, 0, 0, key, b"", body))
+
+    # Side effects on commit
+
+    def enrich(self, values: Mapping[str, Any]) -> None:
+        """Add names and values to the run's record."""
+        self._effect(kinds.ENRICH, "enrich", values)
+
+    def emit(self, events: Mapping[str, Any]) -> None:
+        """Publish events by topic once the transition is committed."""
+        self._effect(kinds.EMIT, "emit", events)
+
+    def trace(self, attributes: Mapping[str, Any]) -> None:
+        """Record a span with attributes once the transition is committed."""
+        self._effect(kinds.TRACE, "trace", attributes)
+
+    def _effect(self, kind: int, name: str, values: Mapping[str, Any]) -> None:
+        self.check_writable(name)
+        for key in values:
+            checked_name(key, f"{name}: name")
+        try:
+            body = orjson.dumps(dict(values), option=orjson.OPT_NON_STR_KEYS)
+        except TypeError as error:
+            raise InvalidArgumentError(f"{name}: values must be JSON: {error}") from error
+        self.commands.append((kind, 0, 0, "", b"", body))
+
+    # Ends
+
+    def continue_as_new(
+        self,
+        args: Sequence[Any],
+        *,
+        workflow_type: str | None,
+        task_queue: str | None,
+        run_timeout: Duration | None,
+        task_timeout: Duration | None,
+        backoff: Duration | None,
+        retry_policy: RetryPolicy | None,
+        memo: Mapping[str, Any] | None,
+        search_attributes: Any,
+    ) -> ContinueAsNewError:
+        """The exception that ends this run and starts the next one."""
+        self.check_writable("continue as new")
+        document: dict[str, Any] = run_header(
+            self.converter,
+            "continue_as_new",
+            run_timeout=run_timeout,
+            task_timeout=task_timeout,
+            retry_policy=retry_policy,
+            memo=memo,
+            search_attributes=search_attributes,
+        )
+        if memo is None and self.memo_texts():
+            document["memo"] = self.memo_texts()
+        if search_attributes is None and self.search_texts():
+            document["sa"] = self.search_texts()
+        if task_queue is not None:
+            document["q"] = checked_name(task_queue, "continue_as_new: task queue")
+        delay = milliseconds(backoff, "continue_as_new: backoff_start_interval")
+        if delay:
+            document["delay"] = delay
+        name = checked_name(workflow_type or self.details.workflow_type, "workflow type")
+        body = self.encode(args, f"arguments of workflow {name!r}")
+        run_id = self.random_run_id()
+        return ContinueAsNewError(
+            (kinds.CONTINUE, 0, 0, name, orjson.dumps(document), run_id + body)
+        )
+
+    def memo_texts(self) -> dict[str, str]:
+        """The memo as a header holds it."""
+        return {name: wire.pack_bytes(body) for name, body in self.memo_bodies().items()}  # type: ignore[attr-defined]
+
+    def search_texts(self) -> dict[str, Any]:
+        """The search attributes as a header holds them."""
+        return self.search_attributes()  # type: ignore[attr-defined]
+
+    # Waiting
+
+    async def wait_condition(self, predicate: Callable[[], bool]) -> None:
+        """Wait until the predicate holds; it is asked whenever the run has moved."""
+        self.check_writable("wait condition")
+        future: asyncio.Future[None] = self.loop.create_future()
+        self.conditions.append((predicate, future))
+        await future
+
+    async def sleep(self, seconds: float) -> None:
+        """A durable timer."""
+        if seconds < 0:
+            raise RuntimeError("Attempted to sleep with a negative duration")
+        await asyncio.sleep(seconds)
+
+    # Determinism
+
+    def uuid4(self) -> UUID:
+        """A random UUID, the same in every replay."""
+        return UUID(bytes=self.random.getrandbits(128).to_bytes(16, "big"), version=4)
+
+    def uuid7(self) -> UUID:
+        """A UUID ordered by workflow time, the same in every replay."""
+        return UUID(bytes=self.random_run_id())
+
+    def random_run_id(self) -> bytes:
+        """A UUIDv7 from the run's time and generator."""
+        value = (self.now_ms << 80) | self.random.getrandbits(80)
+        value = (value & ~(0xF << 76)) | (0x7 << 76)
+        value = (value & ~(0x3 << 62)) | (0x2 << 62)
+        return value.to_bytes(16, "big")
+
+    def log_fields(self) -> dict[str, Any]:
+        """Structured fields for every log record about this run."""
+        details = self.details
+        return {
+            "namespace": details.namespace,
+            "workflow_id": details.workflow_id,
+            "run_id": wire.run_id_text(details.run_id),
+            "workflow_type": details.workflow_type,
+            "task_queue": details.task_queue,
+        }
+
+
+def signal_name(signal: Any) -> str:
+    """The name of a signal given as text or as a decorated method.
+
+    Raises:
+        ValueError: it is neither, or a dynamic handler.
+    """
+    if isinstance(signal, str):
+        return checked_name(signal, "signal name")
+    definition = SignalDefinition.of(signal)
+    if definition is None:
+        raise ValueError(f"{signal!r} is not a signal method; pass one, or the signal's name")
+    if definition.name is None:
+        raise ValueError("cannot invoke a dynamic signal definition; pass the signal's name")
+    return definition.name
+
+
+def run_header(
+    converter: DataConverter,
+    what: str,
+    *,
+    execution_timeout: timedelta | float | None = None,
+    run_timeout: timedelta | float | None = None,
+    task_timeout: timedelta | float | None = None,
+    retry_policy: RetryPolicy | None = None,
+    cron_schedule: str = "",
+    memo: Mapping[str, Any] | None = None,
+    search_attributes: Any = None,
+    summary: str | None = None,
+    details: str | None = None,
+    priority: Priority | None = None,
+) -> dict[str, Any]:
+    """The document that a start, a child or a continued run carries (see ``wire``)."""
+    header: dict[str, Any] = {}
+    for key, value, name in (
+        ("exec", execution_timeout, "execution_timeout"),
+        ("run", run_timeout, "run_timeout"),
+        ("task", task_timeout, "task_timeout"),
+    ):
+        ms = milliseconds(value, f"{what}: {name}")
+        if ms:
+            header[key] = ms
+    if retry_policy is not None:
+        header["retry"] = retry_document(retry_policy, what)
+    if cron_schedule:
+        header["cron"] = cron_schedule
+    if memo:
+        header["memo"] = memo_document(converter, memo)
+    if search_attributes:
+        header["sa"] = search_document(search_attributes)
+    if summary is not None:
+        header["summary"] = summary
+    if details is not None:
+        header["details"] = details
+    if priority is not None and priority.priority_key is not None:
+        header["priority"] = priority.priority_key
+    return header

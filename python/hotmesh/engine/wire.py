@@ -1,0 +1,102 @@
+"""What the opaque parts of frames hold: run headers, options, and bodies with headers.
+
+The core moves bytes; this module is the only place that says what they mean. Documents are JSON
+(orjson) with short keys, absent when they hold the default, so that a plain start costs nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from hotmesh.common import Payload
+
+_HEADERS = b"H"
+
+
+def new_run_id() -> bytes:
+    """A UUIDv7 (RFC 9562) as 16 bytes: ordered by time, so that index inserts stay at one end."""
+    milliseconds = time.time_ns() // 1_000_000
+    random = int.from_bytes(os.urandom(10), "big")
+    value = (milliseconds << 80) | (random & ((1 << 80) - 1))
+    value = (value & ~(0xF << 76)) | (0x7 << 76)
+    value = (value & ~(0x3 << 62)) | (0x2 << 62)
+    return value.to_bytes(16, "big")
+
+
+def run_id_text(run_id: bytes) -> str:
+    """The run id as users see it: a UUID's text."""
+    digits = run_id.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def run_id_bytes(text: str) -> bytes:
+    """The 16 bytes of a run id's text; b"" for text that is no UUID (such a run can't exist)."""
+    try:
+        value = bytes.fromhex(text.replace("-", ""))
+    except ValueError:
+        return b""
+    return value if len(value) == 16 else b""
+
+
+def dump(document: Mapping[str, Any]) -> bytes:
+    """A JSON document, b"" when it says nothing."""
+    return orjson.dumps(document) if document else b""
+
+
+def load(data: bytes) -> dict[str, Any]:
+    """The document that :func:`dump` wrote."""
+    return orjson.loads(data) if data else {}
+
+
+def pack_bytes(data: bytes) -> str:
+    """Bytes inside a document."""
+    return base64.b64encode(data).decode("ascii")
+
+
+def unpack_bytes(text: str) -> bytes:
+    """The bytes that :func:`pack_bytes` wrote."""
+    return base64.b64decode(text)
+
+
+def pack_headers(headers: Mapping[str, Payload]) -> dict[str, Any]:
+    """Interceptors' headers as part of a document."""
+    return {
+        name: [
+            {key: pack_bytes(value) for key, value in payload.metadata.items()},
+            pack_bytes(payload.data),
+        ]
+        for name, payload in headers.items()
+    }
+
+
+def unpack_headers(document: Mapping[str, Any]) -> dict[str, Payload]:
+    """The headers that :func:`pack_headers` wrote."""
+    return {
+        name: Payload(
+            metadata={key: unpack_bytes(value) for key, value in metadata.items()},
+            data=unpack_bytes(data),
+        )
+        for name, (metadata, data) in document.items()
+    }
+
+
+def join_document(document: Mapping[str, Any], body: bytes) -> bytes:
+    """A body of values with a document in front; the bare body when the document is empty."""
+    if not document:
+        return body
+    head = orjson.dumps(document)
+    return _HEADERS + len(head).to_bytes(4, "big") + head + body
+
+
+def split_document(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """The document and the body that :func:`join_document` joined."""
+    if data[:1] != _HEADERS:
+        return {}, data
+    end = 5 + int.from_bytes(data[1:5], "big")
+    return orjson.loads(data[5:end]), data[end:]

@@ -1,0 +1,158 @@
+"""The bus over NATS: ``<prefix>.<namespace>.<topic>`` is the subject, the data's JSON the message.
+
+Anything that speaks NATS can subscribe, in whatever language.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from hotmesh.events.bus import Callback, Subscription
+from hotmesh.events.patterns import checked_pattern, checked_topic
+from hotmesh.exceptions import (
+    BackendUnavailableError,
+    InvalidArgumentError,
+    MissingExtraError,
+    PayloadTooLargeError,
+)
+from hotmesh.limits import EVENT_BYTES_MAX
+
+SUBJECT_PREFIX = "hotmesh"
+SCHEMES = ("nats", "tls", "ws", "wss")
+
+CONNECT_TIMEOUT_S = 5.0
+FLUSH_TIMEOUT_S = 5.0
+"""How long the server may take to confirm that it has what was published."""
+
+_log = logging.getLogger(__name__)
+
+
+class NatsBus:
+    """Events of a namespace over a NATS server; connects on first use, reconnects by itself.
+
+    Args:
+        url: ``nats://host:port``, with credentials if need be.
+        namespace: Whose events.
+        prefix: First token of every subject.
+
+    Raises:
+        MissingExtraError: nats-py is not installed.
+    """
+
+    def __init__(self, url: str, namespace: str, *, prefix: str = SUBJECT_PREFIX) -> None:
+        try:
+            self._library: Any = importlib.import_module("nats")
+        except ModuleNotFoundError as error:
+            raise MissingExtraError("nats", "The nats:// event bus") from error
+        self._errors: tuple[type[Exception], ...] = (
+            importlib.import_module("nats.errors").Error,
+            OSError,
+            TimeoutError,
+        )
+        self._url = url
+        parts = urlsplit(url)
+        self._shown = f"{parts.scheme}://{parts.hostname}:{parts.port or 4222}"  # No credentials.
+        self._root = f"{checked_topic(prefix)}.{_one_token(namespace)}."
+        self._connection: Any = None
+        self._connecting = asyncio.Lock()
+        self._subscriptions: dict[Subscription, Any] = {}
+
+    async def publish(self, events: Sequence[tuple[str, bytes]]) -> None:
+        """Publish events; see :meth:`EventBus.publish`."""
+        messages: list[tuple[str, bytes]] = []
+        refused: Exception | None = None
+        for topic, text in events:
+            try:
+                messages.append((self._root + checked_topic(topic), _checked(topic, text)))
+            except (InvalidArgumentError, PayloadTooLargeError) as error:
+                refused = refused or error
+        if messages:
+            connection = await self._connected()
+            try:
+                for subject, text in messages:
+                    await connection.publish(subject, text)
+                await connection.flush(FLUSH_TIMEOUT_S)
+            except self._errors as error:
+                raise self._unavailable(error) from error
+        if refused is not None:
+            raise refused
+
+    async def subscribe(self, pattern: str, callback: Callback | None = None) -> Subscription:
+        """Receive events; see :meth:`EventBus.subscribe`."""
+        subscription = Subscription(checked_pattern(pattern), callback, self._release)
+        connection = await self._connected()
+        try:
+            found = await connection.subscribe(
+                self._root + pattern, cb=self._receiver(subscription)
+            )
+            await connection.flush(FLUSH_TIMEOUT_S)  # From here on the server knows of it.
+        except self._errors as error:
+            raise self._unavailable(error) from error
+        self._subscriptions[subscription] = found
+        return subscription
+
+    async def close(self) -> None:
+        """End all subscriptions and close the connection. Idempotent."""
+        for subscription in list(self._subscriptions):
+            await subscription.unsubscribe()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    def _receiver(self, subscription: Subscription) -> Callable[[Any], Awaitable[None]]:
+        async def receive(message: Any) -> None:
+            topic = message.subject.removeprefix(self._root)
+            subscription.deliver_text(topic, message.data)
+
+        return receive
+
+    async def _connected(self) -> Any:
+        async with self._connecting:
+            if self._connection is None or self._connection.is_closed:
+                try:
+                    async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                        self._connection = await self._library.connect(
+                            self._url,
+                            name="hotmesh",
+                            max_reconnect_attempts=-1,
+                            error_cb=self._failed,
+                        )
+                except self._errors as error:
+                    raise self._unavailable(error) from error
+            return self._connection
+
+    async def _release(self, subscription: Subscription) -> None:
+        found = self._subscriptions.pop(subscription)
+        if self._connection is not None and not self._connection.is_closed:
+            await found.unsubscribe()
+
+    async def _failed(self, error: Exception) -> None:
+        _log.warning("The event bus at %s: %r", self._shown, error)
+
+    def _unavailable(self, error: Exception) -> BackendUnavailableError:
+        return BackendUnavailableError(
+            f"The event bus at {self._shown} can't be reached: {error!r}. "
+            "Is the server running, and the address right?"
+        )
+
+
+def _checked(topic: str, text: bytes) -> bytes:
+    if len(text) > EVENT_BYTES_MAX:
+        raise PayloadTooLargeError(len(text), EVENT_BYTES_MAX, f"event on topic {topic!r}")
+    return text
+
+
+def _one_token(namespace: str) -> str:
+    """A namespace as a single token of a subject: what a token can't hold is percent-encoded."""
+    return re.sub(
+        r"[^\w-]",
+        lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()),
+        namespace,
+        flags=re.ASCII,
+    )

@@ -1,0 +1,78 @@
+"""Workflow functions and activity functions as the SDK knows them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+from hotmesh import activity
+from hotmesh.activity import ActivityDefinition
+from hotmesh.common import RetryPolicy
+from hotmesh.engine.context import current
+from hotmesh.engine.definition import WorkflowDefinition
+
+Function = Callable[..., Any]
+
+
+@dataclass(slots=True)
+class HostedDefinition(WorkflowDefinition):
+    """A workflow type with the retry policy that its worker gave it."""
+
+    activity_policy: RetryPolicy | None = None
+    """For proxied activities that have none of their own."""
+
+
+def workflow_definition(workflow: Any, policy: RetryPolicy | None) -> WorkflowDefinition:
+    """The type of a coroutine function, or of a class decorated with ``workflow.defn``.
+
+    Raises:
+        TypeError: It is neither.
+    """
+    found = WorkflowDefinition.of(workflow)
+    if found is None:
+        if isinstance(workflow, type) or not callable(workflow):
+            raise TypeError(
+                f"workflow {workflow!r} must be a coroutine function, or a class decorated with "
+                "workflow.defn"
+            )
+        found = WorkflowDefinition.from_function(workflow)
+    values = {field.name: getattr(found, field.name) for field in fields(WorkflowDefinition)}
+    return HostedDefinition(**values, activity_policy=policy)
+
+
+def default_policy() -> RetryPolicy | None:
+    """The retry policy that the running workflow's worker was created with."""
+    definition = current().definition
+    return definition.activity_policy if isinstance(definition, HostedDefinition) else None
+
+
+def named_activity(function: Function, name: str | None) -> tuple[str, Function]:
+    """An activity function with its type name; renamed if another name is wanted.
+
+    Raises:
+        TypeError: It can be no activity.
+        ValueError: It is the dynamic activity, which has no name.
+    """
+    own = ActivityDefinition.of(function).name
+    if name is None or name == own:
+        if own is None:
+            raise ValueError("A dynamic activity can't be called by name: don't proxy it")
+        return own, function
+    return name, activity.defn(name=name)(_wrapped(function))
+
+
+def _wrapped(function: Function) -> Function:
+    """The function as another one, which can carry a declaration of its own."""
+
+    async def call_async(*args: Any) -> Any:
+        return await function(*args)
+
+    def call(*args: Any) -> Any:
+        return function(*args)
+
+    wrapper = call_async if inspect.iscoroutinefunction(function) else call
+    # Not its __dict__: that may hold the declaration under its first name.
+    return functools.update_wrapper(wrapper, function, updated=())

@@ -1,0 +1,207 @@
+"""The clients and workers that the face has open, shared by all who name the same place.
+
+One client per (database, namespace) and one worker per (database, namespace, task queue), in each
+event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import weakref
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from hotmesh.client import Client
+from hotmesh.engine.definition import WorkflowDefinition
+from hotmesh.meshflow import _proxy
+from hotmesh.meshflow._definition import Function, named_activity
+from hotmesh.meshflow._services import SERVICES
+from hotmesh.worker import Worker
+
+THREADS_MAX = 100
+"""Threads of one worker for activity functions that are not coroutines."""
+
+Place = tuple[str | None, str, str]
+"""Database URL, namespace, task queue."""
+
+_log = logging.getLogger(__name__)
+
+
+class Host:
+    """One running worker, and what it hosts."""
+
+    def __init__(
+        self,
+        client: Client,
+        task_queue: str,
+        workflows: Sequence[WorkflowDefinition],
+        activities: dict[str, Function],
+        events_url: str | None,
+    ) -> None:
+        self._task_queue = task_queue
+        self._activities = activities
+        self._workflows = {each.name for each in workflows}
+        self._threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="hotmesh activity")
+        self._worker = Worker(
+            client,
+            task_queue=task_queue,
+            workflows=list(workflows),
+            activities=list(activities.values()),
+            activity_executor=self._threads,
+            events_url=events_url,
+        )
+        self._running = asyncio.get_running_loop().create_task(
+            self._worker.run(), name=f"hotmesh worker {task_queue}"
+        )
+        self._running.add_done_callback(self._ended)
+
+    def add_workflow(self, definition: WorkflowDefinition) -> None:
+        """Host a further workflow type.
+
+        Raises:
+            ValueError: It hosts one of that name already.
+        """
+        if definition.name in self._workflows:
+            raise ValueError(
+                f"The worker of task queue {self._task_queue!r} hosts a workflow "
+                f"{definition.name!r} already"
+            )
+        self._worker.add_workflow(definition)
+        self._workflows.add(definition.name)
+
+    def add_activity(self, name: str, function: Function) -> None:
+        """Host a further activity; one that it hosts already may come again.
+
+        Raises:
+            ValueError: It hosts a different one of that name.
+        """
+        known = self._activities.get(name)
+        if known is not None:
+            if not _proxy.same_function(known, function):
+                raise ValueError(
+                    f"The worker of task queue {self._task_queue!r} hosts a different activity "
+                    f"{name!r} already"
+                )
+            return
+        self._worker.add_activity(function)
+        self._activities[name] = function
+
+    async def wait(self) -> None:
+        """Wait until the worker ends; raises what ended it."""
+        await asyncio.shield(self._running)
+
+    async def close(self) -> None:
+        """Stop the worker in good order; raises what ended it before."""
+        try:
+            if not self._running.done():
+                await self._worker.shutdown()
+            await self._running
+        finally:
+            self._threads.shutdown(wait=False)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _log.error("The worker of task queue %r ended", self._task_queue, exc_info=error)
+
+
+class Registry:
+    """What is open in one event loop."""
+
+    def __init__(self) -> None:
+        self._clients: dict[tuple[str | None, str], Client] = {}
+        self._hosts: dict[Place, Host] = {}
+        self._lock = asyncio.Lock()
+
+    @property
+    def hosts(self) -> dict[Place, Host]:
+        """The running workers."""
+        return self._hosts
+
+    async def client(self, url: str | None, namespace: str) -> Client:
+        """The client of a place; connects on first use."""
+        async with self._lock:
+            return await self._client(url, namespace)
+
+    async def _client(self, url: str | None, namespace: str) -> Client:
+        found = self._clients.get((url, namespace))
+        if found is None:
+            others = [client for (other, _), client in self._clients.items() if other == url]
+            if others:  # One connection carries the batches of all namespaces.
+                found = Client(**{**others[0].config(), "namespace": namespace})
+            else:
+                found = await Client.connect(url, namespace=namespace)
+            self._clients[url, namespace] = found
+        return found
+
+    async def host(
+        self,
+        place: Place,
+        workflows: Sequence[WorkflowDefinition],
+        activities: Sequence[Function],
+        events_url: str | None,
+    ) -> Host:
+        """The worker of a place, hosting these as well."""
+        named = dict(named_activity(function, None) for function in activities)
+        async with self._lock:
+            host = self._hosts.get(place)
+            if host is None:
+                url, namespace, task_queue = place
+                client = await self._client(url, namespace)
+                services = dict(named_activity(function, None) for function in SERVICES)
+                everything = {**services, **_proxy.offered(), **named}
+                host = Host(client, task_queue, workflows, everything, events_url)
+                self._hosts[place] = host
+            else:
+                for name, function in named.items():
+                    host.add_activity(name, function)
+                for definition in workflows:
+                    host.add_workflow(definition)
+            return host
+
+    async def release(self, host: Host) -> None:
+        """Stop one worker; nothing happens if it has been stopped."""
+        for place, each in list(self._hosts.items()):
+            if each is host:
+                del self._hosts[place]
+                await host.close()
+
+    async def close(self) -> None:
+        """Stop all workers, then close all clients; raises what ended a worker before."""
+        async with self._lock:
+            hosts, self._hosts = list(self._hosts.values()), {}
+            clients, self._clients = list(self._clients.values()), {}
+        outcomes: list[Any] = await asyncio.gather(
+            *(host.close() for host in hosts), return_exceptions=True
+        )
+        outcomes += await asyncio.gather(
+            *(client.close() for client in clients), return_exceptions=True
+        )
+        errors = [each for each in outcomes if isinstance(each, BaseException)]
+        if errors:
+            raise errors[0]
+
+
+_registries: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Registry] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def registry() -> Registry:
+    """What is open in the running event loop."""
+    loop = asyncio.get_running_loop()
+    found = _registries.get(loop)
+    if found is None:
+        found = _registries[loop] = Registry()
+    return found
+
+
+def _host_everywhere(name: str, function: Function) -> None:
+    for each in list(_registries.values()):
+        for host in list(each.hosts.values()):
+            host.add_activity(name, function)
+
+
+_proxy.watch(_host_everywhere)

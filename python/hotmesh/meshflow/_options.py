@@ -1,0 +1,93 @@
+"""What callers of the face write, turned into what the SDK takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from hotmesh.common import RetryPolicy
+from hotmesh.duration import seconds
+from hotmesh.engine.options import retry_document
+from hotmesh.exceptions import InvalidArgumentError
+
+DEFAULT = "default"
+"""Namespace and task queue of those who name none."""
+
+Connection = str | Mapping[str, str] | None
+"""A database URL, or ``{"url": …}``; None takes HOTMESH_URL, else ``sqlite:///hotmesh.db``."""
+
+_INTERVALS = ("initial_interval", "maximum_interval")
+_RETRY_KEYS = {
+    *_INTERVALS,
+    "backoff_coefficient",
+    "maximum_attempts",
+    "non_retryable_error_types",
+}
+
+
+def connection_url(connection: Connection) -> str | None:
+    """The URL of a connection; None if the environment is to decide.
+
+    Raises:
+        InvalidArgumentError: It is neither a URL nor ``{"url": …}``.
+    """
+    if connection is None or isinstance(connection, str):
+        return connection
+    url = connection.get("url")
+    if set(connection) != {"url"} or not isinstance(url, str):
+        raise InvalidArgumentError(
+            f"connection must be a database URL or {{'url': …}}, not one with {sorted(connection)}"
+        )
+    return url
+
+
+def retry_policy(
+    options: RetryPolicy | Mapping[str, Any] | None, what: str
+) -> RetryPolicy | None:
+    """A retry policy from its options; intervals are durations. None stays None.
+
+    Raises:
+        InvalidArgumentError: An option is unknown or not acceptable; names it.
+    """
+    if options is None:
+        return None
+    if isinstance(options, RetryPolicy):
+        policy = options
+    else:
+        checked_keys(options, _RETRY_KEYS, what)
+        values = dict(options)
+        for name in _INTERVALS:
+            if values.get(name) is not None:
+                values[name] = timedelta(seconds=seconds(values[name], f"{what}: {name}"))
+        policy = RetryPolicy(**values)
+    retry_document(policy, what)  # Says what is wrong with it, here and not in the workflow.
+    return policy
+
+
+def searchable(search: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The names and values that a run's record starts with, from ``{"data": {…}}``.
+
+    Raises:
+        InvalidArgumentError: It has another shape.
+    """
+    if search is None:
+        return None
+    checked_keys(search, {"data"}, "search")
+    data = search.get("data", {})
+    if not isinstance(data, Mapping):
+        raise InvalidArgumentError(f"search: data must be a dict, not {type(data).__name__}")
+    return data  # pyright: ignore[reportUnknownVariableType] - names and values are checked later
+
+
+def checked_keys(given: Mapping[str, Any], known: set[str], what: str) -> None:
+    """Refuse options that would otherwise be ignored without a word.
+
+    Raises:
+        InvalidArgumentError: naming them.
+    """
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise InvalidArgumentError(
+            f"{what}: unknown {', '.join(map(repr, unknown))}; known are {', '.join(sorted(known))}"
+        )

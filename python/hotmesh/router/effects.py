@@ -1,0 +1,416 @@
+"""What a run's commands ask of the store and of this process.
+
+The core journals commands and keeps timers and tasks; this module fills the rest of the step:
+children, signals to others, attributes, mail, replies, the message to a parent. It also collects
+what may happen only after the commit: activities started here, events, spans, hints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import orjson
+
+from hotmesh.backends.protocol import (
+    ConflictPolicy,
+    MailItem,
+    MessageKind,
+    ReusePolicy,
+    SendItem,
+    StartItem,
+    Step,
+    WaitItem,
+)
+from hotmesh.converter import DataConverter, encode_failure
+from hotmesh.core import Event, encode_event, encode_event_prefix, kinds, lane_of
+from hotmesh.engine import wire
+from hotmesh.engine.attributes import MEMO_PREFIX, record_of
+from hotmesh.exceptions import CancelledError
+from hotmesh.router.state import RunState
+
+START_FRAME = encode_event((kinds.START, 0, 0, "", b"", b""))
+
+
+class Owner(NamedTuple):
+    """Whose command an outcome of the step answers."""
+
+    kind: int
+    run_id: bytes
+    seq: int
+
+
+class Placed(NamedTuple):
+    """An activity that starts here once its command is committed."""
+
+    run_id: bytes
+    seq: int
+    command: Event
+    options: dict[str, Any]
+
+
+class Publication(NamedTuple):
+    """Events or a span of a run, to leave once committed."""
+
+    kind: int
+    state: RunState
+    body: bytes
+    now_ms: int
+
+
+@dataclass(slots=True)
+class Effects:
+    """One batch's effects besides the core's columns."""
+
+    starts: list[StartItem] = field(default_factory=list[StartItem])
+    start_owners: list[Owner | None] = field(default_factory=list[Owner | None])
+    sends: list[SendItem] = field(default_factory=list[SendItem])
+    send_owners: list[Owner | None] = field(default_factory=list[Owner | None])
+    waits: list[WaitItem] = field(default_factory=list[WaitItem])
+    mails: list[MailItem] = field(default_factory=list[MailItem])
+    replies: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
+    messages: list[tuple[int, bytes, int, bytes]] = field(
+        default_factory=list[tuple[int, bytes, int, bytes]]
+    )
+    attributes: list[tuple[bytes, str, bytes]] = field(
+        default_factory=list[tuple[bytes, str, bytes]]
+    )
+    timers: list[tuple[int, int, bytes, int]] = field(
+        default_factory=list[tuple[int, int, bytes, int]]
+    )
+    drop_timers: list[tuple[int, int, bytes, int]] = field(
+        default_factory=list[tuple[int, int, bytes, int]]
+    )
+    recalls: list[tuple[bytes, int, bytes, bool]] = field(
+        default_factory=list[tuple[bytes, int, bytes, bool]]
+    )
+    # After the commit
+    placed: list[Placed] = field(default_factory=list[Placed])
+    cancelled: list[tuple[bytes, int]] = field(default_factory=list[tuple[bytes, int]])
+    published: list[Publication] = field(default_factory=list[Publication])
+    closed: list[bytes] = field(default_factory=list[bytes])
+    task_queues: set[int] = field(default_factory=set[int])
+    """Queues that got activity tasks or recalls."""
+
+    def fill(self, step: Step) -> None:
+        """Write the store's part into a step."""
+        step.starts = self.starts
+        step.sends = self.sends
+        step.waits = self.waits
+        step.mails = self.mails
+        for reply_id, data in self.replies:
+            step.reply_id.append(reply_id)
+            step.reply_data.append(data)
+        for lane, run_id, kind, frame in self.messages:
+            step.message_lane.append(lane)
+            step.message_run.append(run_id)
+            step.message_kind.append(kind)
+            step.message_frame.append(frame)
+        for run_id, name, value in self.attributes:
+            step.attribute_run.append(run_id)
+            step.attribute_name.append(name)
+            step.attribute_value.append(value)
+        for lane, due, run_id, key in self.timers:
+            step.timer_lane.append(lane)
+            step.timer_due.append(due)
+            step.timer_run.append(run_id)
+            step.timer_key.append(key)
+        for lane, due, run_id, key in self.drop_timers:
+            step.drop_timer_lane.append(lane)
+            step.drop_timer_due.append(due)
+            step.drop_timer_run.append(run_id)
+            step.drop_timer_key.append(key)
+        for run_id, seq, frame, claimed in self.recalls:
+            step.recall_task_run.append(run_id)
+            step.recall_task_seq.append(seq)
+            step.recall_task_frame.append(frame)
+            step.recall_task_claimed.append(claimed)
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.starts
+            or self.sends
+            or self.waits
+            or self.mails
+            or self.replies
+            or self.messages
+            or self.attributes
+            or self.timers
+            or self.drop_timers
+            or self.recalls
+        )
+
+
+def dedupe_id(run_id: bytes, seq: int) -> bytes:
+    """Names a message by the command that sends it: sent twice, it is handled once."""
+    return run_id + seq.to_bytes(4, "big")
+
+
+def mail_data(body: bytes) -> bytes:
+    """A body with its length in front, as it completes a waiter's frame."""
+    size, head = len(body), bytearray()
+    while size > 0x7F:
+        head.append(size & 0x7F | 0x80)
+        size >>= 7
+    head.append(size)
+    return bytes(head) + body
+
+
+class CommandTranslator:
+    """Turns one run's commands into effects.
+
+    Args:
+        namespace: Of the router.
+        queue_ids: Known task queues; a name that is missing must be resolved before.
+        place: Says whether an activity starts here (its name, options, lane).
+        inflight: Whether an activity is running in this process, by (run id, seq).
+    """
+
+    def __init__(
+        self,
+        namespace: str,
+        queue_ids: dict[str, int],
+        place: Callable[[str, dict[str, Any], int], bool],
+        inflight: Callable[[bytes, int], bool],
+    ) -> None:
+        self._namespace = namespace
+        self._queue_ids = queue_ids
+        self._place = place
+        self._inflight = inflight
+
+    def missing_queues(self, state: RunState, commands: Sequence[Event]) -> list[str]:
+        """Task queues that these commands name and whose id isn't known yet."""
+        missing: list[str] = []
+        for command in commands:
+            if command[0] in (kinds.ACTIVITY, kinds.CHILD, kinds.CONTINUE) and b'"q":' in command[4]:
+                name = orjson.loads(command[4]).get("q")
+                if name is not None and name not in self._queue_ids:
+                    missing.append(name)
+        del state
+        return missing
+
+    def translate(
+        self, state: RunState, now_ms: int, commands: Sequence[Event], effects: Effects
+    ) -> list[Event]:
+        """Collect the effects of a transition's commands.
+
+        Returns:
+            The commands as they are to be journaled (activities say where they run).
+        """
+        out: list[Event] = []
+        for command in commands:
+            kind = command[0]
+            if kind == kinds.ACTIVITY:
+                out.append(self._activity(state, command, effects))
+                continue
+            out.append(command)
+            handler = _HANDLERS.get(kind)
+            if handler is not None:
+                handler(self, state, now_ms, command, effects)
+        return out
+
+    # Activities
+
+    def _activity(self, state: RunState, command: Event, effects: Effects) -> Event:
+        kind, seq, _, name, meta, body = command
+        options = orjson.loads(meta)
+        details = state.details
+        if self._place(name, options, details.lane):
+            effects.placed.append(Placed(details.run_id, seq, command, options))
+            return command
+        queue_id = self._queue_ids[options.get("q", details.task_queue)]
+        effects.task_queues.add(queue_id)
+        return (kind, seq, queue_id, name, task_meta(options, state), body)
+
+    def _cancel_activity(
+        self, state: RunState, now_ms: int, command: Event, effects: Effects
+    ) -> None:
+        del now_ms
+        run_id, seq = state.details.run_id, command[1]
+        if self._inflight(run_id, seq) or any(
+            placed.run_id == run_id and placed.seq == seq for placed in effects.placed
+        ):
+            effects.cancelled.append((run_id, seq))
+            return
+        frame = encode_event((kinds.ACTIVITY_CANCELED, seq, 0, "", b"", CANCELLED_FAILURE))
+        effects.recalls.append((run_id, seq, frame, True))
+
+    # Children and others
+
+    def _child(self, state: RunState, now_ms: int, command: Event, effects: Effects) -> None:
+        del now_ms
+        effects.starts.append(self.child_start(state, command))
+        effects.start_owners.append(Owner(kinds.CHILD, state.details.run_id, command[1]))
+
+    def child_start(self, state: RunState, command: Event) -> StartItem:
+        """The start of a child; the same command always makes the same one."""
+        _, seq, _, name, meta, body = command
+        document = orjson.loads(meta)
+        details = state.details
+        header: dict[str, Any] = document.get("header", {})
+        header["parent"] = {
+            "ns": details.namespace,
+            "wid": details.workflow_id,
+            "rid": details.run_id.hex(),
+            "seq": seq,
+            "lane": details.lane,
+        }
+        header["root"] = details.header.get("root") or {
+            "wid": details.workflow_id,
+            "rid": details.run_id.hex(),
+        }
+        if document.get("record"):
+            header["record"] = details.header.get("record") or details.run_id.hex()
+        task_queue = document.get("q", details.task_queue)
+        header["reuse"] = document["reuse"]
+        return start_item(
+            details.namespace,
+            document["id"],
+            bytes.fromhex(document["rid"]),
+            name,
+            lane_of(self._queue_ids[task_queue], document["id"]),
+            header,
+            body,
+            reuse=document["reuse"],
+            expire=document.get("expire", -1),
+        )
+
+    def _cancel_child(self, state: RunState, now_ms: int, command: Event, effects: Effects) -> None:
+        del now_ms
+        document = state.children.get(command[1])
+        run_id = state.details.run_id
+        frame = encode_event(
+            (kinds.CANCEL, 0, 0, "", dedupe_id(run_id, command[1]), b"parent requested")
+        )
+        effects.sends.append(
+            SendItem(
+                state.details.namespace,
+                command[3] if document is None else document["id"],
+                b"",
+                MessageKind.EVENT,
+                frame,
+                False,
+            )
+        )
+        effects.send_owners.append(None)
+
+    def _external(self, state: RunState, now_ms: int, command: Event, effects: Effects) -> None:
+        del now_ms
+        kind, seq, _, name, meta, body = command
+        target = orjson.loads(meta)
+        run_id = state.details.run_id
+        event = (
+            (kinds.SIGNAL, 0, 0, name, dedupe_id(run_id, seq), body)
+            if kind == kinds.SIGNAL_EXTERNAL
+            else (kinds.CANCEL, 0, 0, "", dedupe_id(run_id, seq), b"external cancel")
+        )
+        effects.sends.append(
+            SendItem(
+                target["ns"],
+                target["wid"],
+                wire.run_id_bytes(target.get("rid", "")),
+                MessageKind.EVENT,
+                encode_event(event),
+                False,
+            )
+        )
+        effects.send_owners.append(Owner(kind, run_id, seq))
+
+    # The record
+
+    def _upsert(self, state: RunState, now_ms: int, command: Event, effects: Effects) -> None:
+        del now_ms
+        run_id = state.details.run_id
+        for name, value in orjson.loads(command[5]).items():
+            if command[3] == "memo":
+                text = b"" if value is None else orjson.dumps(value)
+                effects.attributes.append((run_id, MEMO_PREFIX + name, text))
+            else:
+                text = b"" if value is None else orjson.dumps(value[1])
+                effects.attributes.append((run_id, name, text))
+
+    def _enrich(self, state: RunState, now_ms: int, command: Event, effects: Effects) -> None:
+        del now_ms
+        record = state.details.header.get("record")
+        run_id = bytes.fromhex(record) if record else state.details.run_id
+        for name, value in orjson.loads(command[5]).items():
+            effects.attributes.append((run_id, name, orjson.dumps(value)))
+
+    def _publish(self, state: RunState, now_ms: int, command: Event, effects: Effects) -> None:
+        effects.published.append(Publication(command[0], state, command[5], now_ms))
+
+    # Mail
+
+    def _wait(self, state: RunState, now_ms: int, command: Event, effects: Effects) -> None:
+        del now_ms
+        details = state.details
+        frame = encode_event_prefix((kinds.MAIL, command[1], 0, "", b"", b""))
+        effects.waits.append(
+            WaitItem(details.namespace, command[3], details.lane, details.run_id, frame)
+        )
+
+    def _send_mail(self, state: RunState, now_ms: int, command: Event, effects: Effects) -> None:
+        del now_ms
+        effects.mails.append(MailItem(state.details.namespace, command[3], mail_data(command[5])))
+
+
+_Handler = Callable[[CommandTranslator, RunState, int, Event, Effects], None]
+
+_HANDLERS: dict[int, _Handler] = {
+    kinds.CANCEL_ACTIVITY: CommandTranslator._cancel_activity,  # pyright: ignore[reportPrivateUsage]
+    kinds.CHILD: CommandTranslator._child,  # pyright: ignore[reportPrivateUsage]
+    kinds.CANCEL_CHILD: CommandTranslator._cancel_child,  # pyright: ignore[reportPrivateUsage]
+    kinds.SIGNAL_EXTERNAL: CommandTranslator._external,  # pyright: ignore[reportPrivateUsage]
+    kinds.CANCEL_EXTERNAL: CommandTranslator._external,  # pyright: ignore[reportPrivateUsage]
+    kinds.UPSERT: CommandTranslator._upsert,  # pyright: ignore[reportPrivateUsage]
+    kinds.ENRICH: CommandTranslator._enrich,  # pyright: ignore[reportPrivateUsage]
+    kinds.EMIT: CommandTranslator._publish,  # pyright: ignore[reportPrivateUsage]
+    kinds.TRACE: CommandTranslator._publish,  # pyright: ignore[reportPrivateUsage]
+    kinds.WAIT: CommandTranslator._wait,  # pyright: ignore[reportPrivateUsage]
+    kinds.SEND_MAIL: CommandTranslator._send_mail,  # pyright: ignore[reportPrivateUsage]
+}
+
+CANCELLED_FAILURE = encode_failure(DataConverter.default, CancelledError("Cancelled"))
+"""What a cancelled activity leaves that never ran."""
+
+
+def task_meta(options: dict[str, Any], state: RunState) -> bytes:
+    """An activity's options as a task in the queue carries them."""
+    return orjson.dumps(
+        {**options, "w": [state.details.workflow_id, state.details.workflow_type]}
+    )
+
+
+def start_item(
+    namespace: str,
+    workflow_id: str,
+    run_id: bytes,
+    workflow_type: str,
+    lane: int,
+    header: dict[str, Any],
+    body: bytes,
+    *,
+    reuse: int = ReusePolicy.ALLOW_DUPLICATE,
+    delay_ms: int = 0,
+    expire: int = -1,
+) -> StartItem:
+    """A start that a router makes for a run it owns."""
+    if expire >= 0:
+        header["expire"] = expire
+    return StartItem(
+        namespace,
+        workflow_id,
+        run_id,
+        workflow_type,
+        lane,
+        reuse,
+        ConflictPolicy.FAIL,
+        delay_ms,
+        expire,
+        wire.dump(header),
+        body,
+        START_FRAME,
+        record_of(header.get("sa", {})),
+        (),
+    )

@@ -1,0 +1,76 @@
+"""Events and spans, after the commit that says so."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import orjson
+
+from hotmesh import telemetry
+from hotmesh.core import kinds
+from hotmesh.engine import wire
+from hotmesh.exceptions import HotMeshError
+from hotmesh.router.effects import Publication
+
+logger = logging.getLogger(__name__)
+
+
+class Bus(Protocol):
+    """Where events go."""
+
+    async def publish(self, events: Sequence[tuple[str, bytes]]) -> None:
+        """Publish (topic, JSON) pairs."""
+        ...
+
+
+class Publisher:
+    """Publishes in the order of commits; a failing bus is logged and never stops a router."""
+
+    def __init__(self, bus: Bus | None) -> None:
+        self._bus = bus
+        self._events: list[tuple[str, bytes]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    def publish(self, publications: Sequence[Publication]) -> None:
+        """Take what a committed batch wants published."""
+        for publication in publications:
+            document: dict[str, Any] = orjson.loads(publication.body)
+            if publication.kind == kinds.EMIT:
+                self._events += [(topic, orjson.dumps(data)) for topic, data in document.items()]
+            else:
+                self._record_span(publication, document)
+        if self._events and self._bus is not None and self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._send(self._bus))
+
+    def _record_span(self, publication: Publication, attributes: dict[str, Any]) -> None:
+        details = publication.state.details
+        telemetry.record_span(
+            telemetry.SPAN_NAME,
+            attributes,
+            publication.now_ms,
+            {
+                "namespace": details.namespace,
+                "workflow_id": details.workflow_id,
+                "run_id": wire.run_id_text(details.run_id),
+                "workflow_type": details.workflow_type,
+            },
+        )
+
+    async def _send(self, bus: Bus) -> None:
+        try:
+            while self._events:
+                events, self._events = self._events, []
+                try:
+                    await bus.publish(events)
+                except HotMeshError as error:
+                    logger.error("%d events could not be published: %s", len(events), error)
+        finally:
+            self._task = None
+
+    async def close(self) -> None:
+        """Publish what is left."""
+        if self._task is not None:
+            await self._task

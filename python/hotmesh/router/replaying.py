@@ -1,0 +1,93 @@
+"""Bringing a run back to life: its journal is replayed into a fresh instance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hotmesh.core import Event, kinds, match_commands
+from hotmesh.engine.definition import WorkflowDefinition
+from hotmesh.engine.instance import EngineOptions, WorkflowInstance
+from hotmesh.exceptions import NondeterminismError, UnknownWorkflowTypeError
+from hotmesh.router.state import RunState
+
+
+class Engine:
+    """Makes instances of the workflow types that a worker hosts."""
+
+    def __init__(
+        self, definitions: Mapping[str | None, WorkflowDefinition], options: EngineOptions
+    ) -> None:
+        self.definitions = dict(definitions)
+        self.options = options
+
+    def bring_up(self, state: RunState) -> WorkflowInstance:
+        """The run's instance, at the end of its journal.
+
+        Raises:
+            UnknownWorkflowTypeError: this worker has no code for it.
+            NondeterminismError: the code no longer does what the journal says it did.
+            BaseException: the workflow's code failed during replay.
+        """
+        if state.instance is not None:
+            return state.instance
+        instance = self._new_instance(state)
+        patches = {
+            command[3]
+            for _, _, commands in state.transitions
+            for command in commands
+            if command[0] == kinds.PATCH
+        }
+        instance.patches = patches
+        for index, (now_ms, jobs, commands) in enumerate(state.transitions):
+            if not jobs:
+                continue  # made by a router: no code ran
+            if any(job[0] in (kinds.TERMINATE, kinds.RUN_TIMED_OUT) for job in jobs):
+                instance.closed = True
+                break
+            self._replay(instance, state, index, now_ms, jobs, commands)
+        instance.is_replaying = False
+        instance.replies = []
+        state.instance = instance
+        state.transitions = ()
+        return instance
+
+    def _new_instance(self, state: RunState) -> WorkflowInstance:
+        workflow_type = state.details.workflow_type
+        definition = self.definitions.get(workflow_type) or self.definitions.get(None)
+        if definition is None:
+            known = [name for name in self.definitions if name is not None]
+            raise UnknownWorkflowTypeError(workflow_type, sorted(known))
+        return WorkflowInstance(definition, state.details, self.options)
+
+    def _replay(
+        self,
+        instance: WorkflowInstance,
+        state: RunState,
+        index: int,
+        now_ms: int,
+        jobs: list[Event],
+        recorded: list[Event],
+    ) -> None:
+        accepted = [c[4].decode() for c in recorded if c[0] == kinds.UPDATE_ACCEPTED]
+        issued = instance.activate(now_ms, jobs, replaying=True, accepted=accepted)
+        # A patch that old runs recorded may have left the code, so markers never differ.
+        expected = [c for c in recorded if c[0] != kinds.PATCH]
+        found = [c for c in issued if c[0] != kinds.PATCH]
+        difference = match_commands(expected, found)
+        if difference >= 0:
+            raise NondeterminismError(
+                f"[TMPRL1100] Nondeterminism error: workflow {state.details.workflow_id!r} "
+                f"({state.details.workflow_type}) at transition {index}: the journal has "
+                f"{_show(expected, difference)}, but the code asks for {_show(found, difference)}. "
+                "Use workflow.patched() to change code that running workflows depend on."
+            )
+
+
+def _show(commands: list[Event], index: int) -> str:
+    commands = [
+        c for c in commands if c[0] not in kinds.ROUTER_MADE and c[0] != kinds.UPDATE_REJECTED
+    ]
+    if index >= len(commands):
+        return "nothing"
+    kind, seq, _, name, _, _ = commands[index]
+    return f"{kinds.NAMES.get(kind, kind)} {name!r} (seq {seq})"

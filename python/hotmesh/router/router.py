@@ -1,0 +1,363 @@
+"""A router: joins the rollcall, shares a task queue's lanes, runs pipes and the task pump."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from hotmesh.backends.protocol import Backend, Beat, Registration
+from hotmesh.engine.activity_task import ActivityTask
+from hotmesh.engine.definition import WorkflowDefinition
+from hotmesh.engine.instance import EngineOptions
+from hotmesh.exceptions import BackendUnavailableError
+from hotmesh.limits import LANES_PER_QUEUE, TIMER_HORIZON_MS
+from hotmesh.router.clock import BackendClock
+from hotmesh.router.notifier import Notifier
+from hotmesh.router.pipe import Pipe, PipeContext
+from hotmesh.router.publishing import Bus, Publisher
+from hotmesh.router.replaying import Engine
+from hotmesh.router.tasks import TaskPump
+from hotmesh.router.watchdog import Watchdog
+
+logger = logging.getLogger(__name__)
+
+PIPES = 2
+"""Batches in flight: while one is at the store, the other's workflows run."""
+
+BEATS_PER_LEASE = 4
+BEAT_SECONDS_MAX = 1.0
+"""Lanes even out within a few beats."""
+
+
+@dataclass(slots=True)
+class RouterOptions:
+    """What a worker tells its router."""
+
+    namespace: str
+    task_queue: str
+    engine: EngineOptions
+    definitions: Mapping[str | None, WorkflowDefinition]
+    runner: Any = None
+    """The activity runner; its ``on_heartbeat`` is to be :meth:`WorkerRouter.heartbeat`."""
+    bus: Bus | None = None
+    lease_ms: int = 10_000
+    max_cached: int = 1000
+    deadlock_seconds: float = 2.0
+    eager: bool = True
+    identity: str = ""
+    build_id: str = ""
+    activity_types: Sequence[str] = ()
+    claims_tasks: bool = True
+    extra: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+class WorkerRouter:
+    """Everything of a worker that talks to the store."""
+
+    def __init__(self, backend: Backend, options: RouterOptions) -> None:
+        self._backend = backend
+        self._options = options
+        self.clock = BackendClock()
+        self._router_id = os.urandom(16)
+        self._notifier = Notifier(backend, options.namespace)
+        self._publisher = Publisher(options.bus)
+        self._watchdog = Watchdog(options.deadlock_seconds)
+        self._engine = Engine(options.definitions, options.engine)
+        self._queue_id = 0
+        self._queue_ids: dict[str, int] = {}
+        self._pipes: list[Pipe] = []
+        self._pipe_tasks: set[asyncio.Task[None]] = set()
+        self._pump: TaskPump | None = None
+        self._lanes: list[int] = []
+        self._quiet: list[int] = []
+        self._beat_now = asyncio.Event()
+        self._stopping = False
+        self._fenced = False
+        self._routers = 1
+        self._registered_mask = 0
+        self._listening: list[tuple[str, Callable[[str | None], None]]] = []
+
+    # Life
+
+    async def run(self, started: Callable[[], None]) -> None:
+        """Join, work until :meth:`stop`, and leave.
+
+        Args:
+            started: Called once the router has joined.
+        """
+        self._queue_id = await self.queue_id(self._options.task_queue)
+        self._watchdog.start()
+        await self._join()
+        await self._listen()
+        started()
+        rollcall = asyncio.create_task(self._rollcall(), name="hotmesh-rollcall")
+        pump = self._start_pump()
+        try:
+            await rollcall
+        except BaseException:
+            rollcall.cancel()
+            raise
+        finally:
+            await self._finish(pump)
+
+    def stop(self) -> None:
+        """Finish what is in hand, give everything back, and end :meth:`run`."""
+        self._stopping = True
+        self._beat_now.set()
+
+    def heartbeat(self, task: ActivityTask, state: bytes) -> None:
+        """An activity's heartbeat."""
+        if self._pump is not None:
+            self._pump.heartbeat(task, state)
+
+    async def queue_id(self, task_queue: str) -> int:
+        """The id of a task queue of this namespace."""
+        found = self._queue_ids.get(task_queue)
+        if found is None:
+            found = await self._backend.queue_id(self._options.namespace, task_queue)
+            self._queue_ids[task_queue] = found
+        return found
+
+    def add_definition(self, definition: WorkflowDefinition) -> None:
+        """Host one more workflow type."""
+        self._engine.definitions[definition.name] = definition
+        self._beat_now.set()
+
+    # Joining
+
+    async def _join(self) -> None:
+        self._router_id = os.urandom(16)
+        self._fenced = False
+        self._lanes, self._quiet = [], []
+        self._pipes = []
+        beat = await self._backend.beat(self._registration())
+        if self._engine.definitions:
+            for _ in range(PIPES):
+                session = await self._backend.session(self._router_id, TIMER_HORIZON_MS)
+                pipe = Pipe(self._pipe_context(), self._router_id)
+                self._pipes.append(pipe)
+                task = asyncio.create_task(pipe.run(session), name="hotmesh-pipe")
+                task.add_done_callback(self._on_pipe_end)
+                self._pipe_tasks.add(task)
+        self._take(beat)
+
+    def _on_pipe_end(self, task: asyncio.Task[None]) -> None:
+        self._pipe_tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.critical("a router pipe broke, joining again", exc_info=task.exception())
+            self._on_fenced()
+
+    def _pipe_context(self) -> PipeContext:
+        options = self._options
+        return PipeContext(
+            namespace=options.namespace,
+            queue_ids=self._queue_ids,
+            task_queue=options.task_queue,
+            queue_id=self._queue_id,
+            clock=self.clock,
+            notifier=self._notifier,
+            engine=self._engine,
+            converter=options.engine.converter,
+            watchdog=self._watchdog,
+            runner=options.runner,
+            publisher=self._publisher,
+            resolve_queue=self.queue_id,
+            on_fenced=self._on_fenced,
+            on_lanes_quiet=self._on_quiet,
+            wake_all=self._wake_pipes,
+            owns_all=lambda: len(self._lanes) == LANES_PER_QUEUE,
+            max_cached=-(-options.max_cached // PIPES),
+            eager=options.eager,
+        )
+
+    def _registration(self) -> Registration:
+        options = self._options
+        info = {
+            "task_queue": options.task_queue,
+            "workflow_types": sorted(n or "*" for n in self._engine.definitions),
+            "activity_types": list(options.activity_types),
+            "identity": options.identity,
+            "build_id": options.build_id,
+            "pid": os.getpid(),
+            "idle": not any(pipe.busy for pipe in self._pipes),
+            **options.extra,
+        }
+        return Registration(
+            self._router_id,
+            options.namespace,
+            self._queue_id,
+            bool(self._engine.definitions),
+            options.lease_ms,
+            orjson.dumps(info),
+        )
+
+    # Rollcall
+
+    async def _rollcall(self) -> None:
+        interval = min(self._options.lease_ms / 1000 / BEATS_PER_LEASE, BEAT_SECONDS_MAX)
+        while not self._stopping:
+            try:
+                await asyncio.wait_for(self._beat_now.wait(), interval)
+            except asyncio.TimeoutError:
+                pass  # the usual case: nothing has asked for an early beat
+            self._beat_now.clear()
+            try:
+                await self._beat()
+            except BackendUnavailableError as error:
+                logger.warning("rollcall: backend unavailable: %s", error)
+                await asyncio.sleep(min(interval, 0.25))
+
+    async def _beat(self) -> None:
+        if self._fenced:
+            await self._rejoin()
+            return
+        if self._quiet:
+            lanes, self._quiet = self._quiet, []
+            await self._backend.release(self._router_id, lanes)
+            await self._backend.notify([(f"routers:{self._queue_id}", "")])
+        sent = self.clock.mark()
+        beat = await self._backend.beat(self._registration())
+        self.clock.learn(sent, beat.now_ms)
+        if not beat.alive:
+            await self._rejoin()
+            return
+        if beat.routers != self._routers:
+            self._routers = beat.routers
+            await self._backend.notify([(f"routers:{self._queue_id}", "")])
+        self._take(beat)
+
+    def _take(self, beat: Beat) -> None:
+        quiet = set(self._quiet)
+        self._lanes = [lane for lane in beat.lanes if lane not in quiet]
+        for index, pipe in enumerate(self._pipes):
+            pipe.assign([lane for lane in self._lanes if lane % PIPES == index])
+        surplus = beat.surplus - len(quiet)
+        if surplus > 0 and self._pipes:
+            leaving = self._lanes[-surplus:]
+            for index, pipe in enumerate(self._pipes):
+                pipe.give_up([lane for lane in leaving if lane % PIPES == index])
+
+    def _on_quiet(self, lanes: Sequence[int]) -> None:
+        self._quiet.extend(lanes)
+        gone = set(lanes)
+        self._lanes = [lane for lane in self._lanes if lane not in gone]
+        self._beat_now.set()
+
+    def _on_fenced(self) -> None:
+        self._fenced = True
+        self._beat_now.set()
+
+    async def _rejoin(self) -> None:
+        logger.warning(
+            "router %s was declared dead (silent for longer than its lease of %.1f s); "
+            "its work went to others, joining again",
+            self._router_id.hex(),
+            self._options.lease_ms / 1000,
+        )
+        for pipe in self._pipes:
+            pipe.kill()
+        if self._pipe_tasks:
+            await asyncio.wait(set(self._pipe_tasks))
+        await self._join()
+
+    # Wake-ups
+
+    async def _listen(self) -> None:
+        for channel, callback in (
+            (f"lanes:{self._queue_id}", self._on_lanes_hint),
+            (f"tasks:{self._queue_id}", self._on_tasks_hint),
+            (f"routers:{self._queue_id}", self._on_routers_hint),
+        ):
+            await self._backend.listen(channel, callback)
+            self._listening.append((channel, callback))
+
+    def _on_lanes_hint(self, payload: str | None) -> None:
+        mask = int(payload, 16) if payload else -1
+        for pipe in self._pipes:
+            if any(mask >> lane % LANES_PER_QUEUE & 1 for lane in pipe.lanes):
+                pipe.wake()
+
+    def _on_tasks_hint(self, payload: str | None) -> None:
+        if self._pump is not None:
+            self._pump.wake(payload)
+
+    def _on_routers_hint(self, payload: str | None) -> None:
+        if payload is not None:
+            self._beat_now.set()
+
+    def _wake_pipes(self) -> None:
+        for pipe in self._pipes:
+            pipe.wake()
+
+    # Activities
+
+    def _start_pump(self) -> asyncio.Task[None] | None:
+        options = self._options
+        if options.runner is None or not options.claims_tasks:
+            return None
+        self._pump = TaskPump(
+            self._backend,
+            namespace=options.namespace,
+            task_queue=options.task_queue,
+            queue_id=self._queue_id,
+            lease_ms=options.lease_ms,
+            runner=options.runner,
+            clock=self.clock,
+            notifier=self._notifier,
+            router_id=lambda: self._router_id,
+            on_lanes=lambda _: self._wake_pipes(),
+        )
+        return asyncio.create_task(self._pump.run(), name="hotmesh-tasks")
+
+    # Leaving
+
+    async def _finish(self, pump: asyncio.Task[None] | None) -> None:
+        beats = asyncio.create_task(self._keep_lease())
+        try:
+            if self._pump is not None:
+                self._pump.stop()
+            if self._options.runner is not None:
+                await self._options.runner.shutdown()
+            for pipe in self._pipes:
+                pipe.stop()
+            waiting = {*self._pipe_tasks, *({pump} if pump is not None else ())}
+            if waiting:
+                _, late = await asyncio.wait(waiting, timeout=self._options.lease_ms / 1000)
+                for task in late:
+                    task.cancel()
+        finally:
+            beats.cancel()
+        await self._leave()
+
+    async def _keep_lease(self) -> None:
+        interval = self._options.lease_ms / 1000 / BEATS_PER_LEASE
+        while True:
+            await asyncio.sleep(interval)
+            try:
+                await self._backend.beat(self._registration())
+            except BackendUnavailableError as error:
+                logger.warning("rollcall: backend unavailable: %s", error)
+
+    async def _leave(self) -> None:
+        began = time.monotonic()
+        try:
+            for channel, callback in self._listening:
+                await self._backend.unlisten(channel, callback)
+            await self._publisher.close()
+            await self._notifier.close()
+            await self._backend.leave(self._router_id)
+            await self._backend.notify(
+                [(f"routers:{self._queue_id}", ""), (f"tasks:{self._queue_id}", "")]
+            )
+        except BackendUnavailableError as error:
+            logger.warning("could not say good-bye, the lease will end by itself: %s", error)
+        finally:
+            self._watchdog.stop()
+            logger.debug("left after %.3f s", time.monotonic() - began)

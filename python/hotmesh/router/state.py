@@ -1,0 +1,64 @@
+"""What a pipe remembers of a run besides the core's ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from hotmesh.core import Event, Transition, kinds
+from hotmesh.engine.instance import RunDetails, WorkflowInstance
+
+_CHILD_ENDS = frozenset((kinds.CHILD_START_FAILED, kinds.CHILD_COMPLETED, kinds.CHILD_FAILED))
+
+
+class RunState:
+    """A run in this pipe's cache."""
+
+    __slots__ = (
+        "children",
+        "closed",
+        "details",
+        "instance",
+        "now_ms",
+        "start_ms",
+        "status",
+        "transitions",
+    )
+
+    def __init__(self, details: RunDetails) -> None:
+        self.details = details
+        self.instance: WorkflowInstance | None = None
+        self.transitions: Sequence[Transition] = ()
+        """The journal, until it is replayed."""
+        self.children: dict[int, dict[str, Any]] = {}
+        """Open children's documents, by the seq of their command."""
+        self.now_ms = 0
+        """Time of the newest transition: a run's clock never goes back."""
+        self.start_ms = 0
+        self.closed = False
+        self.status = 1
+
+    @property
+    def lane(self) -> int:
+        """The run's lane."""
+        return self.details.lane
+
+    def remember(self, transitions: Sequence[Transition]) -> None:
+        """Take in the journal; it is replayed when the run is next activated."""
+        self.transitions = transitions
+        if transitions:
+            self.start_ms = transitions[0][0]
+        for now_ms, jobs, commands in transitions:
+            self.now_ms = now_ms
+            self.follow(jobs, commands)
+
+    def follow(self, jobs: Sequence[Event], commands: Sequence[Event]) -> None:
+        """Keep track of open children."""
+        for job in jobs:
+            if job[0] in _CHILD_ENDS:
+                self.children.pop(job[1], None)
+        for command in commands:
+            if command[0] == kinds.CHILD:
+                self.children[command[1]] = orjson.loads(command[4])

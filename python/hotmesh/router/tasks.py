@@ -1,0 +1,242 @@
+"""Activity tasks from the queue: claimed in batches, renewed, finished in batches."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+import orjson
+
+from hotmesh.backends.protocol import Backend, Tasks, TasksReply
+from hotmesh.core import decode_event, encode_event
+from hotmesh.engine.activity_task import ActivityTask, Outcome
+from hotmesh.exceptions import BackendUnavailableError
+from hotmesh.limits import BATCH_TASKS_MAX
+from hotmesh.router.clock import BackendClock
+from hotmesh.router.notifier import Notifier
+
+logger = logging.getLogger(__name__)
+
+IDLE_POLL_SECONDS = 1.0
+RENEWALS_PER_LEASE = 3
+
+
+class TaskPump:
+    """Moves activity tasks between the store and the runner.
+
+    Args:
+        backend: The store.
+        namespace: Of the worker.
+        task_queue: Whose tasks are taken.
+        queue_id: Its id.
+        lease_ms: How long a claim lasts without being renewed.
+        runner: Runs the activities.
+        clock: The backend's clock.
+        notifier: Wakes the lanes that got results.
+        router_id: Asked for at each batch, since a router may have to join again.
+        on_lanes: Told of lanes that got results.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        namespace: str,
+        task_queue: str,
+        queue_id: int,
+        lease_ms: int,
+        runner: Any,
+        clock: BackendClock,
+        notifier: Notifier,
+        router_id: Callable[[], bytes],
+        on_lanes: Callable[[set[int]], None],
+    ) -> None:
+        self._backend = backend
+        self._namespace = namespace
+        self._task_queue = task_queue
+        self._queue_id = queue_id
+        self._lease_ms = lease_ms
+        self._runner = runner
+        self._clock = clock
+        self._notifier = notifier
+        self._router_id = router_id
+        self._on_lanes = on_lanes
+        self._claimed: dict[tuple[bytes, int], ActivityTask] = {}
+        self._outcomes: list[tuple[ActivityTask, Outcome]] = []
+        self._beats: dict[tuple[bytes, int], bytes] = {}
+        self._detached: list[ActivityTask] = []
+        self._renew_at = 0.0
+        self._next_due: int | None = None
+        self._wake: asyncio.Future[None] | None = None
+        self._awake = True
+        self._stopping = False
+
+    def wake(self, payload: str | None = "") -> None:
+        """Look for tasks at once; payload "c": look for cancellations too."""
+        if payload == "c" and self._claimed:
+            self._renew_at = 0.0
+        self._awake = True
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    def heartbeat(self, task: ActivityTask, state: bytes) -> bool:
+        """Store an activity's heartbeat; false if it isn't a task of the queue."""
+        key = (task.run_id, task.seq)
+        if self._claimed.get(key) is not task:
+            return False
+        self._beats[key] = state
+        self.wake()
+        return True
+
+    def stop(self) -> None:
+        """Claim nothing more; end once what runs is finished."""
+        self._stopping = True
+        self.wake()
+
+    async def run(self) -> None:
+        """Claim and finish until stopped."""
+        pause = 0.05
+        while True:
+            self._awake = False
+            batch, outcomes = self._batch()
+            try:
+                if self._worth_asking(batch):
+                    sent = self._clock.mark()
+                    reply = await self._backend.tasks(batch)
+                    self._clock.learn(sent, reply.now_ms)
+                    self._take(batch, reply)
+                pause = 0.05
+            except BackendUnavailableError as error:
+                logger.warning("backend unavailable, trying again: %s", error)
+                self._outcomes = outcomes + self._outcomes
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 1.0)
+                continue
+            if self._stopping and not self._claimed and not self._outcomes:
+                return
+            await self._sleep()
+
+    def _worth_asking(self, batch: Tasks) -> bool:
+        return bool(batch.room or batch.finish_run or batch.retry_run or batch.beat_run)
+
+    def _batch(self) -> tuple[Tasks, list[tuple[ActivityTask, Outcome]]]:
+        room = 0 if self._stopping else max(0, min(self._runner.free, BATCH_TASKS_MAX))
+        batch = Tasks(self._router_id(), self._queue_id, self._lease_ms, room)
+        outcomes, self._outcomes = self._outcomes, []
+        for task, outcome in outcomes:
+            if outcome.kind == "retry":
+                batch.retry_run.append(task.run_id)
+                batch.retry_seq.append(task.seq)
+                batch.retry_attempt.append(task.attempt)
+                batch.retry_delay.append(outcome.delay_ms)
+                batch.retry_state.append(outcome.state)
+            else:
+                assert outcome.event is not None
+                batch.finish_run.append(task.run_id)
+                batch.finish_seq.append(task.seq)
+                batch.finish_attempt.append(task.attempt)
+                batch.finish_frame.append(encode_event(outcome.event))
+        self._add_beats(batch)
+        return batch, outcomes
+
+    def _add_beats(self, batch: Tasks) -> None:
+        beats, self._beats = self._beats, {}
+        due = time.monotonic() >= self._renew_at
+        if due:
+            self._renew_at = time.monotonic() + self._lease_ms / 1000 / RENEWALS_PER_LEASE
+        for key, task in self._claimed.items():
+            if due or key in beats:
+                self._add_beat(batch, task, self._lease_ms, beats.get(key))
+        for task in self._detached:
+            # A client will complete it: the claim lasts as long as the attempt may.
+            limit = task.options.get("st") or task.options.get("sc") or self._lease_ms
+            self._add_beat(batch, task, limit, None)
+        self._detached = []
+
+    def _add_beat(
+        self, batch: Tasks, task: ActivityTask, lease_ms: int, state: bytes | None
+    ) -> None:
+        batch.beat_run.append(task.run_id)
+        batch.beat_seq.append(task.seq)
+        batch.beat_attempt.append(task.attempt)
+        batch.beat_lease.append(lease_ms)
+        batch.beat_state.append(state)
+
+    def _take(self, batch: Tasks, reply: TasksReply) -> None:
+        self._next_due = reply.next_due_ms
+        if reply.finished_lanes:
+            lanes = set(reply.finished_lanes)
+            self._notifier.lanes(lanes)
+            self._on_lanes(lanes)
+        for run_id, seq, _ in reply.recalled:
+            self._runner.cancel(run_id, seq, "cancel_requested")
+        for run_id, seq, attempt in reply.lost:
+            task = self._claimed.get((run_id, seq))
+            if task is not None and task.attempt == attempt:
+                del self._claimed[run_id, seq]
+                self._runner.cancel(run_id, seq, "not_found")
+        for row in reply.tasks:
+            self._start(row)
+        if len(reply.tasks) >= batch.room > 0:
+            self._awake = True
+
+    def _start(self, row: Any) -> None:
+        run_id, seq, lane, attempt, _, frame, state, scheduled_ms = cast(
+            "tuple[bytes, int, int, int, bool, bytes, bytes, int]", tuple(row)
+        )
+        _, _, _, name, meta, body = decode_event(frame)
+        options = orjson.loads(meta)
+        workflow_id, workflow_type = options.pop("w", ["", ""])
+        task = ActivityTask(
+            run_id=run_id,
+            seq=seq,
+            attempt=attempt,
+            lane=lane,
+            name=name,
+            options=options,
+            body=body,
+            state=state,
+            workflow_id=workflow_id,
+            workflow_type=workflow_type,
+            namespace=self._namespace,
+            task_queue=self._task_queue,
+            scheduled_ms=scheduled_ms,
+            started_ms=self._clock.now_ms(),
+        )
+        lost = self._runner.lost_outcome(task)
+        if lost is not None:
+            self._outcomes.append((task, lost))
+            self.wake()
+            return
+        self._claimed[run_id, seq] = task
+        self._runner.start(task, self._on_outcome)
+
+    def _on_outcome(self, task: ActivityTask, outcome: Outcome) -> None:
+        key = (task.run_id, task.seq)
+        if self._claimed.get(key) is not task:
+            return  # the claim was lost: somebody else makes the next attempt
+        del self._claimed[key]
+        if outcome.kind == "async":
+            self._detached.append(task)
+        else:
+            self._outcomes.append((task, outcome))
+        self.wake()
+
+    async def _sleep(self) -> None:
+        if self._awake:
+            return
+        seconds = IDLE_POLL_SECONDS
+        if self._claimed:
+            seconds = min(seconds, max(0.001, self._renew_at - time.monotonic()))
+        if self._next_due is not None and self._runner.free > 0:
+            seconds = min(seconds, max(0.001, (self._next_due - self._clock.now_ms()) / 1000))
+        self._wake = asyncio.get_running_loop().create_future()
+        handle = asyncio.get_running_loop().call_later(seconds, self.wake, None)
+        try:
+            await self._wake
+        finally:
+            handle.cancel()
+            self._wake = None

@@ -1,0 +1,229 @@
+"""What came of an attempt, as events and states that are stored: results, failures, retries."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+
+from hotmesh.activity import CompleteAsyncError, logger
+from hotmesh.converter import (
+    DataConverter,
+    Failure,
+    apply_codec_to_failure,
+    body_to_payloads,
+    encode_failure,
+    encode_values,
+)
+from hotmesh.converter.failure import TimeoutFailureInfo
+from hotmesh.core import kinds
+from hotmesh.exceptions import (
+    ApplicationError,
+    ApplicationErrorCategory,
+    CancelledError,
+    ConversionError,
+    PayloadTooLargeError,
+    RetryState,
+    TimeoutError,  # noqa: A004 - the failure, not the builtin
+    TimeoutType,
+)
+from hotmesh.worker._activity_heartbeat import Heartbeats
+from hotmesh.worker._activity_retry import retry_decision
+from hotmesh.worker._activity_running import (
+    RunningActivity,
+    pack_state,
+    state_details,
+    state_failure,
+)
+from hotmesh.worker._activity_task import ActivityTask, Outcome
+
+TIMEOUT_NAMES = {
+    TimeoutType.START_TO_CLOSE: "StartToClose",
+    TimeoutType.SCHEDULE_TO_START: "ScheduleToStart",
+    TimeoutType.SCHEDULE_TO_CLOSE: "ScheduleToClose",
+    TimeoutType.HEARTBEAT: "Heartbeat",
+}
+
+
+class OutcomeWriter:
+    """Writes the outcomes of a runner's attempts.
+
+    Args:
+        heartbeats: Knows the details that the next attempt shall find.
+        identity: The worker, as failures name it.
+        payload_limit: Largest result or failure in bytes.
+        now_ms: The clock.
+    """
+
+    def __init__(
+        self, heartbeats: Heartbeats, identity: str, payload_limit: int, now_ms: Callable[[], int]
+    ) -> None:
+        self._heartbeats = heartbeats
+        self._meta = orjson.dumps({"identity": identity})
+        self._payload_limit = payload_limit
+        self._now_ms = now_ms
+
+    def result_body(self, running: RunningActivity, result: Any) -> bytes:
+        """The result of a function as stored values; a codec is not applied yet.
+
+        Raises:
+            ApplicationError: It can't be serialised. Not retryable: the work is done, and doing
+                it again would end the same way.
+        """
+        what = f"result of activity {running.task.name!r}"
+        try:
+            return encode_values(running.converter, (result,), what)
+        except ConversionError as err:
+            raise ApplicationError(
+                f"{err} (type {type(result).__qualname__})",
+                type="ConversionError",
+                non_retryable=True,
+            ) from err
+
+    def completed(self, task: ActivityTask, body: bytes) -> Outcome:
+        """The outcome of a function that returned.
+
+        Raises:
+            ApplicationError: The result is too large. Not retryable.
+        """
+        if len(body) > self._payload_limit:
+            too_large = PayloadTooLargeError(
+                len(body), self._payload_limit, f"result of activity {task.name!r}"
+            )
+            raise ApplicationError(
+                str(too_large), type="PayloadTooLargeError", non_retryable=True
+            ) from too_large
+        event = (kinds.ACTIVITY_COMPLETED, task.seq, task.attempt, "", b"", body)
+        return Outcome("completed", event)
+
+    async def of_error(self, running: RunningActivity, error: BaseException) -> Outcome:
+        """The outcome of a function that raised."""
+        if isinstance(error, CompleteAsyncError):
+            logger.debug("Completing asynchronously")
+            await self._heartbeats.send_last(running)
+            return Outcome("async")
+        if isinstance(error, asyncio.CancelledError | CancelledError):
+            details = running.cancellation
+            if running.heartbeat_error is not None:
+                error = running.heartbeat_error
+            elif details is not None and details.worker_shutdown:
+                error = ApplicationError(
+                    "Worker is shutting down and this activity did not complete in time",
+                    type="WorkerShutdown",
+                )
+            elif details is not None:
+                return await self._canceled(running)
+        _log(error)
+        return await self._failed(running, error)
+
+    async def timed_out(self, running: RunningActivity, timeout: TimeoutType) -> Outcome:
+        """The outcome of an attempt that took too long, or was silent for too long."""
+        task, message = running.task, f"activity {TIMEOUT_NAMES[timeout]} timeout"
+        error = TimeoutError(message, type=timeout, last_heartbeat_details=())
+        details = await self._stored_details(running)
+        if timeout is not TimeoutType.SCHEDULE_TO_CLOSE:
+            return await self._failed(running, error, _timeout_failure(error, details))
+        failure = _timeout_failure(error, details, state_failure(task.state))
+        return self._final(task, failure, RetryState.TIMEOUT, error)
+
+    def lost(self, task: ActivityTask) -> Outcome | None:
+        """The outcome of a task whose last worker vanished on the last attempt that is allowed.
+
+        Returns:
+            The final failure; None if the attempt that the task now is may be made.
+        """
+        policy: Mapping[str, Any] = task.options.get("retry") or {}
+        attempts_max: int = policy.get("a") or 0
+        if not attempts_max or task.attempt <= attempts_max:
+            return None
+        silent = bool(task.options.get("hb"))
+        error = TimeoutError(
+            "activity worker lost",
+            type=TimeoutType.HEARTBEAT if silent else TimeoutType.START_TO_CLOSE,
+            last_heartbeat_details=(),
+        )
+        failure = _timeout_failure(error, state_details(task.state), state_failure(task.state))
+        last_made = dataclasses.replace(task, attempt=task.attempt - 1)
+        return self._final(last_made, failure, RetryState.MAXIMUM_ATTEMPTS_REACHED, error)
+
+    async def _canceled(self, running: RunningActivity) -> Outcome:
+        task = running.task
+        logger.debug("Completing as cancelled")
+        failure = await _stored_failure(running.converter, CancelledError("Cancelled"))
+        return Outcome(
+            "canceled", (kinds.ACTIVITY_CANCELED, task.seq, task.attempt, "", b"", failure)
+        )
+
+    async def _failed(
+        self, running: RunningActivity, error: BaseException, failure: bytes | None = None
+    ) -> Outcome:
+        task, details = running.task, running.cancellation
+        decision = retry_decision(
+            task.options,
+            task.attempt,
+            error,
+            task.scheduled_ms,
+            self._now_ms(),
+            cancel_requested=details is not None and details.cancel_requested,
+        )
+        if failure is None:
+            failure = await self._limited_failure(running, error)
+        if isinstance(decision, RetryState):
+            return self._final(task, failure, decision, error)
+        state = pack_state(await self._stored_details(running), failure)
+        return Outcome("retry", delay_ms=decision, state=state, failure=error)
+
+    def _final(
+        self, task: ActivityTask, failure: bytes, state: RetryState, error: BaseException
+    ) -> Outcome:
+        event = (kinds.ACTIVITY_FAILED, task.seq, task.attempt, state.name, self._meta, failure)
+        return Outcome("failed", event, failure=error)
+
+    async def _stored_details(self, running: RunningActivity) -> bytes:
+        try:
+            return await self._heartbeats.details(running)
+        except Exception:  # noqa: BLE001 - any codec may raise anything
+            # The attempt fails for a reason of its own; losing progress must not hide it.
+            logger.exception("Heartbeat details are lost for the next attempt")
+            return b""
+
+    async def _limited_failure(self, running: RunningActivity, error: BaseException) -> bytes:
+        failure = await _stored_failure(running.converter, error)
+        if len(failure) <= self._payload_limit:
+            return failure
+        too_large = PayloadTooLargeError(
+            len(failure), self._payload_limit, f"failure of activity {running.task.name!r}"
+        )
+        name = error.type if isinstance(error, ApplicationError) else type(error).__name__
+        shortened = ApplicationError(str(too_large), type=name)
+        return await _stored_failure(running.converter, shortened)
+
+
+async def _stored_failure(converter: DataConverter, error: BaseException) -> bytes:
+    failure = encode_failure(converter, error)
+    if converter.payload_codec is not None:
+        failure = await apply_codec_to_failure(converter.payload_codec, failure, True)
+    return failure
+
+
+def _timeout_failure(error: TimeoutError, details: bytes, cause: bytes = b"") -> bytes:
+    """A timeout as it is stored, around details and a cause that are stored already.
+
+    Written without converter: what a codec encoded must not be encoded again.
+    """
+    info = TimeoutFailureInfo(int(error.type or 0), body_to_payloads(details))
+    failure = Failure(message=error.message, timeout_failure_info=info)
+    if cause:
+        failure.cause = Failure.from_json(cause)
+    return failure.to_json()
+
+
+def _log(error: BaseException) -> None:
+    expected = (
+        isinstance(error, ApplicationError) and error.category is ApplicationErrorCategory.BENIGN
+    )
+    log = logger.debug if expected else logger.warning
+    log("Completing activity as failed", exc_info=error)

@@ -1,0 +1,116 @@
+"""Which activities a worker has, checked once when it is made."""
+
+from __future__ import annotations
+
+import dis
+import inspect
+import pickle
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from hotmesh.activity import ActivityDefinition
+from hotmesh.exceptions import ApplicationError
+from hotmesh.worker._activity_processes import SharedStateManager
+
+
+@dataclass(slots=True, eq=False)
+class RegisteredActivity:
+    """An activity with what the runner wants to know of it on every attempt."""
+
+    definition: ActivityDefinition
+    never_waits: bool = field(init=False)
+    """An ``async def`` without an await: its coroutine ends when it is first advanced."""
+
+    def __post_init__(self) -> None:
+        self.never_waits = self.definition.is_async and not _can_wait(self.definition.fn)
+
+
+class ActivityRegistry:
+    """Activities by type.
+
+    Args:
+        activities: Decorated or plain functions, bound methods, or objects with ``__call__``.
+        executor: Runs those that are not ``async def``.
+        shared_state_manager: Needed when the executor is not a pool of threads.
+
+    Raises:
+        ValueError: Two of one name, or a plain function without an executor or manager.
+        TypeError: One is a class, cannot be an activity, or cannot be pickled for its process.
+    """
+
+    def __init__(
+        self,
+        activities: Sequence[Callable[..., Any]],
+        executor: Executor | None,
+        shared_state_manager: SharedStateManager | None,
+    ) -> None:
+        self._by_name: dict[str, RegisteredActivity] = {}
+        self._dynamic: RegisteredActivity | None = None
+        for activity in activities:
+            definition = ActivityDefinition.of(activity)
+            _check(definition, executor, shared_state_manager)
+            self._add(RegisteredActivity(definition))
+
+    @property
+    def names(self) -> list[str]:
+        """The types, sorted; without the dynamic activity."""
+        return sorted(self._by_name)
+
+    def find(self, name: str) -> RegisteredActivity | None:
+        """The activity of a type, else the dynamic one, else None."""
+        return self._by_name.get(name) or self._dynamic
+
+    def not_found(self, name: str, workflow_id: str) -> ApplicationError:
+        """The error that an attempt of an unknown type fails with."""
+        return ApplicationError(
+            f"Activity function {name} for workflow {workflow_id} is not registered on this "
+            f"worker, available activities: {', '.join(self.names)}",
+            type="NotFoundError",
+        )
+
+    def _add(self, activity: RegisteredActivity) -> None:
+        name = activity.definition.name
+        if name is None:
+            if self._dynamic is not None:
+                raise TypeError("More than one dynamic activity")
+            self._dynamic = activity
+        elif name in self._by_name:
+            raise ValueError(f"More than one activity named {name}")
+        else:
+            self._by_name[name] = activity
+
+
+def _check(
+    definition: ActivityDefinition,
+    executor: Executor | None,
+    shared_state_manager: SharedStateManager | None,
+) -> None:
+    name = definition.name or "<dynamic>"
+    if inspect.isclass(definition.fn):
+        raise TypeError(f"Activity named {name} is a class instead of an instance")
+    if definition.is_async:
+        return
+    if executor is None:
+        raise ValueError(f"Activity {name} is not async so an activity_executor must be present")
+    if not isinstance(executor, ThreadPoolExecutor) and shared_state_manager is None:
+        raise ValueError(
+            f"Activity {name} is not async and executor is not thread-pool executor, "
+            "so a shared_state_manager must be present"
+        )
+    if isinstance(executor, ProcessPoolExecutor):
+        try:
+            pickle.dumps(definition.fn)
+        except Exception as err:
+            raise TypeError(
+                f"Activity {name} must be picklable when using a process executor"
+            ) from err
+
+
+def _can_wait(fn: Callable[..., Any]) -> bool:
+    """Whether a coroutine function holds an await, in any of its forms. If unsure, it does."""
+    code = getattr(fn, "__code__", None)
+    if code is None:
+        return True
+    return any(instruction.opname == "SEND" for instruction in dis.get_instructions(code))

@@ -1,0 +1,411 @@
+"""Runs activities: starts attempts, keeps their deadlines, and reports what came of each.
+
+The runner knows nothing of storage. It is given tasks and gives back outcomes, all on one event
+loop; only the functions of activities that are not ``async def`` run elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+from hotmesh.activity import ActivityContext, current_context, logger
+from hotmesh.common import MetricMeter
+from hotmesh.converter import (
+    ActivitySerializationContext,
+    DataConverter,
+    apply_codec,
+)
+from hotmesh.exceptions import TimeoutType
+from hotmesh.limits import PAYLOAD_BYTES_MAX
+from hotmesh.worker._activity_alarm import ActivityAlarm
+from hotmesh.worker._activity_call import ActivityCaller, decode_arguments
+from hotmesh.worker._activity_heartbeat import Heartbeats
+from hotmesh.worker._activity_latch import Latch, SharedLatch
+from hotmesh.worker._activity_outcome import OutcomeWriter
+from hotmesh.worker._activity_processes import SharedStateManager
+from hotmesh.worker._activity_registry import ActivityRegistry, RegisteredActivity
+from hotmesh.worker._activity_running import Done, RunningActivity
+from hotmesh.worker._activity_task import ActivityTask, CancelReason, Outcome
+from hotmesh.worker._interceptor import Interceptor
+
+__all__ = ["ActivityRunner", "ActivityTask", "CancelReason", "Outcome"]
+
+CONCURRENT_ACTIVITIES_MAX = 100
+"""Default number of attempts that run at a time."""
+
+
+class ActivityRunner:
+    """Runs the attempts of one worker's activities.
+
+    Args:
+        activities: Decorated or plain functions, bound methods, or objects with ``__call__``.
+        namespace: The worker's namespace.
+        task_queue: The worker's task queue.
+        data_converter: For arguments, results, heartbeat details and failures.
+        on_heartbeat: Called on the event loop with a task and its whole new state (heartbeat
+            details and the last failure), to be stored as it is.
+        now_ms: The clock: milliseconds since the epoch.
+        identity: The worker, as failures name it.
+        activity_executor: Runs activities that are not ``async def``.
+        shared_state_manager: Needed when the executor is not a pool of threads.
+        max_concurrent_activities: What :attr:`free` counts down from.
+        interceptors: Wrapped around each call, the first outermost.
+        client: What :func:`hotmesh.activity.client` returns.
+        metric_meter: What :func:`hotmesh.activity.metric_meter` builds on.
+        payload_limit: Largest result or failure in bytes.
+        graceful_shutdown_timeout: How long a shutdown waits before it cancels.
+        max_heartbeat_throttle_interval: Longest interval between two sent heartbeats.
+        default_heartbeat_throttle_interval: The interval of activities without heartbeat timeout.
+        on_fatal: Told of an error after which no activity can run: a broken executor.
+
+    Raises:
+        ValueError: Two activities of one name, or one that lacks its executor or manager.
+        TypeError: An activity is a class, or can't be one.
+    """
+
+    def __init__(
+        self,
+        activities: Sequence[Callable[..., Any]],
+        *,
+        namespace: str,
+        task_queue: str,
+        data_converter: DataConverter,
+        on_heartbeat: Callable[[ActivityTask, bytes], None],
+        now_ms: Callable[[], int],
+        identity: str = "",
+        activity_executor: Executor | None = None,
+        shared_state_manager: SharedStateManager | None = None,
+        max_concurrent_activities: int = CONCURRENT_ACTIVITIES_MAX,
+        interceptors: Sequence[Interceptor] = (),
+        client: Any = None,
+        metric_meter: MetricMeter = MetricMeter.noop,
+        payload_limit: int = PAYLOAD_BYTES_MAX,
+        graceful_shutdown_timeout: timedelta = timedelta(),
+        max_heartbeat_throttle_interval: timedelta = timedelta(seconds=60),
+        default_heartbeat_throttle_interval: timedelta = timedelta(seconds=30),
+        on_fatal: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        self.namespace = namespace
+        self.task_queue = task_queue
+        self.max_concurrent_activities = max_concurrent_activities
+        self._registry = ActivityRegistry(activities, activity_executor, shared_state_manager)
+        self._runs_processes = not isinstance(activity_executor, ThreadPoolExecutor)
+        self._converter = data_converter
+        self._converter_needs_context = _needs_context(data_converter)
+        self._client = client
+        self._metric_meter = metric_meter
+        self._shared_state_manager = shared_state_manager
+        self._graceful_shutdown_timeout = graceful_shutdown_timeout
+        self._on_fatal = on_fatal
+        self._now_ms = now_ms
+        self._caller = ActivityCaller(
+            activity_executor, shared_state_manager, interceptors, self._shared_shutdown
+        )
+        self._calls_directly = not interceptors and data_converter.payload_codec is None
+        self._alarm = ActivityAlarm(now_ms, self._ring)
+        self._heartbeats = Heartbeats(
+            now_ms,
+            self._alarm,
+            on_heartbeat,
+            self._spawn_detached,
+            max_heartbeat_throttle_interval,
+            default_heartbeat_throttle_interval,
+        )
+        self._writer = OutcomeWriter(self._heartbeats, identity, payload_limit, now_ms)
+        self._running: dict[tuple[bytes, int], RunningActivity] = {}
+        self._occupied: set[RunningActivity] = set()
+        self._detached: set[asyncio.Task[None]] = set()
+        self._shutdown = Latch()
+        self._shutdown_of_processes: SharedLatch | None = None
+        self._idle: asyncio.Future[None] | None = None
+        self._last_token = 0
+
+    # -- What the worker calls --
+
+    @property
+    def names(self) -> list[str]:
+        """The activity types, sorted; without the dynamic activity."""
+        return self._registry.names
+
+    def hosts(self, name: str) -> bool:
+        """Whether an activity of this type can run here."""
+        return self._registry.find(name) is not None
+
+    @property
+    def free(self) -> int:
+        """How many more attempts may be started now.
+
+        An attempt that timed out holds its place until its function has really ended.
+        """
+        return self.max_concurrent_activities - len(self._occupied)
+
+    def running(self) -> list[ActivityTask]:
+        """The tasks whose outcome is still open."""
+        return [running.task for running in self._running.values()]
+
+    def start(self, task: ActivityTask, done: Done) -> None:
+        """Begin an attempt. Call it on the event loop.
+
+        Args:
+            task: What to run.
+            done: Told the outcome once, on the event loop; before this call returns if the
+                activity is an ``async def`` that has nothing to wait for.
+        """
+        registered = self._registry.find(task.name)
+        running = self._prepare(task, done, registered)
+        key = (task.run_id, task.seq)
+        superseded = self._running.get(key)
+        if superseded is not None:  # Its claim ran out and came back to this very worker.
+            superseded.cancel("not_found")
+        self._running[key] = running
+        self._occupied.add(running)
+        if self._calls_directly and (registered is None or registered.never_waits):
+            _drive(self._run(running))
+        else:
+            handle = _begin_task(self._run(running))
+            if running in self._occupied:  # Else it ended in its first step.
+                running.handle = handle
+        if not running.settled:
+            self._alarm.watch(running)
+
+    def cancel(self, run_id: bytes, seq: int, reason: CancelReason) -> None:
+        """Ask a running activity to stop; nothing happens if it does not run here.
+
+        Its outcome still comes, as soon as its function has ended.
+
+        Args:
+            run_id: The workflow's run.
+            seq: The activity's number in it.
+            reason: What :func:`hotmesh.activity.cancellation_details` will say.
+        """
+        running = self._running.get((run_id, seq))
+        if running is not None:
+            running.cancel(reason)
+
+    def lost_outcome(self, task: ActivityTask) -> Outcome | None:
+        """Decide whether a task may run again after its last worker vanished.
+
+        Args:
+            task: The claimed task; ``attempt`` is that of the new claim.
+
+        Returns:
+            The final failure when it used up its attempts; None when the attempt may be made.
+        """
+        return self._writer.lost(task)
+
+    def tick(self) -> None:
+        """Act on every deadline that has passed. The runner's own timer calls it as well."""
+        self._alarm.tick()
+
+    async def shutdown(self) -> None:
+        """Tell all activities, wait the graceful timeout, cancel the rest, and wait for them.
+
+        An activity that ignores its cancellation is waited for until its timeout.
+        """
+        self._shutdown.set()
+        if self._shutdown_of_processes is not None:
+            self._shutdown_of_processes.set()
+        await self._wait_until_idle(self._graceful_shutdown_timeout.total_seconds())
+        for running in list(self._running.values()):
+            running.cancel("worker_shutdown")
+        await self._wait_until_idle(None)
+        self._alarm.close()
+
+    # -- One attempt --
+
+    def _prepare(
+        self, task: ActivityTask, done: Done, registered: RegisteredActivity | None
+    ) -> RunningActivity:
+        is_async = registered is None or registered.definition.is_async
+        in_process = not is_async and self._runs_processes
+        self._last_token += 1
+        running = RunningActivity(
+            self._last_token,
+            task,
+            done,
+            registered,
+            self._converter_for(task) if self._converter_needs_context else self._converter,
+            self._new_shared_latch() if in_process else Latch(),
+            self._now_ms(),
+        )
+        loop = asyncio.get_running_loop()
+        running.context = ActivityContext(
+            running.info,
+            lambda *details: self._heartbeats.report(running, loop, details),
+            running.cancelled,
+            self._shutdown,
+            running.converter.payload_converter,
+            self._metric_meter,
+            self._client if is_async else None,
+            log_fields=running.log_fields,
+        )
+        return running
+
+    async def _run(self, running: RunningActivity) -> None:
+        current_context.set(running.context)
+        running.begun = True
+        try:
+            try:
+                outcome = await self._attempt(running)
+            except (KeyboardInterrupt, GeneratorExit):  # The process or its loop ends, not this.
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the attempt failed
+                outcome = await self._raised(running, error)
+            self._settle(running, outcome)
+        finally:
+            self._occupied.discard(running)
+            running.release()
+
+    async def _attempt(self, running: RunningActivity) -> Outcome:
+        task, registered = running.task, running.registered
+        if running.cancelled.is_set():  # Before it could begin.
+            raise asyncio.CancelledError
+        if registered is None:
+            raise self._registry.not_found(task.name, task.workflow_id)
+        if registered.definition.is_async and self._calls_directly:
+            args = decode_arguments(running, registered.definition, task.body)
+            result = await registered.definition.fn(*args)
+        else:
+            result = await self._caller.call(running, registered.definition)
+        running.ending = True
+        body, codec = self._writer.result_body(running, result), running.converter.payload_codec
+        if codec is not None:
+            body = await apply_codec(codec, body, True)
+        return self._writer.completed(task, body)
+
+    async def _raised(self, running: RunningActivity, error: BaseException) -> Outcome:
+        running.ending = True
+        if running.settled:  # Timed out before: this is only its function that ends.
+            return Outcome("canceled")
+        if isinstance(error, BrokenExecutor) and self._on_fatal is not None:
+            self._on_fatal(error)
+        return await self._writer.of_error(running, error)
+
+    def _settle(self, running: RunningActivity, outcome: Outcome) -> None:
+        if running.settled:
+            return
+        self._close(running)
+        running.done(running.task, outcome)
+
+    def _close(self, running: RunningActivity) -> None:
+        """Take the attempt out of the open ones: from here on nothing changes its outcome."""
+        running.settled = True
+        self._alarm.forget(running)
+        key = (running.task.run_id, running.task.seq)
+        if self._running.get(key) is running:
+            del self._running[key]
+        if self._idle is not None and not self._running and not self._idle.done():
+            self._idle.set_result(None)
+
+    # -- Deadlines --
+
+    def _ring(self, running: RunningActivity) -> None:
+        if running.settled:
+            return
+        deadlines = running.deadlines()
+        if deadlines and deadlines[0][0] <= self._now_ms() and not running.ending:
+            self._time_out(running, deadlines[0][1])
+            return
+        self._heartbeats.flush(running)
+        alarm_ms = running.next_alarm_ms()
+        if alarm_ms is not None and not running.ending:
+            self._alarm.set(running, alarm_ms)
+
+    def _time_out(self, running: RunningActivity, timeout: TimeoutType) -> None:
+        self._close(running)
+        self._spawn(self._report_timeout(running, running.context, timeout), running.converter)
+        running.cancel("timed_out")
+
+    async def _report_timeout(
+        self, running: RunningActivity, context: ActivityContext, timeout: TimeoutType
+    ) -> None:
+        current_context.set(context)
+        logger.warning("Activity timed out: %s", timeout.name)
+        running.done(running.task, await self._writer.timed_out(running, timeout))
+
+    # -- Helpers --
+
+    def _spawn_detached(self, work: Coroutine[Any, Any, None]) -> None:
+        self._spawn(work, self._converter)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], converter: DataConverter) -> None:
+        if converter.payload_codec is None:
+            _drive(work)  # Only codecs wait.
+            return
+        task = _begin_task(work)
+        self._detached.add(task)
+        task.add_done_callback(self._detached.discard)
+
+    def _converter_for(self, task: ActivityTask) -> DataConverter:
+        return self._converter.with_context(
+            ActivitySerializationContext(
+                namespace=task.namespace,
+                activity_id=task.options.get("id") or str(task.seq),
+                activity_type=task.name,
+                activity_task_queue=task.task_queue,
+                workflow_id=task.workflow_id,
+                workflow_type=task.workflow_type,
+                is_local=task.local,
+            )
+        )
+
+    def _new_shared_latch(self) -> SharedLatch:
+        assert self._shared_state_manager is not None  # Checked by the registry.
+        return SharedLatch(self._shared_state_manager.new_event())
+
+    def _shared_shutdown(self) -> SharedLatch:
+        """The shutdown latch of other processes; made when the first activity runs in one."""
+        if self._shutdown_of_processes is None:
+            self._shutdown_of_processes = self._new_shared_latch()
+            if self._shutdown.is_set():
+                self._shutdown_of_processes.set()
+        return self._shutdown_of_processes
+
+    async def _wait_until_idle(self, timeout: float | None) -> None:
+        if not self._running or timeout == 0:
+            return
+        self._idle = asyncio.get_running_loop().create_future()
+        await asyncio.wait([self._idle], timeout=timeout)
+        self._idle = None
+
+
+def _needs_context(converter: DataConverter) -> bool:
+    """Whether any part of the converter works differently for each activity."""
+    probe = ActivitySerializationContext("", None, None, None, None, None, is_local=False)
+    return converter.with_context(probe) is not converter
+
+
+def _drive(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine that has nothing to wait for, without the cost of a task.
+
+    Inside it there is no current task: the caller's is stepped out of meanwhile, as the event
+    loop does for a task that starts eagerly.
+    """
+    caller = asyncio.current_task()
+    loop = asyncio.get_running_loop()
+    if caller is not None:
+        asyncio.tasks._leave_task(loop, caller)  # pyright: ignore[reportPrivateUsage] - documented
+    try:
+        contextvars.copy_context().run(work.send, None)
+    except StopIteration:
+        return
+    finally:
+        if caller is not None:
+            asyncio.tasks._enter_task(loop, caller)  # pyright: ignore[reportPrivateUsage]
+    work.close()
+    raise RuntimeError("A coroutine without an await waited; this can't happen")
+
+
+_begin_task: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+if sys.version_info >= (3, 12):
+    # Most activities end in their first step, and then never go through the loop's queue.
+    _begin_task = functools.partial(asyncio.Task, eager_start=True)
+else:
+    _begin_task = asyncio.create_task

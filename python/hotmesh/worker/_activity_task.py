@@ -1,0 +1,57 @@
+"""One attempt of an activity, and what came of it: the values a router and a runner exchange."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+Event: TypeAlias = tuple[int, int, int, str, bytes, bytes]
+"""(kind, seq, number, name, meta, body), as the core frames it."""
+
+CancelReason: TypeAlias = Literal["cancel_requested", "timed_out", "not_found", "worker_shutdown"]
+"""Why a running attempt is to stop."""
+
+OutcomeKind: TypeAlias = Literal["completed", "failed", "canceled", "retry", "async"]
+
+
+@dataclass(slots=True, eq=False)
+class ActivityTask:
+    """One attempt to be made. Times are milliseconds since the epoch."""
+
+    run_id: bytes
+    seq: int
+    attempt: int
+    """1 for the first."""
+    lane: int
+    name: str
+    """Activity type."""
+    options: dict[str, Any]
+    """What the workflow asked for: timeouts, retry policy, id."""
+    body: bytes
+    """The arguments, with headers in front if there are any."""
+    state: bytes
+    """What earlier attempts left: heartbeat details and their last failure. b"" for nothing."""
+    workflow_id: str
+    workflow_type: str
+    namespace: str
+    task_queue: str
+    scheduled_ms: int
+    started_ms: int
+    local: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Outcome:
+    """What came of an attempt.
+
+    ``completed``, ``failed`` and ``canceled`` are final: ``event`` goes to the workflow's lane.
+    ``retry`` asks for another attempt after ``delay_ms`` with ``state``. ``async`` says that a
+    client will complete the activity.
+    """
+
+    kind: OutcomeKind
+    event: Event | None = None
+    delay_ms: int = 0
+    state: bytes = b""
+    failure: BaseException | None = field(default=None, repr=False)
+    """What the attempt failed with, for logs and metrics."""

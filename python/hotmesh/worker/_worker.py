@@ -1,0 +1,384 @@
+"""The worker: what a process runs, and for how long."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor
+from datetime import timedelta
+from typing import Any, TypedDict
+
+from hotmesh.client import Client
+from hotmesh.engine.activity_task import ActivityTask
+from hotmesh.engine.definition import WorkflowDefinition
+from hotmesh.engine.instance import EngineOptions
+from hotmesh.engine.options import checked_name
+from hotmesh.events import bus_for
+from hotmesh.exceptions import InvalidArgumentError
+from hotmesh.limits import LEASE_MS_DEFAULT, LEASE_MS_MIN
+from hotmesh.router.router import RouterOptions, WorkerRouter
+from hotmesh.worker._activity_processes import SharedStateManager
+from hotmesh.worker._activity_runner import ActivityRunner
+from hotmesh.worker._interceptor import Interceptor
+
+logger = logging.getLogger(__name__)
+
+DEADLOCK_SECONDS_DEFAULT = 2.0
+
+
+class WorkerConfig(TypedDict, total=False):
+    """The arguments a worker was made with."""
+
+    client: Client
+    task_queue: str
+    activities: Sequence[Callable[..., Any]]
+    workflows: Sequence[Any]
+    activity_executor: Executor | None
+    interceptors: Sequence[Interceptor]
+    build_id: str | None
+    identity: str | None
+    max_cached_workflows: int
+    max_concurrent_activities: int | None
+    graceful_shutdown_timeout: timedelta
+    workflow_failure_exception_types: Sequence[type[BaseException]]
+    shared_state_manager: SharedStateManager | None
+    debug_mode: bool
+    disable_eager_activity_execution: bool
+    on_fatal_error: Callable[[BaseException], Awaitable[None]] | None
+    lease: timedelta | float
+    deadlock_timeout: timedelta | float | None
+    events_url: str | None
+
+
+class Worker:
+    """Runs the workflows and activities of a task queue until it is shut down.
+
+    All workers of a task queue that host workflows should host the same workflow types. Arguments
+    of Temporal's worker that have no meaning without a server are accepted and ignored, with a
+    debug log line.
+
+    Args:
+        client: The connection and namespace.
+        task_queue: The task queue.
+        activities: Activity functions; decorated or plain.
+        workflows: Workflow classes; also plain coroutine functions and definitions.
+        activity_executor: Runs activities that are not ``async def``.
+        interceptors: Wrapped around each activity call, the first one outermost.
+        build_id: Of the code, shown in the rollcall; a hash of the program's path by default.
+        identity: Of this worker; the client's by default.
+        max_cached_workflows: Runs kept in memory; 0 replays for every workflow task.
+        max_concurrent_activities: Activities running at a time; 100 by default.
+        max_heartbeat_throttle_interval: Longest interval between two sent heartbeats.
+        default_heartbeat_throttle_interval: The interval of activities without heartbeat timeout.
+        graceful_shutdown_timeout: How long activities may go on after :meth:`shutdown`.
+        workflow_failure_exception_types: Exceptions that fail a run; others fail only its task.
+        shared_state_manager: Needed with a process pool as executor.
+        debug_mode: Switches the deadlock detector off.
+        disable_eager_activity_execution: Send every activity through the task queue.
+        no_remote_activities: Don't take activities from the task queue.
+        on_fatal_error: Awaited with the error that ends the worker.
+        lease: How long this process may be silent before others take over its work (timedelta or
+            seconds, at least 1; 10 by default).
+        deadlock_timeout: How long workflow code may run without yielding (timedelta or seconds; 2
+            by default; None switches the detector off).
+        events_url: Where ``workflow.emit`` publishes, such as ``nats://host``; by default the
+            environment variable HOTMESH_EVENTS_URL, else the backend itself.
+
+    Raises:
+        ValueError: nothing to run, a type given twice, or an activity without its executor.
+        InvalidArgumentError: the task queue's name or the lease is not acceptable.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        task_queue: str,
+        activities: Sequence[Callable[..., Any]] = (),
+        workflows: Sequence[Any] = (),
+        activity_executor: Executor | None = None,
+        interceptors: Sequence[Interceptor] = (),
+        build_id: str | None = None,
+        identity: str | None = None,
+        max_cached_workflows: int = 1000,
+        max_concurrent_activities: int | None = None,
+        max_heartbeat_throttle_interval: timedelta = timedelta(seconds=60),
+        default_heartbeat_throttle_interval: timedelta = timedelta(seconds=30),
+        graceful_shutdown_timeout: timedelta = timedelta(),
+        workflow_failure_exception_types: Sequence[type[BaseException]] = (),
+        shared_state_manager: SharedStateManager | None = None,
+        debug_mode: bool = False,
+        disable_eager_activity_execution: bool = False,
+        no_remote_activities: bool = False,
+        on_fatal_error: Callable[[BaseException], Awaitable[None]] | None = None,
+        lease: timedelta | float = LEASE_MS_DEFAULT / 1000,
+        deadlock_timeout: timedelta | float | None = DEADLOCK_SECONDS_DEFAULT,
+        events_url: str | None = None,
+        **server_only: Any,
+    ) -> None:
+        if not activities and not workflows:
+            raise ValueError("At least one activity or workflow must be specified")
+        _log_ignored(server_only)
+        checked_name(task_queue, "task queue")
+        lease_ms = _lease_ms(lease)
+        self._config = WorkerConfig(
+            client=client,
+            task_queue=task_queue,
+            activities=activities,
+            workflows=workflows,
+            activity_executor=activity_executor,
+            interceptors=interceptors,
+            build_id=build_id,
+            identity=identity,
+            max_cached_workflows=max_cached_workflows,
+            max_concurrent_activities=max_concurrent_activities,
+            graceful_shutdown_timeout=graceful_shutdown_timeout,
+            workflow_failure_exception_types=workflow_failure_exception_types,
+            shared_state_manager=shared_state_manager,
+            debug_mode=debug_mode,
+            disable_eager_activity_execution=disable_eager_activity_execution,
+            on_fatal_error=on_fatal_error,
+            lease=lease,
+            deadlock_timeout=deadlock_timeout,
+            events_url=events_url,
+        )
+        self._client = client
+        self._task_queue = task_queue
+        self._on_fatal_error = on_fatal_error
+        identity = identity or client.identity
+        build_id = build_id or _default_build_id()
+        seconds = deadlock_timeout.total_seconds() if isinstance(
+            deadlock_timeout, timedelta
+        ) else (deadlock_timeout or 0.0)
+        inherited = [each for each in client.interceptors if isinstance(each, Interceptor)]
+        self._runner: ActivityRunner | None = None
+        if activities:
+            self._runner = ActivityRunner(
+                activities,
+                namespace=client.namespace,
+                task_queue=task_queue,
+                data_converter=client.data_converter,
+                on_heartbeat=self._on_heartbeat,
+                now_ms=lambda: self._router.clock.now_ms(),
+                identity=identity,
+                activity_executor=activity_executor,
+                shared_state_manager=shared_state_manager,
+                max_concurrent_activities=100
+                if max_concurrent_activities is None
+                else max_concurrent_activities,
+                interceptors=[*inherited, *interceptors],
+                client=client,
+                payload_limit=client.payloads.limit,
+                graceful_shutdown_timeout=graceful_shutdown_timeout,
+                max_heartbeat_throttle_interval=max_heartbeat_throttle_interval,
+                default_heartbeat_throttle_interval=default_heartbeat_throttle_interval,
+                on_fatal=self._on_fatal,
+            )
+        self._router = WorkerRouter(
+            client.backend,
+            RouterOptions(
+                namespace=client.namespace,
+                task_queue=task_queue,
+                engine=EngineOptions(
+                    converter=client.data_converter,
+                    failure_types=tuple(workflow_failure_exception_types),
+                    identity=identity,
+                    build_id=build_id,
+                    payload_limit=client.payloads.limit,
+                ),
+                definitions=_definitions(workflows),
+                runner=self._runner,
+                bus=bus_for(
+                    events_url or os.environ.get("HOTMESH_EVENTS_URL"),
+                    client.backend,
+                    client.namespace,
+                ),
+                lease_ms=lease_ms,
+                max_cached=max_cached_workflows,
+                deadlock_seconds=0.0 if debug_mode else seconds,
+                eager=not disable_eager_activity_execution,
+                identity=identity,
+                build_id=build_id,
+                activity_types=self._runner.names if self._runner is not None else (),
+                claims_tasks=not no_remote_activities,
+            ),
+        )
+        self._running = False
+        self._shutting_down = False
+        self._task: asyncio.Task[None] | None = None
+        self._joined: asyncio.Future[None] | None = None
+        self._fatal: asyncio.Future[None] | None = None
+
+    def config(self) -> WorkerConfig:
+        """The arguments, to make a similar worker of."""
+        return self._config.copy()
+
+    @property
+    def task_queue(self) -> str:
+        """The task queue."""
+        return self._task_queue
+
+    @property
+    def client(self) -> Client:
+        """The client."""
+        return self._client
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has been started and not ended."""
+        return self._running
+
+    @property
+    def is_shutdown(self) -> bool:
+        """Whether it has been shut down and has ended."""
+        return self._shutting_down and not self._running
+
+    def add_workflow(self, workflow: Any) -> None:
+        """Host one more workflow type; a type of the same name is replaced.
+
+        Args:
+            workflow: As in the constructor's ``workflows``.
+        """
+        definition = _definition(workflow)
+        self._router.add_definition(definition)
+
+    async def run(self) -> None:
+        """Work until :meth:`shutdown` is called or the calling task is cancelled.
+
+        Raises:
+            RuntimeError: it is running, or was shut down before.
+            HotMeshError: it can't go on; ``on_fatal_error`` has been awaited.
+        """
+        if self._running:
+            raise RuntimeError("Already started")
+        if self._shutting_down:
+            raise RuntimeError("Worker was shut down; make a new one")
+        self._running = True
+        loop = asyncio.get_running_loop()
+        self._fatal = loop.create_future()
+        router = asyncio.create_task(self._router.run(self._on_joined), name="hotmesh-router")
+        try:
+            await asyncio.wait({router, self._fatal}, return_when=asyncio.FIRST_COMPLETED)
+            if self._fatal.done():
+                self._router.stop()
+                await router
+                self._fatal.result()
+            await router
+        except asyncio.CancelledError:
+            self._router.stop()
+            await router
+            raise
+        except BaseException as error:
+            logger.critical("worker failed, shutting down", exc_info=error)
+            if self._on_fatal_error is not None:
+                await self._on_fatal_error(error)
+            raise
+        finally:
+            self._running = False
+            if not self._fatal.done():
+                self._fatal.cancel()
+
+    async def shutdown(self) -> None:
+        """Stop taking work, give activities their graceful timeout, hand everything over, end."""
+        self._shutting_down = True
+        self._router.stop()
+        while self._running and self._task is None:
+            await asyncio.sleep(0.005)
+        if self._task is not None and self._task is not asyncio.current_task():
+            await asyncio.wait({self._task})
+
+    async def __aenter__(self) -> Worker:
+        """Start; returns once the worker has joined the others of its task queue."""
+        if self._task is not None:
+            raise RuntimeError("Already started")
+        self._joined = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self.run(), name="hotmesh-worker")
+        await asyncio.wait({self._task, self._joined}, return_when=asyncio.FIRST_COMPLETED)
+        if self._task.done():
+            self._task.result()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        task = self._task
+        await self.shutdown()
+        if task is not None and task.done() and not task.cancelled() and exc[0] is None:
+            task.result()
+
+    # Callbacks
+
+    def _on_joined(self) -> None:
+        if self._joined is not None and not self._joined.done():
+            self._joined.set_result(None)
+
+    def _on_heartbeat(self, task: ActivityTask, state: bytes) -> None:
+        self._router.heartbeat(task, state)
+
+    def _on_fatal(self, error: BaseException) -> None:
+        if self._fatal is not None and not self._fatal.done():
+            self._fatal.set_exception(error)
+
+
+def _definitions(workflows: Sequence[Any]) -> dict[str | None, WorkflowDefinition]:
+    found: dict[str | None, WorkflowDefinition] = {}
+    for workflow in workflows:
+        definition = _definition(workflow)
+        if definition.name in found:
+            shown = definition.name or "<dynamic>"
+            raise ValueError(f"More than one workflow named {shown}")
+        found[definition.name] = definition
+    return found
+
+
+def _definition(workflow: Any) -> WorkflowDefinition:
+    if isinstance(workflow, WorkflowDefinition):
+        return workflow
+    definition = WorkflowDefinition.of(workflow)
+    if definition is not None:
+        return definition
+    if isinstance(workflow, type):
+        raise ValueError(
+            f"Workflow {workflow.__qualname__} missing attributes, was it decorated with "
+            "@workflow.defn?"
+        )
+    return WorkflowDefinition.from_function(workflow)
+
+
+def _lease_ms(lease: timedelta | float) -> int:
+    seconds = lease.total_seconds() if isinstance(lease, timedelta) else lease
+    lease_ms = round(seconds * 1000)
+    if lease_ms < LEASE_MS_MIN:
+        raise InvalidArgumentError(
+            f"lease must be at least {LEASE_MS_MIN / 1000:g} s, but is {seconds:g} s"
+        )
+    return lease_ms
+
+
+def _default_build_id() -> str:
+    program = " ".join((sys.argv[0] if sys.argv else "", sys.version))
+    return hashlib.sha256(program.encode()).hexdigest()[:12]
+
+
+_SERVER_ONLY = frozenset(
+    (
+        "nexus_service_handlers", "workflow_task_executor", "nexus_task_executor",
+        "workflow_runner", "unsandboxed_workflow_runner", "plugins", "max_concurrent_workflow_tasks",
+        "max_concurrent_local_activities", "max_concurrent_nexus_tasks", "tuner",
+        "max_concurrent_workflow_task_polls", "nonsticky_to_sticky_poll_ratio",
+        "max_concurrent_activity_task_polls", "max_concurrent_nexus_task_polls",
+        "sticky_queue_schedule_to_start_timeout", "max_activities_per_second",
+        "max_task_queue_activities_per_second", "use_worker_versioning", "deployment_config",
+        "workflow_task_poller_behavior", "activity_task_poller_behavior",
+        "nexus_task_poller_behavior", "disable_safe_workflow_eviction",
+    )
+)  # fmt: skip
+
+
+def _log_ignored(given: dict[str, Any]) -> None:
+    for name in given:
+        if name not in _SERVER_ONLY:
+            raise TypeError(f"Worker() got an unexpected keyword argument {name!r}")
+        logger.debug("worker argument %s has no meaning without a server and is ignored", name)

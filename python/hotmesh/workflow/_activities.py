@@ -1,0 +1,210 @@
+"""Scheduling activities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, TypedDict
+
+from hotmesh.activity import ActivityDefinition
+from hotmesh.common import Priority, RetryPolicy
+from hotmesh.engine.context import current
+from hotmesh.engine.failures import UNSET
+from hotmesh.engine.handles import ActivityHandle
+from hotmesh.engine.info import ActivityCancellationType, VersioningIntent
+from hotmesh.engine.outbound import arguments
+
+Duration = timedelta | float
+
+
+class ActivityConfig(TypedDict, total=False):
+    """Options of an activity, to be kept and passed with ``**``."""
+
+    task_queue: str | None
+    schedule_to_close_timeout: timedelta | None
+    schedule_to_start_timeout: timedelta | None
+    start_to_close_timeout: timedelta | None
+    heartbeat_timeout: timedelta | None
+    retry_policy: RetryPolicy | None
+    cancellation_type: ActivityCancellationType
+    activity_id: str | None
+    versioning_intent: VersioningIntent | None
+    summary: str | None
+    priority: Priority
+
+
+class LocalActivityConfig(TypedDict, total=False):
+    """Options of a local activity, to be kept and passed with ``**``."""
+
+    schedule_to_close_timeout: timedelta | None
+    schedule_to_start_timeout: timedelta | None
+    start_to_close_timeout: timedelta | None
+    retry_policy: RetryPolicy | None
+    local_retry_threshold: timedelta | None
+    cancellation_type: ActivityCancellationType
+    activity_id: str | None
+    summary: str | None
+
+
+def activity_target(activity: Any) -> tuple[str, Any]:
+    """The type name and result type of an activity given as a callable or by name.
+
+    Raises:
+        TypeError: it can be no activity.
+        ValueError: it is the dynamic activity, which has no name.
+    """
+    if isinstance(activity, str):
+        return activity, None
+    definition = ActivityDefinition.of(activity)
+    if definition.name is None:
+        raise ValueError("Cannot invoke dynamic activity explicitly")
+    return definition.name, definition.ret_type
+
+
+def start_activity(
+    activity: Any,
+    arg: Any = UNSET,
+    *,
+    args: Sequence[Any] = (),
+    task_queue: str | None = None,
+    result_type: type | None = None,
+    schedule_to_close_timeout: Duration | None = None,
+    schedule_to_start_timeout: Duration | None = None,
+    start_to_close_timeout: Duration | None = None,
+    heartbeat_timeout: Duration | None = None,
+    retry_policy: RetryPolicy | None = None,
+    cancellation_type: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL,
+    activity_id: str | None = None,
+    versioning_intent: VersioningIntent | None = None,
+    summary: str | None = None,
+    priority: Priority = Priority.default,
+) -> ActivityHandle:
+    """Schedule an activity and return its handle; await the handle for the result.
+
+    Args:
+        activity: The activity function, or its type name.
+        arg: The single argument.
+        args: Several arguments; not together with ``arg``.
+        task_queue: Where it runs; the workflow's task queue by default.
+        result_type: What to read the result as; the function's return type by default.
+        schedule_to_close_timeout: From now to its end, retries included (timedelta or seconds).
+        schedule_to_start_timeout: From now to its first start; not retried.
+        start_to_close_timeout: Of one attempt.
+        heartbeat_timeout: Between two heartbeats.
+        retry_policy: When to try again; for ever with backoff by default.
+        cancellation_type: What cancelling the handle does.
+        activity_id: Its id within the run; a number by default.
+        versioning_intent: Accepted for compatibility.
+        summary: Shown to people.
+        priority: Recorded with the activity.
+
+    Raises:
+        ValueError: neither start-to-close nor schedule-to-close timeout was given.
+        InvalidArgumentError: an option is invalid.
+        ConversionError: an argument can't be converted.
+        PayloadTooLargeError: the arguments exceed the payload limit.
+    """
+    del versioning_intent
+    name, found_type = activity_target(activity)
+    return current().start_activity(
+        name,
+        arguments(arg, args),
+        result_type=result_type or found_type,
+        task_queue=task_queue,
+        schedule_to_close=schedule_to_close_timeout,
+        schedule_to_start=schedule_to_start_timeout,
+        start_to_close=start_to_close_timeout,
+        heartbeat=heartbeat_timeout,
+        retry_policy=retry_policy,
+        cancellation_type=cancellation_type,
+        activity_id=activity_id,
+        summary=summary,
+        priority=priority,
+    )
+
+
+async def execute_activity(activity: Any, arg: Any = UNSET, **options: Any) -> Any:
+    """:func:`start_activity`, and await the result."""
+    return await start_activity(activity, arg, **options)
+
+
+def start_activity_class(activity: type, arg: Any = UNSET, **options: Any) -> ActivityHandle:
+    """:func:`start_activity` for a callable class."""
+    return start_activity(activity, arg, **options)
+
+
+async def execute_activity_class(activity: type, arg: Any = UNSET, **options: Any) -> Any:
+    """:func:`start_activity_class`, and await the result."""
+    return await start_activity(activity, arg, **options)
+
+
+def start_activity_method(activity: Any, arg: Any = UNSET, **options: Any) -> ActivityHandle:
+    """:func:`start_activity` for a method of a class, named through the class."""
+    return start_activity(activity, arg, **options)
+
+
+async def execute_activity_method(activity: Any, arg: Any = UNSET, **options: Any) -> Any:
+    """:func:`start_activity_method`, and await the result."""
+    return await start_activity(activity, arg, **options)
+
+
+def start_local_activity(
+    activity: Any,
+    arg: Any = UNSET,
+    *,
+    args: Sequence[Any] = (),
+    result_type: type | None = None,
+    schedule_to_close_timeout: Duration | None = None,
+    schedule_to_start_timeout: Duration | None = None,
+    start_to_close_timeout: Duration | None = None,
+    retry_policy: RetryPolicy | None = None,
+    local_retry_threshold: Duration | None = None,
+    cancellation_type: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL,
+    activity_id: str | None = None,
+    summary: str | None = None,
+) -> ActivityHandle:
+    """Schedule an activity that runs in the process that runs the workflow.
+
+    Every activity that this worker hosts starts here anyway; this says that it must. Arguments
+    and errors are those of :func:`start_activity`.
+    """
+    del local_retry_threshold
+    name, found_type = activity_target(activity)
+    return current().start_activity(
+        name,
+        arguments(arg, args),
+        result_type=result_type or found_type,
+        schedule_to_close=schedule_to_close_timeout,
+        schedule_to_start=schedule_to_start_timeout,
+        start_to_close=start_to_close_timeout,
+        retry_policy=retry_policy,
+        cancellation_type=cancellation_type,
+        activity_id=activity_id,
+        summary=summary,
+        local=True,
+    )
+
+
+async def execute_local_activity(activity: Any, arg: Any = UNSET, **options: Any) -> Any:
+    """:func:`start_local_activity`, and await the result."""
+    return await start_local_activity(activity, arg, **options)
+
+
+def start_local_activity_class(activity: type, arg: Any = UNSET, **options: Any) -> ActivityHandle:
+    """:func:`start_local_activity` for a callable class."""
+    return start_local_activity(activity, arg, **options)
+
+
+async def execute_local_activity_class(activity: type, arg: Any = UNSET, **options: Any) -> Any:
+    """:func:`start_local_activity_class`, and await the result."""
+    return await start_local_activity(activity, arg, **options)
+
+
+def start_local_activity_method(activity: Any, arg: Any = UNSET, **options: Any) -> ActivityHandle:
+    """:func:`start_local_activity` for a method of a class."""
+    return start_local_activity(activity, arg, **options)
+
+
+async def execute_local_activity_method(activity: Any, arg: Any = UNSET, **options: Any) -> Any:
+    """:func:`start_local_activity_method`, and await the result."""
+    return await start_local_activity(activity, arg, **options)

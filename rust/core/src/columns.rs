@@ -1,0 +1,119 @@
+//! Columns: what the next step is to apply, gathered row by row and handed out in order.
+
+use rustc_hash::FxHashSet;
+
+use crate::RunId;
+
+/// A journal row.
+#[derive(Debug)]
+pub struct JournalRow {
+    /// The run.
+    pub run_id: RunId,
+    /// Its place in the run's journal.
+    pub seq: i64,
+    /// The transition's frame.
+    pub frame: Vec<u8>,
+}
+
+/// A message to acknowledge.
+#[derive(Debug)]
+pub struct AckRow {
+    /// The run.
+    pub run_id: RunId,
+    /// The message's lane.
+    pub lane: i64,
+    /// The message's id.
+    pub message_id: i64,
+}
+
+/// A timer to write or to delete.
+#[derive(Debug)]
+pub struct TimerRow {
+    /// The run.
+    pub run_id: RunId,
+    /// Its lane.
+    pub lane: i64,
+    /// When it is due.
+    pub due_ms: i64,
+    /// What it is for.
+    pub key: i64,
+}
+
+/// An activity task to write.
+#[derive(Debug)]
+pub struct TaskRow {
+    /// The run.
+    pub run_id: RunId,
+    /// The task queue.
+    pub queue_id: i64,
+    /// The run's lane.
+    pub lane: i64,
+    /// The activity.
+    pub seq: i64,
+    /// Attempts already used.
+    pub attempt: i64,
+    /// Milliseconds before it may be claimed.
+    pub delay_ms: i64,
+    /// The command's frame.
+    pub frame: Vec<u8>,
+    /// Opaque state of earlier attempts.
+    pub state: Vec<u8>,
+}
+
+/// An activity task to delete.
+#[derive(Debug)]
+pub struct DropTaskRow {
+    /// The run.
+    pub run_id: RunId,
+    /// The activity.
+    pub seq: i64,
+}
+
+/// A run to close.
+#[derive(Debug)]
+pub struct CloseRow {
+    /// The run.
+    pub run_id: RunId,
+    /// Its lane.
+    pub lane: i64,
+    /// The status it leaves behind.
+    pub status: i64,
+    /// The payload of its closing command.
+    pub result: Vec<u8>,
+    /// Whether it waits for mail.
+    pub waits: bool,
+}
+
+/// Rows to be written; each names its run, so that a run's rows can be taken back.
+#[derive(Debug, Default)]
+#[allow(missing_docs)]
+pub struct Columns {
+    pub journal: Vec<JournalRow>,
+    pub acks: Vec<AckRow>,
+    pub timers: Vec<TimerRow>,
+    pub drop_timers: Vec<TimerRow>,
+    pub tasks: Vec<TaskRow>,
+    pub drop_tasks: Vec<DropTaskRow>,
+    pub closes: Vec<CloseRow>,
+}
+
+impl Columns {
+    /// Take back every row of these runs.
+    pub fn discard(&mut self, run_ids: &FxHashSet<RunId>) {
+        let kept = |run_id: &RunId| !run_ids.contains(run_id);
+        self.journal.retain(|row| kept(&row.run_id));
+        self.acks.retain(|row| kept(&row.run_id));
+        self.timers.retain(|row| kept(&row.run_id));
+        self.drop_timers.retain(|row| kept(&row.run_id));
+        self.tasks.retain(|row| kept(&row.run_id));
+        self.drop_tasks.retain(|row| kept(&row.run_id));
+        self.closes.retain(|row| kept(&row.run_id));
+    }
+
+    /// Order journal and closes by run, so that row locks are taken in that order.
+    pub fn sort(&mut self) {
+        self.journal
+            .sort_unstable_by_key(|row| (row.run_id, row.seq));
+        self.closes.sort_unstable_by_key(|row| row.run_id);
+    }
+}

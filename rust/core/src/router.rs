@@ -1,0 +1,896 @@
+//! The router core: messages in, activations out; commands in, columns out.
+//!
+//! The order of a batch: `ingest`, then `complete` or `fail` for each activation, `drain`, the
+//! store applies, `commit` or `rollback`. Every rule is explained in the reference twin,
+//! `python/hotmesh/core/_python/router.py`.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::claims::Claims;
+use crate::codec::{Transition, decode_transition, encode_event, join_transition};
+use crate::columns::{AckRow, CloseRow, Columns, DropTaskRow, JournalRow, TaskRow, TimerRow};
+use crate::errors::{CodecError, CoreError, LedgerError, LedgerFault, RouterError, RouterFault};
+use crate::ledger::{Ledger, OpenCommand, SCHEDULE_TO_START};
+use crate::run::{Arrival, Origin, Run};
+use crate::timers::{Timers, event_of, timer_key};
+use crate::{Event, RunId, kinds};
+
+/// Lane of a run that a local event named before anything was read of it; `load` tells it.
+const LANE_UNKNOWN: i64 = -1;
+
+/// A message as read from the stream.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct Message<F> {
+    pub id: i64,
+    pub lane: i64,
+    pub run_id: RunId,
+    pub frame: F,
+    /// Whether the run has a journal already.
+    pub journaled: bool,
+}
+
+/// What one `ingest` found out.
+#[derive(Debug)]
+pub struct Ingested<F> {
+    /// Runs with new jobs (see [`Router::jobs`]), in order of the first one, each with the index
+    /// of the start message that made it just now.
+    pub active: Vec<(RunId, Option<usize>)>,
+    /// Runs whose journal must be loaded.
+    pub loads: Vec<RunId>,
+    /// Messages to closed runs; acknowledged.
+    pub late: Vec<(RunId, Arrival<F>)>,
+    /// (id, lane, run, error) of undecodable messages; acknowledged.
+    pub errors: Vec<(i64, i64, RunId, CodecError)>,
+    /// (run, seq) of tasks to recall if nobody has claimed them.
+    pub expired: Vec<(RunId, i64)>,
+}
+
+/// What `load` found in a journal.
+#[derive(Debug)]
+pub struct Loaded<'a> {
+    /// Each journal row.
+    pub transitions: Vec<Transition<'a>>,
+    /// The commands of open local work that nobody is doing any more.
+    pub lost: Vec<Event<'a>>,
+}
+
+/// How much of everything is in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Stats {
+    pub runs: usize,
+    pub cold: usize,
+    pub busy: usize,
+    pub anchored: usize,
+    pub backlog: usize,
+    pub claims: usize,
+    pub timers: usize,
+}
+
+/// The state machine of one pipe. `F` is what a message's frame arrives in.
+#[derive(Debug)]
+pub struct Router<F> {
+    horizon_ms: i64,
+    now_ms: i64,
+    /// Counts the calls of `ingest`, to tell the jobs it adds from those in hand already.
+    ingests: u64,
+    runs: FxHashMap<RunId, Run<F>>,
+    /// Idle warm runs that have a backlog, in order.
+    ready: Vec<RunId>,
+    claims: Claims,
+    output: Output,
+    touched: FxHashSet<RunId>,
+    drained_acks: Vec<i64>,
+    drained_drops: Vec<(RunId, i64)>,
+    /// Local events in rows not drained.
+    local: Vec<(RunId, Arrival<F>)>,
+    drained_local: Vec<(RunId, Arrival<F>)>,
+    /// Runs to be reported as loads.
+    recovered: Vec<RunId>,
+}
+
+/// What is to be written, and the timers that follow from it.
+#[derive(Debug, Default)]
+struct Output {
+    columns: Columns,
+    timers: Timers,
+    /// Runs with rows in the columns.
+    dirty: FxHashSet<RunId>,
+}
+
+impl<F: AsRef<[u8]>> Router<F> {
+    /// A router that holds the timers due within `horizon_ms`; later ones are read again.
+    pub fn new(horizon_ms: i64) -> Self {
+        Self {
+            horizon_ms,
+            now_ms: 0,
+            ingests: 0,
+            runs: FxHashMap::default(),
+            ready: Vec::new(),
+            claims: Claims::default(),
+            output: Output::default(),
+            touched: FxHashSet::default(),
+            drained_acks: Vec::new(),
+            drained_drops: Vec::new(),
+            local: Vec::new(),
+            drained_local: Vec::new(),
+            recovered: Vec::new(),
+        }
+    }
+
+    /// Take a batch in and say what to do about it.
+    pub fn ingest(
+        &mut self,
+        messages: Vec<Message<F>>,
+        timers: &[TimerRow],
+        local: Vec<(RunId, Arrival<F>)>,
+        now_ms: i64,
+    ) -> Ingested<F> {
+        self.now_ms = self.now_ms.max(now_ms);
+        self.ingests += 1;
+        let mut batch = Ingested {
+            active: Vec::new(),
+            loads: std::mem::take(&mut self.recovered),
+            late: Vec::new(),
+            errors: Vec::new(),
+            expired: Vec::new(),
+        };
+        self.flush(&mut batch);
+        for (index, message) in messages.into_iter().enumerate() {
+            self.take_message(index, message, &mut batch);
+        }
+        for (run_id, arrival) in local {
+            self.deliver(run_id, LANE_UNKNOWN, arrival, &mut batch);
+        }
+        for row in timers {
+            self.output
+                .timers
+                .add(row.run_id, row.lane, row.due_ms, row.key);
+        }
+        for fired in self.output.timers.fire(self.now_ms) {
+            let origin = Origin::Timer {
+                lane: fired.lane,
+                due_ms: fired.due_ms,
+                key: fired.key,
+            };
+            let arrival = Arrival::make(&event_of(fired.key), origin)
+                .expect("the numbers of a timer's event come from its key");
+            self.deliver(fired.run_id, fired.lane, arrival, &mut batch);
+        }
+        batch
+    }
+
+    /// The jobs in a run's hands.
+    pub fn jobs(&self, run_id: RunId) -> &[Arrival<F>] {
+        self.runs.get(&run_id).map_or(&[], |run| &run.jobs)
+    }
+
+    /// Make a cold run warm from its journal; the next `ingest` delivers what waits for it.
+    pub fn load<'a, B: AsRef<[u8]>>(
+        &mut self,
+        run_id: RunId,
+        lane: i64,
+        frames: &'a [B],
+        closed: bool,
+        inflight: &FxHashSet<i64>,
+    ) -> Result<Loaded<'a>, CoreError> {
+        if let Some(run) = self.runs.get(&run_id) {
+            if run.warm {
+                return Err(RouterError {
+                    fault: RouterFault::Warm,
+                    run_id,
+                }
+                .into());
+            }
+            if frames.len() < run.journal_seq {
+                return Err(RouterError {
+                    fault: RouterFault::Stale,
+                    run_id,
+                }
+                .into());
+            }
+        }
+        let transitions = frames
+            .iter()
+            .map(|frame| decode_transition(frame.as_ref()))
+            .collect::<Result<Vec<_>, _>>()?;
+        let ledger = rebuild(&transitions)?;
+        let run = self
+            .runs
+            .entry(run_id)
+            .or_insert_with(|| Run::new(run_id, lane, true));
+        run.warm = true;
+        run.lane = lane;
+        run.closed = closed || ledger.closed();
+        run.ledger = ledger;
+        run.journal_seq = frames.len();
+        enqueue(&mut self.ready, run);
+        let lost = if run.closed {
+            Vec::new()
+        } else {
+            lost_work(run, &transitions, inflight)
+        };
+        Ok(Loaded { transitions, lost })
+    }
+
+    /// End a run's activation: journal its jobs and commands and all that follows from them.
+    ///
+    /// After an error nothing was recorded; call `fail`.
+    pub fn complete(
+        &mut self,
+        run_id: RunId,
+        now_ms: i64,
+        commands: &[Event<'_>],
+    ) -> Result<(), CoreError> {
+        let run = warm(&mut self.runs, run_id)?;
+        let recorded: Vec<_> = commands
+            .iter()
+            .filter(|each| each.kind != kinds::UPDATE_REJECTED)
+            .collect();
+        let frames = recorded
+            .iter()
+            .map(|command| encode_event(command))
+            .collect::<Result<Vec<_>, CodecError>>()?;
+        for command in &recorded {
+            run.ledger.command(command)?;
+        }
+        let journaled = self.output.journal(run, now_ms, &frames)?;
+        let fresh: FxHashSet<i64> = recorded
+            .iter()
+            .filter(|each| matches!(each.kind, kinds::ACTIVITY | kinds::TIMER))
+            .map(|each| each.seq)
+            .collect();
+        let horizon_ms = self.now_ms.saturating_add(self.horizon_ms);
+        for (command, frame) in recorded.iter().zip(frames) {
+            self.output.schedule(run, command, frame, horizon_ms);
+        }
+        self.output.release(run, &fresh);
+        if run.ledger.closed() && !run.closed {
+            let closing = recorded.last().expect("a command closed the ledger");
+            self.output.close(run, closing, &fresh);
+        }
+        let jobs = self.output.settle_origins(run);
+        if journaled {
+            let made_here = jobs.into_iter().filter(|job| job.origin == Origin::Local);
+            self.local.extend(made_here.map(|job| (run_id, job)));
+        }
+        enqueue(&mut self.ready, run);
+        Ok(())
+    }
+
+    /// A run's activation failed: nothing is recorded or acknowledged, the run becomes cold.
+    pub fn fail(&mut self, run_id: RunId) -> Result<(), RouterError> {
+        warm(&mut self.runs, run_id)?.fail();
+        self.ready.retain(|&each| each != run_id);
+        Ok(())
+    }
+
+    /// Write a timeout of the run itself (key below 0), dropped again when the run closes.
+    pub fn timer(
+        &mut self,
+        run_id: RunId,
+        lane: i64,
+        due_ms: i64,
+        key: i64,
+    ) -> Result<(), RouterError> {
+        let run = warm(&mut self.runs, run_id)?;
+        run.run_timers.insert(key, due_ms);
+        let horizon_ms = self.now_ms.saturating_add(self.horizon_ms);
+        self.output.write_timer(
+            TimerRow {
+                run_id,
+                lane,
+                due_ms,
+                key,
+            },
+            horizon_ms,
+        );
+        self.output.dirty.insert(run_id);
+        Ok(())
+    }
+
+    /// Say which timeouts (`due_ms`, key) a loaded run has in the store.
+    pub fn set_run_timers(
+        &mut self,
+        run_id: RunId,
+        timers: &[(i64, i64)],
+    ) -> Result<(), RouterError> {
+        warm(&mut self.runs, run_id)?.run_timers =
+            timers.iter().map(|&(due_ms, key)| (key, due_ms)).collect();
+        Ok(())
+    }
+
+    /// Take the columns gathered since the last call.
+    pub fn drain(&mut self) -> Columns {
+        let mut columns = std::mem::take(&mut self.output.columns);
+        self.touched.extend(self.output.dirty.drain());
+        self.drained_acks
+            .extend(columns.acks.iter().map(|row| row.message_id));
+        self.drained_drops
+            .extend(columns.drop_timers.iter().map(|row| (row.run_id, row.key)));
+        self.drained_local.append(&mut self.local);
+        columns.sort();
+        columns
+    }
+
+    /// What was drained is applied. Closed runs with nothing left to do are forgotten.
+    pub fn commit(&mut self) {
+        for message_id in self.drained_acks.drain(..) {
+            self.claims.settle(message_id);
+        }
+        for (run_id, key) in self.drained_drops.drain(..) {
+            self.output.timers.settle(run_id, key);
+        }
+        self.drained_local.clear();
+        for run_id in std::mem::take(&mut self.touched) {
+            self.drop_if_done(run_id);
+        }
+    }
+
+    /// What was drained was not applied: forget the runs it touched, and all they had.
+    ///
+    /// Only what this process made itself, and nobody could read again, is kept: such a run is
+    /// known, cold, and among the next `loads`. Returns the runs that were touched, ordered.
+    pub fn rollback(&mut self) -> Vec<RunId> {
+        let mut touched: Vec<RunId> = self.touched.iter().copied().collect();
+        touched.sort_unstable();
+        let mut made_here = self.take_local(&touched.iter().copied().collect());
+        self.drained_acks.clear();
+        self.drained_drops.clear();
+        for run_id in &touched {
+            if let Some((lane, arrivals)) = made_here.remove(run_id) {
+                let mut run = Run::new(*run_id, lane, false);
+                run.backlog = arrivals;
+                self.runs.insert(*run_id, run);
+                self.recovered.push(*run_id);
+            }
+        }
+        touched
+    }
+
+    /// Forget a warm run that has nothing going on; false if it must be kept.
+    pub fn evict(&mut self, run_id: RunId) -> bool {
+        let Some(run) = self.runs.get(&run_id) else {
+            return false;
+        };
+        let idle = run.warm && run.jobs.is_empty() && run.backlog.is_empty();
+        if !idle || run.anchor.is_some() || self.is_unsettled(run_id) {
+            return false;
+        }
+        self.runs.remove(&run_id);
+        true
+    }
+
+    /// Forget everything of these lanes (`None`: of all), rows not drained included.
+    pub fn forget(&mut self, lanes: Option<&FxHashSet<i64>>) {
+        let Some(lanes) = lanes else {
+            *self = Self::new(self.horizon_ms);
+            return;
+        };
+        let mut gone: FxHashSet<RunId> = self.output.timers.in_lanes(lanes).collect();
+        gone.extend(
+            self.runs
+                .values()
+                .filter(|run| lanes.contains(&run.lane))
+                .map(|run| run.run_id),
+        );
+        self.forget_runs(&gone);
+    }
+
+    /// When the next timer held here fires.
+    pub fn next_due(&self) -> Option<i64> {
+        self.output.timers.next_due()
+    }
+
+    /// Whether an `ingest` would deliver something that waits already.
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Whether the run is in memory, warm or cold.
+    pub fn known(&self, run_id: RunId) -> bool {
+        self.runs.contains_key(&run_id)
+    }
+
+    /// (next journal seq, open local work, closed) of a run.
+    pub fn run_state(&self, run_id: RunId) -> Result<(usize, usize, bool), RouterError> {
+        match self.runs.get(&run_id) {
+            Some(run) => Ok((run.journal_seq, run.ledger.local(), run.closed)),
+            None => Err(RouterError {
+                fault: RouterFault::Unknown,
+                run_id,
+            }),
+        }
+    }
+
+    /// How much of everything is in memory.
+    pub fn stats(&self) -> Stats {
+        let count =
+            |wanted: fn(&Run<F>) -> bool| self.runs.values().filter(|run| wanted(run)).count();
+        Stats {
+            runs: self.runs.len(),
+            cold: count(|run| !run.warm),
+            busy: count(|run| !run.jobs.is_empty()),
+            anchored: count(|run| run.anchor.is_some()),
+            backlog: self.runs.values().map(|run| run.backlog.len()).sum(),
+            claims: self.claims.len(),
+            timers: self.output.timers.len(),
+        }
+    }
+
+    fn flush(&mut self, batch: &mut Ingested<F>) {
+        for run_id in std::mem::take(&mut self.ready) {
+            let run = self.runs.get_mut(&run_id).expect("a ready run is known");
+            run.queued = false;
+            for arrival in std::mem::take(&mut run.backlog) {
+                self.output.offer(run, arrival, self.ingests, batch);
+            }
+            self.drop_if_done(run_id);
+        }
+    }
+
+    fn take_message(&mut self, index: usize, message: Message<F>, batch: &mut Ingested<F>) {
+        let Message {
+            id: message_id,
+            lane,
+            run_id,
+            frame,
+            journaled,
+        } = message;
+        if !self.claims.take(message_id, run_id) {
+            return;
+        }
+        let arrival = match Arrival::decode(frame, Origin::Message { lane, message_id }) {
+            Ok(arrival) => arrival,
+            Err(error) => {
+                batch.errors.push((message_id, lane, run_id, error));
+                self.output.columns.acks.push(AckRow {
+                    run_id,
+                    lane,
+                    message_id,
+                });
+                self.output.dirty.insert(run_id);
+                return;
+            }
+        };
+        if arrival.kind() == kinds::START && !journaled && !self.known(run_id) {
+            let run = self
+                .runs
+                .entry(run_id)
+                .or_insert_with(|| Run::new(run_id, lane, true));
+            self.output.offer(run, arrival, self.ingests, batch);
+            if let Some(active) = batch.active.last_mut() {
+                active.1 = Some(index);
+            }
+        } else {
+            self.deliver(run_id, lane, arrival, batch);
+        }
+    }
+
+    fn deliver(&mut self, run_id: RunId, lane: i64, arrival: Arrival<F>, batch: &mut Ingested<F>) {
+        let run = self.runs.entry(run_id).or_insert_with(|| {
+            batch.loads.push(run_id);
+            Run::new(run_id, lane, false)
+        });
+        self.output.offer(run, arrival, self.ingests, batch);
+    }
+
+    fn is_unsettled(&self, run_id: RunId) -> bool {
+        self.output.dirty.contains(&run_id) || self.touched.contains(&run_id)
+    }
+
+    /// Forget a closed run to which nothing is owed.
+    fn drop_if_done(&mut self, run_id: RunId) {
+        let done = self.runs.get(&run_id).is_some_and(|run| {
+            run.warm && run.closed && run.jobs.is_empty() && run.backlog.is_empty()
+        });
+        if done && !self.is_unsettled(run_id) {
+            self.runs.remove(&run_id);
+        }
+    }
+
+    /// Forget these runs; lane and local events, committed ones apart, of those that have any.
+    fn take_local(
+        &mut self,
+        run_ids: &FxHashSet<RunId>,
+    ) -> FxHashMap<RunId, (i64, Vec<Arrival<F>>)> {
+        let mut found: FxHashMap<RunId, (i64, Vec<Arrival<F>>)> = FxHashMap::default();
+        let mut keep = |run_id: RunId, lane: i64, arrival: Arrival<F>| {
+            found
+                .entry(run_id)
+                .or_insert_with(|| (lane, Vec::new()))
+                .1
+                .push(arrival);
+        };
+        for events in [&mut self.drained_local, &mut self.local] {
+            for (run_id, arrival) in std::mem::take(events) {
+                match self.runs.get(&run_id) {
+                    Some(run) if run_ids.contains(&run_id) => keep(run_id, run.lane, arrival),
+                    _ => events.push((run_id, arrival)),
+                }
+            }
+        }
+        for run_id in run_ids {
+            if let Some(run) = self.runs.get_mut(run_id) {
+                let backlog = std::mem::take(&mut run.backlog);
+                for arrival in std::mem::take(&mut run.jobs).into_iter().chain(backlog) {
+                    if arrival.origin == Origin::Local {
+                        keep(*run_id, run.lane, arrival);
+                    }
+                }
+            }
+        }
+        self.forget_runs(run_ids);
+        found
+    }
+
+    fn forget_runs(&mut self, gone: &FxHashSet<RunId>) {
+        let kept = |run_id: &RunId| !gone.contains(run_id);
+        self.runs.retain(|run_id, _| kept(run_id));
+        self.ready.retain(kept);
+        self.recovered.retain(kept);
+        self.touched.retain(kept);
+        self.local.retain(|(run_id, _)| kept(run_id));
+        self.drained_local.retain(|(run_id, _)| kept(run_id));
+        self.output.dirty.retain(kept);
+        self.output.columns.discard(gone);
+        self.output.timers.forget(gone);
+        self.claims.forget(gone);
+    }
+}
+
+impl Output {
+    /// Give an event to a run: it becomes a job, waits in the backlog, or is done with.
+    fn offer<F: AsRef<[u8]>>(
+        &mut self,
+        run: &mut Run<F>,
+        arrival: Arrival<F>,
+        ingest: u64,
+        batch: &mut Ingested<F>,
+    ) {
+        let is_active = !run.jobs.is_empty() && run.active_in == ingest;
+        if !run.warm || (!run.jobs.is_empty() && !is_active) {
+            run.backlog.push(arrival);
+            return;
+        }
+        let Event {
+            kind, seq, number, ..
+        } = arrival.event();
+        let origin = arrival.origin;
+        let is_timer = matches!(origin, Origin::Timer { .. });
+        if kind == kinds::QUERY {
+            run.jobs.push(arrival);
+        } else if run.closed {
+            if matches!(origin, Origin::Message { .. }) {
+                batch.late.push((run.run_id, arrival));
+            }
+            self.acknowledge(run, origin);
+            return;
+        } else if kind == kinds::ACTIVITY_TIMED_OUT && number == SCHEDULE_TO_START && is_timer {
+            self.expire(run, seq, origin, batch);
+            return;
+        } else if let Err(origin) = run.accept(arrival) {
+            self.refuse(run, origin);
+            return;
+        }
+        if !is_active {
+            run.active_in = ingest;
+            batch.active.push((run.run_id, None));
+        }
+    }
+
+    /// A task was not claimed in time, perhaps: only the store can tell.
+    fn expire<F: AsRef<[u8]>>(
+        &mut self,
+        run: &mut Run<F>,
+        seq: i64,
+        origin: Origin,
+        batch: &mut Ingested<F>,
+    ) {
+        if run.ledger.get(seq).is_some_and(OpenCommand::is_task) {
+            batch.expired.push((run.run_id, seq));
+            self.acknowledge(run, origin);
+        } else {
+            self.refuse(run, origin);
+        }
+    }
+
+    /// A duplicate: acknowledge it, unless it must hold the place of lost local work.
+    fn refuse<F: AsRef<[u8]>>(&mut self, run: &mut Run<F>, origin: Origin) {
+        if is_stored(origin) && run.anchor.is_none() && run.has_local_work() {
+            run.anchor = Some(origin);
+        } else {
+            self.acknowledge(run, origin);
+        }
+    }
+
+    fn acknowledge<F>(&mut self, run: &mut Run<F>, origin: Origin) {
+        let run_id = run.run_id;
+        match origin {
+            Origin::Message { lane, message_id } => {
+                self.columns.acks.push(AckRow {
+                    run_id,
+                    lane,
+                    message_id,
+                });
+            }
+            Origin::Timer { lane, due_ms, key } => {
+                self.columns.drop_timers.push(TimerRow {
+                    run_id,
+                    lane,
+                    due_ms,
+                    key,
+                });
+                run.run_timers.remove(&key);
+            }
+            Origin::Local | Origin::Synthetic => return,
+        }
+        self.dirty.insert(run_id);
+    }
+
+    /// Acknowledge what the ended activation came from, but for one anchor if one is needed.
+    fn settle_origins<F: AsRef<[u8]>>(&mut self, run: &mut Run<F>) -> Vec<Arrival<F>> {
+        let jobs = std::mem::take(&mut run.jobs);
+        if run.has_local_work() {
+            if run.anchor.is_none() {
+                run.anchor = choose_anchor(&jobs);
+            }
+        } else if let Some(origin) = run.anchor.take() {
+            self.acknowledge(run, origin);
+        }
+        for job in &jobs {
+            if Some(job.origin) != run.anchor {
+                self.acknowledge(run, job.origin);
+            }
+        }
+        jobs
+    }
+
+    /// Write the transition, unless there is nothing in it to record.
+    fn journal<F: AsRef<[u8]>>(
+        &mut self,
+        run: &mut Run<F>,
+        now_ms: i64,
+        command_frames: &[Vec<u8>],
+    ) -> Result<bool, CodecError> {
+        let job_frames: Vec<&Arrival<F>> = run
+            .jobs
+            .iter()
+            .filter(|job| job.kind() != kinds::QUERY)
+            .collect();
+        if job_frames.is_empty() && command_frames.is_empty() {
+            return Ok(false);
+        }
+        let frame = join_transition(now_ms, &job_frames, command_frames)?;
+        let seq = i64::try_from(run.journal_seq).expect("a journal fits in memory");
+        self.columns.journal.push(JournalRow {
+            run_id: run.run_id,
+            seq,
+            frame,
+        });
+        self.dirty.insert(run.run_id);
+        run.journal_seq += 1;
+        Ok(true)
+    }
+
+    /// Write the timers and tasks of a command that is still wanted after this activation.
+    fn schedule<F: AsRef<[u8]>>(
+        &mut self,
+        run: &Run<F>,
+        command: &Event<'_>,
+        frame: Vec<u8>,
+        horizon_ms: i64,
+    ) {
+        let Event {
+            kind,
+            seq,
+            number,
+            meta,
+            body,
+            ..
+        } = *command;
+        if run.ledger.closed() || run.ledger.get(seq).is_none() {
+            return;
+        }
+        let (run_id, lane) = (run.run_id, run.lane);
+        let timer = |purpose| TimerRow {
+            run_id,
+            lane,
+            due_ms: number,
+            key: timer_key(seq, purpose),
+        };
+        let task = |attempt, frame, state| TaskRow {
+            run_id,
+            queue_id: number,
+            lane,
+            seq,
+            attempt,
+            delay_ms: 0,
+            frame,
+            state,
+        };
+        match kind {
+            kinds::TIMER => self.write_timer(timer(0), horizon_ms),
+            kinds::DEADLINE => self.write_timer(timer(i64::from(meta[0])), horizon_ms),
+            kinds::ACTIVITY if number > 0 => self.columns.tasks.push(task(0, frame, Vec::new())),
+            kinds::REDISPATCH => self
+                .columns
+                .tasks
+                .push(task(1, meta.to_vec(), body.to_vec())),
+            _ => {}
+        }
+    }
+
+    fn write_timer(&mut self, row: TimerRow, horizon_ms: i64) {
+        if row.due_ms <= horizon_ms {
+            self.timers.add(row.run_id, row.lane, row.due_ms, row.key);
+        }
+        self.columns.timers.push(row);
+    }
+
+    fn drop_timer<F>(&mut self, run: &Run<F>, due_ms: i64, key: i64) {
+        let (run_id, lane) = (run.run_id, run.lane);
+        if self.timers.drop(run_id, lane, key) {
+            self.columns.drop_timers.push(TimerRow {
+                run_id,
+                lane,
+                due_ms,
+                key,
+            });
+        }
+    }
+
+    fn drop_timers_of<F>(&mut self, run: &Run<F>, command: &OpenCommand) {
+        if command.kind == kinds::TIMER {
+            self.drop_timer(run, command.number, timer_key(command.seq, 0));
+        }
+        for &(purpose, due_ms) in &command.deadlines {
+            self.drop_timer(run, due_ms, timer_key(command.seq, purpose));
+        }
+    }
+
+    /// Delete what commands left behind that were settled since the last activation.
+    fn release<F: AsRef<[u8]>>(&mut self, run: &mut Run<F>, fresh: &FxHashSet<i64>) {
+        let run_id = run.run_id;
+        for (settled, kind) in run.ledger.take_released() {
+            let seq = settled.seq;
+            if !fresh.contains(&seq) {
+                self.drop_timers_of(run, &settled);
+                if kind == kinds::ACTIVITY_TIMED_OUT && settled.is_task() {
+                    self.columns.drop_tasks.push(DropTaskRow { run_id, seq });
+                }
+            }
+        }
+    }
+
+    fn close<F: AsRef<[u8]>>(
+        &mut self,
+        run: &mut Run<F>,
+        command: &Event<'_>,
+        fresh: &FxHashSet<i64>,
+    ) {
+        run.closed = true;
+        let (run_id, lane) = (run.run_id, run.lane);
+        let mut waits = false;
+        for found in run.ledger.open_commands() {
+            waits |= found.kind == kinds::WAIT;
+            if !fresh.contains(&found.seq) {
+                self.drop_timers_of(run, found);
+                if found.is_task() {
+                    self.columns.drop_tasks.push(DropTaskRow {
+                        run_id,
+                        seq: found.seq,
+                    });
+                }
+            }
+        }
+        for (&key, &due_ms) in &run.run_timers {
+            self.drop_timer(run, due_ms, key);
+        }
+        let status = kinds::close_status(command.kind).expect("a closing command comes last");
+        let result = command.body.to_vec();
+        self.columns.closes.push(CloseRow {
+            run_id,
+            lane,
+            status,
+            result,
+            waits,
+        });
+    }
+}
+
+fn warm<F>(runs: &mut FxHashMap<RunId, Run<F>>, run_id: RunId) -> Result<&mut Run<F>, RouterError> {
+    match runs.get_mut(&run_id) {
+        None => Err(RouterError {
+            fault: RouterFault::Unknown,
+            run_id,
+        }),
+        Some(run) if !run.warm => Err(RouterError {
+            fault: RouterFault::Cold,
+            run_id,
+        }),
+        Some(run) => Ok(run),
+    }
+}
+
+/// Add a run that has a backlog to the ready ones; it keeps its place if it is there already.
+fn enqueue<F>(ready: &mut Vec<RunId>, run: &mut Run<F>) {
+    if !run.backlog.is_empty() && !std::mem::replace(&mut run.queued, true) {
+        ready.push(run.run_id);
+    }
+}
+
+/// Whether the store would hand the event out again.
+fn is_stored(origin: Origin) -> bool {
+    matches!(origin, Origin::Message { .. } | Origin::Timer { .. })
+}
+
+/// The origin that holds the place of local work: a message if there is one, else a timer.
+fn choose_anchor<F: AsRef<[u8]>>(jobs: &[Arrival<F>]) -> Option<Origin> {
+    let mut origins = jobs
+        .iter()
+        .filter(|job| job.kind() != kinds::QUERY && is_stored(job.origin))
+        .map(|job| job.origin);
+    let first = origins.next()?;
+    if matches!(first, Origin::Message { .. }) {
+        return Some(first);
+    }
+    Some(
+        origins
+            .find(|each| matches!(each, Origin::Message { .. }))
+            .unwrap_or(first),
+    )
+}
+
+fn rebuild(transitions: &[Transition<'_>]) -> Result<Ledger, LedgerError> {
+    let mut ledger = Ledger::default();
+    for transition in transitions {
+        for job in &transition.jobs {
+            if !ledger.accept(job) {
+                let fault = LedgerFault::NotAccepted;
+                return Err(LedgerError {
+                    fault,
+                    kind: job.kind,
+                    seq: job.seq,
+                });
+            }
+        }
+        for command in &transition.commands {
+            ledger.command(command)?;
+        }
+    }
+    ledger.take_released();
+    Ok(ledger)
+}
+
+/// The commands that opened local work which nobody here is doing or has done, in journal order.
+fn lost_work<'a, F: AsRef<[u8]>>(
+    run: &Run<F>,
+    transitions: &[Transition<'a>],
+    inflight: &FxHashSet<i64>,
+) -> Vec<Event<'a>> {
+    let made_here = |seq: i64| {
+        let mut local = run
+            .backlog
+            .iter()
+            .filter(|each| each.origin == Origin::Local);
+        local.any(|each| each.event().seq == seq)
+    };
+    let is_lost = |seq: i64| {
+        run.ledger.get(seq).is_some_and(OpenCommand::is_local)
+            && !inflight.contains(&seq)
+            && !made_here(seq)
+    };
+    transitions
+        .iter()
+        .flat_map(|transition| &transition.commands)
+        .filter(|command| {
+            matches!(
+                command.kind,
+                kinds::ACTIVITY | kinds::CHILD | kinds::SIGNAL_EXTERNAL | kinds::CANCEL_EXTERNAL
+            ) && is_lost(command.seq)
+        })
+        .copied()
+        .collect()
+}

@@ -1,0 +1,163 @@
+//! One run in the router's memory, and what has arrived for it.
+
+use std::collections::BTreeMap;
+
+use crate::codec::{Layout, encode_event, layout_of};
+use crate::errors::CodecError;
+use crate::ledger::Ledger;
+use crate::{Event, RunId, kinds};
+
+/// Where an event came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Origin {
+    /// A stream message.
+    Message { lane: i64, message_id: i64 },
+    /// A timer row.
+    Timer { lane: i64, due_ms: i64, key: i64 },
+    /// This process; nobody can read it again.
+    Local,
+    /// A start made up because the run's first event is not one.
+    Synthetic,
+}
+
+/// Bytes that are shared with the caller (a message as it came) or our own.
+#[derive(Debug)]
+enum Frame<F> {
+    Shared(F),
+    Owned(Box<[u8]>),
+}
+
+/// An event on its way to a run, with the bytes that are journaled for it.
+#[derive(Debug)]
+pub struct Arrival<F> {
+    frame: Frame<F>,
+    layout: Layout,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+impl<F: AsRef<[u8]>> Arrival<F> {
+    /// A frame as it came.
+    pub fn decode(frame: F, origin: Origin) -> Result<Self, CodecError> {
+        let layout = layout_of(frame.as_ref())?;
+        Ok(Self {
+            frame: Frame::Shared(frame),
+            layout,
+            origin,
+        })
+    }
+
+    /// An event made here.
+    pub fn make(event: &Event<'_>, origin: Origin) -> Result<Self, CodecError> {
+        let frame = encode_event(event)?;
+        let layout = layout_of(&frame).expect("what was just encoded can be decoded");
+        Ok(Self {
+            frame: Frame::Owned(frame.into_boxed_slice()),
+            layout,
+            origin,
+        })
+    }
+
+    /// What it says.
+    pub fn event(&self) -> Event<'_> {
+        self.layout.event(self.as_ref())
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> u8 {
+        self.layout.kind
+    }
+}
+
+impl<F: AsRef<[u8]>> AsRef<[u8]> for Arrival<F> {
+    fn as_ref(&self) -> &[u8] {
+        match &self.frame {
+            Frame::Shared(frame) => frame.as_ref(),
+            Frame::Owned(frame) => frame,
+        }
+    }
+}
+
+/// A run this router knows.
+///
+/// Cold: its journal is not loaded, whatever arrives waits in `backlog`. Warm: `ledger` decides.
+/// Busy: `jobs` are in a workflow's hands, whatever arrives waits in `backlog` too.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct Run<F> {
+    pub run_id: RunId,
+    pub lane: i64,
+    pub warm: bool,
+    pub closed: bool,
+    pub ledger: Ledger,
+    pub journal_seq: usize,
+    pub jobs: Vec<Arrival<F>>,
+    pub backlog: Vec<Arrival<F>>,
+    /// The message or timer kept unacknowledged while local work is open.
+    pub anchor: Option<Origin>,
+    /// Key → due of the run's own timeouts.
+    pub run_timers: BTreeMap<i64, i64>,
+    /// The number of the ingest that last gave it jobs.
+    pub active_in: u64,
+    /// Whether it is in the list of runs whose backlog can be delivered.
+    pub queued: bool,
+}
+
+impl<F: AsRef<[u8]>> Run<F> {
+    /// A run with an empty journal.
+    pub fn new(run_id: RunId, lane: i64, warm: bool) -> Self {
+        Self {
+            run_id,
+            lane,
+            warm,
+            closed: false,
+            ledger: Ledger::default(),
+            journal_seq: 0,
+            jobs: Vec::new(),
+            backlog: Vec::new(),
+            anchor: None,
+            run_timers: BTreeMap::new(),
+            active_in: 0,
+            queued: false,
+        }
+    }
+
+    /// Whether a crash now would leave work that only a reader of the stream can find.
+    pub fn has_local_work(&self) -> bool {
+        self.ledger.local() > 0 && !self.closed
+    }
+
+    /// Put an event among the jobs; gives its origin back if the ledger refuses it.
+    ///
+    /// An empty journal must begin with a start, whatever came first.
+    pub fn accept(&mut self, arrival: Arrival<F>) -> Result<(), Origin> {
+        let was_started = self.ledger.started();
+        if !self.ledger.accept(&arrival.event()) {
+            return Err(arrival.origin);
+        }
+        if arrival.kind() == kinds::START {
+            self.jobs.insert(0, arrival);
+            return Ok(());
+        }
+        if !was_started {
+            let start = Event::bare(kinds::START, 0, 0);
+            self.ledger.accept(&start);
+            let start = Arrival::make(&start, Origin::Synthetic).expect("its numbers are zero");
+            self.jobs.insert(0, start);
+        }
+        self.jobs.push(arrival);
+        Ok(())
+    }
+
+    /// Give the jobs back to the backlog, in order, and forget what was believed of them.
+    pub fn fail(&mut self) {
+        let mut waiting = std::mem::take(&mut self.jobs);
+        waiting.retain(|job| job.origin != Origin::Synthetic);
+        waiting.append(&mut self.backlog);
+        self.backlog = waiting;
+        self.ledger = Ledger::default();
+        self.warm = false;
+        self.queued = false;
+    }
+}

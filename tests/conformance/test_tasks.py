@@ -1,0 +1,389 @@
+"""Activity tasks: claims, attempts, leases, retries, beats, recalls, results."""
+
+import asyncio
+
+from conformance.mesh import LONG_LEASE_MS, SHORT_LEASE_MS, Mesh, Router, task_columns, until
+from hotmesh.backends.protocol import Backend, RunStatus, TaskRow
+
+
+def finish(task: TaskRow, frame: bytes = b"done", attempt: int = 0) -> dict[str, list[object]]:
+    return {
+        "finish_run": [task.run_id],
+        "finish_seq": [task.seq],
+        "finish_attempt": [attempt or task.attempt],
+        "finish_frame": [frame],
+    }
+
+
+def retry(task: TaskRow, delay_ms: int = 0, state: bytes = b"failed") -> dict[str, list[object]]:
+    return {
+        "retry_run": [task.run_id],
+        "retry_seq": [task.seq],
+        "retry_attempt": [task.attempt],
+        "retry_delay": [delay_ms],
+        "retry_state": [state],
+    }
+
+
+def beat(
+    task: TaskRow, lease_ms: int = LONG_LEASE_MS, state: bytes | None = None
+) -> dict[str, list[object]]:
+    return {
+        "beat_run": [task.run_id],
+        "beat_seq": [task.seq],
+        "beat_attempt": [task.attempt],
+        "beat_lease": [lease_ms],
+        "beat_state": [state],
+    }
+
+
+async def drain_start(router: Router, count: int = 1) -> None:
+    """Take the start messages of the runs out of the way."""
+    await router.acknowledge(await router.read_all(count))
+
+
+async def test_a_task_is_claimed_with_what_it_was_inserted_with(mesh: Mesh) -> None:
+    router = await mesh.join()
+    before = (await router.commit()).now_ms
+    run_id = await mesh.add_task(router, 7, frame=b"call", state=b"details")
+    (task,) = await router.claim()
+    assert task[:4] == (run_id, 7, mesh.lane_of("order"), 1)
+    assert not task.lost
+    assert task[5:7] == (b"call", b"details")
+    assert before <= task.scheduled_ms <= before + 60_000
+
+
+async def test_a_claimed_task_is_nobody_elses(mesh: Mesh) -> None:
+    router = await mesh.join()
+    await mesh.add_task(router)
+    await router.claim()
+    reply = await router.work(room=10)
+    assert list(reply.tasks) == []
+    assert reply.next_due_ms is not None
+    assert reply.next_due_ms > reply.now_ms
+
+
+async def test_an_empty_queue_has_no_next_task(mesh: Mesh) -> None:
+    router = await mesh.join()
+    reply = await router.work(room=10)
+    assert (list(reply.tasks), reply.next_due_ms) == ([], None)
+
+
+async def test_room_bounds_a_claim(mesh: Mesh) -> None:
+    router = await mesh.join()
+    for number in range(5):
+        await mesh.add_task(router, workflow_id=f"order-{number}")
+    first = await router.work(room=3)
+    second = await router.work(room=3)
+    none = await router.work(room=0)
+    assert [len(reply.tasks) for reply in (first, second, none)] == [3, 2, 0]
+
+
+async def test_tasks_of_another_queue_are_not_claimed(mesh: Mesh) -> None:
+    router = await mesh.join()
+    queue_id = await mesh.backend.queue_id("default", "other")
+    run_id = await mesh.start("order")
+    columns = task_columns(mesh, run_id, "order", 0)
+    columns["task_queue"] = [queue_id]
+    await router.commit(**columns)
+    assert list((await router.work(room=10)).tasks) == []
+    stranger = await mesh.join(queue_id=queue_id, hosts_workflows=False)
+    (task,) = await stranger.claim()
+    assert (task.run_id, task.lane) == (run_id, mesh.lane_of("order"))
+
+
+async def test_concurrent_workers_share_tasks_without_overlap(mesh: Mesh, other: Backend) -> None:
+    router = await mesh.join()
+    for number in range(40):
+        await mesh.add_task(router, workflow_id=f"order-{number}")
+    workers = [
+        await mesh.join(hosts_workflows=False, backend=home)
+        for home in (mesh.backend, other, mesh.backend, other)
+    ]
+    seen: list[bytes] = []
+
+    async def work(worker: Router) -> None:
+        while len(seen) < 40:
+            reply = await worker.work(room=3)
+            seen.extend(row[0] for row in reply.tasks)
+
+    await asyncio.gather(*(work(worker) for worker in workers))
+    assert len(set(seen)) == len(seen) == 40
+
+
+async def test_a_finished_task_is_gone_and_its_result_in_the_lane(mesh: Mesh) -> None:
+    router = await mesh.join()
+    run_id = await mesh.add_task(router)
+    await drain_start(router)
+    (task,) = await router.claim()
+    reply = await router.work(**finish(task, b"result"))
+    assert list(reply.finished_lanes) == [mesh.lane_of("order")]
+    assert list(reply.lost) == []
+    assert reply.next_due_ms is None
+    (message,) = await router.read_all(1)
+    assert message[1:4] == (mesh.lane_of("order"), run_id, b"result")
+
+
+async def test_a_second_finish_changes_nothing(mesh: Mesh) -> None:
+    router = await mesh.join()
+    run_id = await mesh.add_task(router)
+    await drain_start(router)
+    (task,) = await router.claim()
+    await router.work(**finish(task, b"first"))
+    reply = await router.work(**finish(task, b"second"))
+    assert [tuple(claim) for claim in reply.lost] == [(run_id, 0, 1)]
+    assert list(reply.finished_lanes) == []
+    assert await router.frames(1) == [b"first"]
+
+
+async def test_an_unclaimed_task_cannot_be_finished(mesh: Mesh) -> None:
+    router = await mesh.join()
+    run_id = await mesh.add_task(router)
+    await drain_start(router)
+    task = TaskRow(run_id, 0, 0, 1, False, b"", b"", 0)
+    for attempt in (0, 1):
+        reply = await router.work(**finish(task._replace(attempt=attempt), attempt=attempt))
+        assert len(reply.lost) == 1
+    assert await router.read() == []
+    assert len(await router.claim()) == 1
+
+
+async def test_a_lease_that_ran_out_is_the_next_attempt(mesh: Mesh) -> None:
+    router = await mesh.join()
+    run_id = await mesh.add_task(router, state=b"state")
+    await drain_start(router)
+    (first,) = await router.claim(lease_ms=SHORT_LEASE_MS)
+    (second,) = await router.claim()
+    assert (first.attempt, bool(first.lost)) == (1, False)
+    assert (second.attempt, bool(second.lost)) == (2, True)
+    assert (second.state, second.scheduled_ms) == (b"state", first.scheduled_ms)
+    stale = await router.work(**finish(first, b"stale"))
+    assert [tuple(claim) for claim in stale.lost] == [(run_id, 0, 1)]
+    await router.work(**finish(second, b"fresh"))
+    assert await router.frames(1) == [b"fresh"]
+
+
+async def test_a_retry_is_claimable_after_its_delay_with_its_state(mesh: Mesh) -> None:
+    router = await mesh.join()
+    await mesh.add_task(router)
+    (task,) = await router.claim()
+    reply = await router.work(**retry(task, 150, b"why"), room=5)
+    assert list(reply.tasks) == []
+    assert reply.next_due_ms is not None
+    assert reply.now_ms < reply.next_due_ms <= reply.now_ms + 150
+    (again,) = await router.claim()
+    assert (again.attempt, bool(again.lost), again.state) == (2, False, b"why")
+
+
+async def test_a_retry_can_be_claimed_in_the_same_batch(mesh: Mesh) -> None:
+    router = await mesh.join()
+    await mesh.add_task(router)
+    (task,) = await router.claim()
+    reply = await router.work(**retry(task, 0), room=5)
+    assert [row[3] for row in reply.tasks] == [2]
+
+
+async def test_after_a_retry_the_old_attempt_counts_no_more(mesh: Mesh) -> None:
+    router = await mesh.join()
+    await mesh.add_task(router)
+    await drain_start(router)
+    (task,) = await router.claim()
+    await router.work(**retry(task, 60_000))
+    assert len((await router.work(**finish(task))).lost) == 1
+    assert len((await router.work(**beat(task))).lost) == 1
+    await router.work(**retry(task, 0))
+    assert list((await router.work(room=5)).tasks) == []
+    assert await router.read() == []
+
+
+async def test_a_delayed_task_waits(mesh: Mesh) -> None:
+    router = await mesh.join()
+    await mesh.add_task(router, delay_ms=150)
+    reply = await router.work(room=5)
+    assert list(reply.tasks) == []
+    assert reply.next_due_ms is not None
+    (task,) = await router.claim()
+    assert task.attempt == 1
+
+
+async def test_a_task_may_be_inserted_with_attempts_used(mesh: Mesh) -> None:
+    router = await mesh.join()
+    await mesh.add_task(router, attempt=4)
+    (task,) = await router.claim()
+    assert (task.attempt, bool(task.lost)) == (5, False)
+
+
+async def test_a_replaced_task_is_unclaimed(mesh: Mesh) -> None:
+    router = await mesh.join()
+    run_id = await mesh.add_task(router)
+    await drain_start(router)
+    (old,) = await router.claim()
+    columns = task_columns(mesh, run_id, "order", 0, attempt=1, frame=b"new", state=b"s")
+    await router.commit(**columns)
+    assert len((await router.work(**finish(old))).lost) == 1
+    (task,) = await router.claim()
+    assert (task.attempt, bool(task.lost), task.frame) == (2, False, b"new")
+
+
+async def test_a_beat_renews_the_lease_and_keeps_details(mesh: Mesh) -> None:
+    router = await mesh.join()
+    await mesh.add_task(router, state=b"first")
+    (task,) = await router.claim(lease_ms=SHORT_LEASE_MS)
+    reply = await router.work(**beat(task, 30_000, b"halfway"))
+    assert (list(reply.lost), list(reply.recalled)) == ([], [])
+    assert reply.next_due_ms is not None
+    assert reply.next_due_ms >= reply.now_ms + 29_000
+    await router.work(**beat(task, 1))
+    (again,) = await router.claim()
+    assert (again.attempt, bool(again.lost), again.state) == (2, True, b"halfway")
+
+
+async def test_a_beat_may_store_empty_details(mesh: Mesh) -> None:
+    router = await mesh.join()
+    await mesh.add_task(router, state=b"first")
+    (task,) = await router.claim()
+    await router.work(**beat(task, 1, b""))
+    (again,) = await router.claim()
+    assert again.state == b""
+
+
+async def test_a_recalled_task_that_nobody_claimed_is_answered_at_once(mesh: Mesh) -> None:
+    router = await mesh.join()
+    run_id = await mesh.add_task(router)
+    await drain_start(router)
+    await recall(router, run_id, claimed=False)
+    (message,) = await router.read_all(1)
+    assert message[1:4] == (mesh.lane_of("order"), run_id, b"canceled")
+    assert list((await router.work(room=5)).tasks) == []
+
+
+async def test_the_worker_of_a_recalled_task_hears_of_it(mesh: Mesh) -> None:
+    router = await mesh.join()
+    run_id = await mesh.add_task(router)
+    await drain_start(router)
+    (task,) = await router.claim()
+    await recall(router, run_id, claimed=True)
+    reply = await router.work(**beat(task))
+    assert [tuple(claim) for claim in reply.recalled] == [(run_id, 0, 1)]
+    assert list(reply.lost) == []
+    await router.work(**finish(task, b"canceled by worker"))
+    assert await router.frames(1) == [b"canceled by worker"]
+
+
+async def test_a_claimed_task_is_left_alone_by_a_recall_of_unclaimed_ones(mesh: Mesh) -> None:
+    router = await mesh.join()
+    run_id = await mesh.add_task(router)
+    await drain_start(router)
+    (task,) = await router.claim()
+    await recall(router, run_id, claimed=False)
+    reply = await router.work(**beat(task))
+    assert (list(reply.lost), list(reply.recalled)) == ([], [])
+    assert await router.read() == []
+
+
+async def test_recalling_a_task_that_is_gone_changes_nothing(mesh: Mesh) -> None:
+    router = await mesh.join()
+    run_id = await mesh.start("order")
+    await drain_start(router)
+    await recall(router, run_id, claimed=True)
+    assert await router.read() == []
+
+
+async def test_a_dropped_task_is_gone_whoever_holds_it(mesh: Mesh) -> None:
+    router = await mesh.join()
+    held = await mesh.add_task(router)
+    await router.claim()
+    free = await mesh.add_task(router, workflow_id="bill")
+    await drain_start(router, 2)
+    await router.commit(drop_task_run=[held, free], drop_task_seq=[0, 0])
+    reply = await router.work(
+        beat_run=[held], beat_seq=[0], beat_attempt=[1], beat_lease=[1_000], beat_state=[None]
+    )
+    assert [tuple(claim) for claim in reply.lost] == [(held, 0, 1)]
+    assert reply.next_due_ms is None
+    assert await router.read() == []
+
+
+async def test_the_tasks_of_a_router_that_left_are_claimable_at_once(mesh: Mesh) -> None:
+    router = await mesh.join()
+    worker = await mesh.join(hosts_workflows=False)
+    await mesh.add_task(router)
+    await worker.claim(lease_ms=LONG_LEASE_MS)
+    await mesh.backend.leave(worker.router_id)
+    (again,) = await router.claim()
+    assert (again.attempt, bool(again.lost)) == (2, True)
+
+
+async def test_an_activity_is_completed_from_outside_whatever_its_attempt(mesh: Mesh) -> None:
+    router = await mesh.join()
+    run_id = await mesh.add_task(router)
+    await drain_start(router)
+    (task,) = await router.claim()
+    assert await mesh.backend.complete_task(run_id, 0, mesh.lane_of("order"), b"outside")
+    assert len((await router.work(**finish(task))).lost) == 1
+    assert await router.frames(1) == [b"outside"]
+    assert (await router.work(room=1)).next_due_ms is None
+
+
+async def test_completing_an_activity_of_a_closed_or_unknown_run_says_so(mesh: Mesh) -> None:
+    router = await mesh.join()
+    run_id = await mesh.add_task(router)
+    await drain_start(router)
+    lane = mesh.lane_of("order")
+    await router.close_run(run_id, lane, status=RunStatus.TERMINATED)
+    assert not await mesh.backend.complete_task(run_id, 0, lane, b"late")
+    assert not await mesh.backend.complete_task(b"\x02" * 16, 0, lane, b"lost")
+    assert await router.read() == []
+
+
+async def test_five_hundred_tasks_go_round_in_one_batch(mesh: Mesh) -> None:
+    router = await mesh.join()
+    run_id = await mesh.start("order")
+    await drain_start(router)
+    count = 500
+    await router.commit(
+        task_queue=[mesh.queue_id] * count,
+        task_lane=[mesh.lane_of("order")] * count,
+        task_run=[run_id] * count,
+        task_seq=list(range(count)),
+        task_attempt=[0] * count,
+        task_delay=[0] * count,
+        task_frame=[b"%d" % n for n in range(count)],
+        task_state=[b""] * count,
+    )
+    reply = await router.work(room=count)
+    tasks = [TaskRow(*row) for row in reply.tasks]
+    assert sorted(task.seq for task in tasks) == list(range(count))
+    assert all(task.frame == b"%d" % task.seq for task in tasks)
+    reply = await router.work(
+        finish_run=[task.run_id for task in tasks],
+        finish_seq=[task.seq for task in tasks],
+        finish_attempt=[task.attempt for task in tasks],
+        finish_frame=[task.frame for task in tasks],
+    )
+    assert set(reply.finished_lanes) == {mesh.lane_of("order")}
+    assert len(await router.frames(count)) == count
+
+
+async def test_an_expired_claim_is_claimable_by_any_worker_of_the_queue(mesh: Mesh) -> None:
+    router = await mesh.join()
+    worker = await mesh.join(hosts_workflows=False)
+    await mesh.add_task(router)
+    await worker.claim(lease_ms=SHORT_LEASE_MS)
+
+    async def due() -> bool:
+        reply = await worker.work()
+        return reply.next_due_ms is not None and reply.next_due_ms <= reply.now_ms
+
+    await until(due)
+    (task,) = await router.claim()
+    assert bool(task.lost)
+
+
+async def recall(router: Router, run_id: bytes, *, claimed: bool) -> None:
+    await router.commit(
+        recall_task_run=[run_id],
+        recall_task_seq=[0],
+        recall_task_frame=[b"canceled"],
+        recall_task_claimed=[claimed],
+    )

@@ -1,0 +1,1 @@
+"""What the tests stand on: private database servers and the places made on them."""

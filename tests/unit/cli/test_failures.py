@@ -1,0 +1,90 @@
+"""Errors in one line, and failures for programs."""
+
+import pytest
+
+from hotmesh.cli.failures import (
+    CAUSES_MAX,
+    explain,
+    failure_document,
+    failure_text,
+    without_password,
+)
+from hotmesh.exceptions import (
+    ApplicationError,
+    BackendUnavailableError,
+    HotMeshError,
+    InvalidArgumentError,
+    RPCError,
+    RPCStatusCode,
+    TerminatedError,
+    WorkflowAlreadyStartedError,
+)
+
+WHERE = "namespace 'default' of sqlite:///x.db"
+
+
+@pytest.mark.parametrize(
+    ("error", "parts"),
+    [
+        (WorkflowAlreadyStartedError("w-1", "order", run_id="r-1"), ["'w-1'", "r-1", "--id"]),
+        (RPCError("no such", RPCStatusCode.NOT_FOUND), ["no such", WHERE, "hotmesh list"]),
+        (BackendUnavailableError("refused."), ["refused.", WHERE, "--url"]),
+        (InvalidArgumentError("two\nlines"), ["two lines"]),
+        (HotMeshError(), ["HotMeshError"]),
+    ],
+)
+def test_an_error_is_one_line_that_says_what_to_do(error: HotMeshError, parts: list[str]) -> None:
+    text = explain(error, WHERE)
+    assert "\n" not in text
+    assert [part for part in parts if part not in text] == []
+
+
+def chained() -> ApplicationError:
+    inner = ApplicationError("card refused", {"code": 7}, type="CardError")
+    outer = ApplicationError("order failed", type="OrderError")
+    outer.__cause__ = inner
+    return outer
+
+
+def test_a_failure_is_told_from_the_outside_in() -> None:
+    assert failure_text(chained()) == (
+        "ApplicationError: OrderError: order failed ← ApplicationError: CardError: card refused"
+    )
+
+
+def test_a_failure_document_has_the_whole_chain() -> None:
+    assert failure_document(chained()) == {
+        "error": "ApplicationError",
+        "message": "order failed",
+        "type": "OrderError",
+        "details": [],
+        "cause": {
+            "error": "ApplicationError",
+            "message": "card refused",
+            "type": "CardError",
+            "details": [{"code": 7}],
+        },
+    }
+    assert failure_document(TerminatedError("gone")) == {
+        "error": "TerminatedError",
+        "message": "gone",
+    }
+
+
+def test_a_chain_that_bites_its_tail_ends() -> None:
+    error = ApplicationError("round")
+    error.__cause__ = error
+    assert failure_text(error).count("round") == CAUSES_MAX
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:secret@host:5432/db", "postgresql://me:***@host:5432/db"),
+        ("redis://:secret@host/0", "redis://:***@host/0"),
+        ("sqlite:////tmp/x.db", "sqlite:////tmp/x.db"),
+        ("postgresql://host/db", "postgresql://host/db"),
+    ],
+)
+def test_passwords_are_not_shown(url: str, shown: str) -> None:
+    assert without_password(url) == shown
