@@ -56,7 +56,7 @@ def record_span(
         )
         # The run's clock is the database's; it may be ahead of ours.
         span.end(end_time=max(time.time_ns(), start_ms * 1_000_000))
-    except Exception:
+    except Exception:  # noqa: BLE001 - a span is never worth a workflow
         _log.exception("The tracer provider failed to record span %r", name)
 
 

@@ -1,6 +1,7 @@
 """Opening a place: concurrently, again, and when it is of a newer version or not there."""
 
 import asyncio
+import sys
 
 import pytest
 
@@ -8,7 +9,12 @@ from conformance.mesh import NAMESPACE, Mesh, new_run_id
 from conformance.versions import age_schema
 from hotmesh.backends.protocol import RunFilter
 from hotmesh.backends.registry import backend_for
-from hotmesh.exceptions import BackendUnavailableError, InvalidArgumentError, SchemaVersionError
+from hotmesh.exceptions import (
+    BackendUnavailableError,
+    InvalidArgumentError,
+    MissingExtraError,
+    SchemaVersionError,
+)
 
 
 async def test_a_place_keeps_what_was_stored(stored_url: str) -> None:
@@ -68,3 +74,23 @@ async def test_a_place_that_is_not_there_is_unavailable(unreachable_url: str) ->
 def test_a_url_nobody_knows_is_refused(url: str) -> None:
     with pytest.raises(InvalidArgumentError, match="sqlite://"):
         backend_for(url)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "extra", "driver"),
+    [
+        ("postgres", "postgres", "asyncpg"),
+        ("postgresql", "postgres", "asyncpg"),
+        ("redis", "redis", "redis"),
+        ("rediss", "redis", "redis"),
+    ],
+)
+def test_a_missing_driver_names_the_extra_to_install(
+    scheme: str, extra: str, driver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in list(sys.modules):
+        if name.startswith((f"hotmesh.backends.{extra}", f"{driver}.")) or name == driver:
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, driver, None)
+    with pytest.raises(MissingExtraError, match=rf"pip install 'hotmesh\[{extra}\]'"):
+        backend_for(f"{scheme}://127.0.0.1/0")

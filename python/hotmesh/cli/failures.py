@@ -8,8 +8,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hotmesh.exceptions import (
+    ActivityError,
     ApplicationError,
     BackendUnavailableError,
+    ChildWorkflowError,
     FailureError,
     RPCError,
     RPCStatusCode,
@@ -44,7 +46,9 @@ def explain(error: BaseException, where: str) -> str:
 
 def failure_text(error: BaseException) -> str:
     """A failure with its chain of causes in one line, the outermost first."""
-    return " ← ".join(f"{type(each).__name__}: {one_line(each)}" for each in _chain(error))
+    return " ← ".join(
+        f"{type(each).__name__}: {one_line(each)}{_of_what(each)}" for each in _chain(error)
+    )
 
 
 def failure_document(error: BaseException) -> dict[str, Any]:
@@ -57,9 +61,19 @@ def failure_document(error: BaseException) -> dict[str, Any]:
         if isinstance(each, ApplicationError):
             document["type"] = each.type
             document["details"] = list(each.details)
+        elif isinstance(each, ActivityError):
+            document["activity"] = each.activity_type
+        elif isinstance(each, ChildWorkflowError):
+            document["child_id"] = each.workflow_id
         if cause:
             document["cause"] = cause
     return document
+
+
+def _of_what(error: BaseException) -> str:
+    if isinstance(error, ActivityError):
+        return f" ({error.activity_type})"
+    return f" ({error.workflow_id})" if isinstance(error, ChildWorkflowError) else ""
 
 
 def one_line(error: BaseException) -> str:

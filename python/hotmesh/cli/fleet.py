@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import platform
 import time
-from typing import Any
+from typing import Any, cast
 
 from hotmesh._version import __version__
 from hotmesh.cli.arguments import Commands, add_command, seconds
@@ -63,7 +63,7 @@ async def routers(client: Client, options: argparse.Namespace, output: Output) -
             "alive" if document["alive"] else "dead",
             str(document["lanes"]),
             shown(moment(each.seen_ms)),
-            " ".join(f"{name}={value}" for name, value in document["info"].items()),
+            _about(document["info"]),
         )
         for document, each in zip(documents, found, strict=True)
     ]
@@ -76,6 +76,17 @@ async def routers(client: Client, options: argparse.Namespace, output: Output) -
         ),
     )
     return 0
+
+
+def _about(info: dict[str, Any]) -> str:
+    """What a router says of itself, but for its task queue, which has a column of its own."""
+    return " ".join(
+        f"{name}={_listed(value)}" for name, value in info.items() if name != "task_queue"
+    )
+
+
+def _listed(value: Any) -> str:
+    return ",".join(map(str, cast("list[Any]", value))) if isinstance(value, list) else str(value)
 
 
 async def prune(client: Client, options: argparse.Namespace, output: Output) -> int:

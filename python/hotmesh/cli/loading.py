@@ -16,6 +16,8 @@ from hotmesh.engine.definition import WorkflowDefinition
 from hotmesh.exceptions import InvalidArgumentError
 
 ACTIVITY_ATTRIBUTE = "__hotmesh_activity__"
+FACE = "hotmesh.meshflow"
+"""The function-first face; imported by the modules that use it, else left alone."""
 
 
 @dataclass
@@ -30,8 +32,8 @@ class Hosted:
 
         Args:
             found: A decorated workflow class or activity; a plain function: ``async def`` is a
-                workflow, ``def`` an activity; a list or tuple of these; or a module, of which all
-                decorated ones are taken.
+                workflow unless it was proxied as an activity, ``def`` an activity; a list or tuple
+                of these; or a module, of which all decorated ones are taken.
             name: How it was named, for errors.
             as_activity: A plain ``async def`` is an activity too.
 
@@ -71,7 +73,8 @@ class Hosted:
 def load(objects: Sequence[str], activities: Sequence[str] = ()) -> Hosted:
     """Import what a worker is to host.
 
-    The current directory is put on the module path, as ``python -m`` does.
+    The current directory is put on the module path, as ``python -m`` does. Where workflows use the
+    function-first face, its proxied activities are hosted as well.
 
     Args:
         objects: ``module``, ``module:object`` or ``module:object.attribute`` each.
@@ -88,6 +91,9 @@ def load(objects: Sequence[str], activities: Sequence[str] = ()) -> Hosted:
         hosted.add(_find(name), name)
     for name in activities:
         hosted.add(_find(name), name, as_activity=True)
+    if hosted.workflows:
+        for each in _proxied():
+            _append(hosted.activities, each)
     return hosted
 
 
@@ -126,7 +132,19 @@ def _is_workflow(found: Any) -> bool:
 
 
 def _is_activity(found: Any) -> bool:
-    return isinstance(getattr(found, ACTIVITY_ATTRIBUTE, None), ActivityDefinition)
+    if isinstance(getattr(found, ACTIVITY_ATTRIBUTE, None), ActivityDefinition):
+        return True
+    return any(each is found for each in _proxied())
+
+
+def _proxied() -> Sequence[Callable[..., Any]]:
+    """The activities that the function-first face was asked to call, and its own."""
+    if FACE not in sys.modules:
+        return ()
+    from hotmesh.meshflow._proxy import offered
+    from hotmesh.meshflow._services import SERVICES
+
+    return (*offered().values(), *SERVICES)
 
 
 def _append(hosted: list[Any], found: Any) -> None:

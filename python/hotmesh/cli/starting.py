@@ -53,7 +53,7 @@ async def start(client: Client, options: argparse.Namespace, output: Output) -> 
     handle: WorkflowHandle[Any, Any] = await client.start_workflow(
         options.type,
         args=options.args,
-        id=options.id or str(uuid.uuid4()),
+        id=str(uuid.uuid4()) if options.id is None else options.id,
         task_queue=options.task_queue,
         expire=options.expire,
     )

@@ -17,6 +17,7 @@ from hotmesh.cli.arguments import Commands, add_command, at_least, seconds
 from hotmesh.cli.output import Output
 from hotmesh.cli.session import connected, where
 from hotmesh.client import Client
+from hotmesh.exceptions import InvalidArgumentError
 from hotmesh.limits import LEASE_MS_DEFAULT, LEASE_MS_MIN
 from hotmesh.log import configure
 
@@ -113,8 +114,8 @@ def _lease(text: str) -> float:
 async def run(options: argparse.Namespace, output: Output) -> int:
     """Host what was named until SIGINT or SIGTERM, then hand everything over."""
     del output
-    configure(options.log_level, options.log_format)
     hosted = loading.load(options.objects, options.activities)
+    configure(options.log_level, options.log_format)
     executor = ThreadPoolExecutor(options.max_activities, thread_name_prefix="activity")
     try:
         async with connected(options) as client:
@@ -130,20 +131,29 @@ def _worker(
     executor: ThreadPoolExecutor,
     options: argparse.Namespace,
 ) -> Worker:
+    """Make the worker.
+
+    Raises:
+        InvalidArgumentError: It can't host what was named.
+    """
     from hotmesh.worker import Worker  # The other commands need no engine.
 
-    return Worker(
-        client,
-        task_queue=options.task_queue,
-        workflows=hosted.workflows,
-        activities=hosted.activities,
-        activity_executor=executor,
-        identity=options.identity,
-        max_cached_workflows=options.max_cached,
-        max_concurrent_activities=options.max_activities,
-        graceful_shutdown_timeout=timedelta(seconds=options.grace),
-        lease=options.lease,
-    )
+    try:
+        return Worker(
+            client,
+            task_queue=options.task_queue,
+            workflows=hosted.workflows,
+            activities=hosted.activities,
+            activity_executor=executor,
+            identity=options.identity,
+            max_cached_workflows=options.max_cached,
+            max_concurrent_activities=options.max_activities,
+            graceful_shutdown_timeout=timedelta(seconds=options.grace),
+            lease=options.lease,
+        )
+    except (TypeError, ValueError) as error:
+        # Two workflows of one name, an activity without a name: said by the worker, in its words.
+        raise InvalidArgumentError(f"What was named can't be hosted: {error}") from error
 
 
 async def _serve(worker: Worker, options: argparse.Namespace) -> None:

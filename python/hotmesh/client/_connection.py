@@ -43,7 +43,8 @@ class Connection:
         self._results: dict[str, Waiter[Result]] = {}
         self._replies: dict[str, Waiter[bytes]] = {}
         self._queues: dict[tuple[str, str], int] = {}
-        self._hints: set[str] = set()
+        self._hints: dict[int, int] = {}
+        """Queue id → bit mask of its lanes that received something."""
         self._hinting: asyncio.Task[None] | None = None
         self._opening: asyncio.Lock | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -152,7 +153,8 @@ class Connection:
     def hint_lanes(self, lanes: Iterable[int]) -> None:
         """Tell routers that lanes received something; goes out beside the caller's work."""
         for lane in lanes:
-            self._hints.add(f"lanes:{lane // LANES_PER_QUEUE}")
+            queue_id, number = divmod(lane, LANES_PER_QUEUE)
+            self._hints[queue_id] = self._hints.get(queue_id, 0) | 1 << number
         if self._hints and self._hinting is None:
             self._hinting = asyncio.get_running_loop().create_task(
                 self._publish(), name="hotmesh client hints"
@@ -180,7 +182,7 @@ class Connection:
     async def _publish(self) -> None:
         try:
             while self._hints:
-                hints = [(channel, "") for channel in self._hints]
+                hints = [(f"lanes:{each}", f"{mask:x}") for each, mask in self._hints.items()]
                 self._hints.clear()
                 try:
                     await self.backend.notify(hints)

@@ -73,6 +73,8 @@ class StartWorkflowInput:
     versioning_override: VersioningOverride | None = None
     expire: timedelta | float | None = None
     record: Mapping[str, Any] | None = None
+    shared_record: tuple[str, str] | None = None
+    """Workflow id and run id (hex digits) of the run whose record it writes, if not its own."""
 
 
 @dataclass

@@ -205,6 +205,8 @@ async def _header(
         header["reuse"] = int(options.id_reuse_policy)
     if options.priority is not _DEFAULT_PRIORITY and options.priority.priority_key is not None:
         header["priority"] = options.priority.priority_key
+    if isinstance(options, StartWorkflowInput) and options.shared_record is not None:
+        header["record_id"], header["record"] = options.shared_record
     if options.versioning_override is not None:
         _log.debug("versioning_override of workflow %s is ignored", options.id)
     return header

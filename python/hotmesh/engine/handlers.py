@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
+from hotmesh.backends.protocol import RunStatus
 from hotmesh.converter import encode_failure
 from hotmesh.core import kinds
 from hotmesh.engine import failures, wire
@@ -136,7 +137,10 @@ class Handlers:
     # Updates
 
     def on_update(self, job: Event) -> None:
-        """Accept or reject an update, or answer for one that is known by its id."""
+        """Take an update in; it is accepted or rejected in its turn among the other handlers."""
+        self._instance.loop.create_task(self._handle_update(job), name=f"update: {job[3]}")
+
+    async def _handle_update(self, job: Event) -> None:
         document, body = wire.split_document(job[5])
         update_id: str = document["id"]
         known = self._known_updates.get(update_id)
@@ -147,35 +151,35 @@ class Handlers:
             error = ApplicationError(f"update {update_id!r} not found", type="NotFound")
             self._reject(document, error)
             return
-        instance = self._instance
+        if self._instance.is_replaying and update_id not in self.accepted_in_replay:
+            return  # It was rejected, whatever the code says today.
         name = job[3]
-        definition = self.updates.get(name) or self.updates.get(None)
         try:
-            if definition is None:
-                known_names = sorted(n for n in self.updates if n is not None)
-                raise RuntimeError(
-                    f"Update handler for '{name}' expected but not found, and there is no dynamic "
-                    f"handler. known updates: [{' '.join(known_names)}]"
-                )
-            args = self._arguments(definition, name, body, f"update {name!r}")
-            if update_id not in self.accepted_in_replay:
-                self._validate(definition, name, body)
+            definition, args = self._admit(name, body)
         except ReadOnlyContextError as error:
-            instance.fail_task(error)
-            return
+            self._instance.fail_task(error)
         except Exception as error:
             self._reject(document, error)
-            return
-        known = self._known_updates[update_id] = _Update()
-        instance.command((kinds.UPDATE_ACCEPTED, 0, 0, name, update_id.encode(), b""))
-        self._attach(known, document)
-        context = contextvars.copy_context()
-        context.run(current_update.set, UpdateInfo(id=update_id, name=name))
-        instance.loop.create_task(
-            self._run_update(definition, update_id, name, args),
-            name=f"update: {name}",
-            context=context,
-        )
+        else:
+            known = self._known_updates[update_id] = _Update()
+            self._instance.command((kinds.UPDATE_ACCEPTED, 0, 0, name, update_id.encode(), b""))
+            self._attach(known, document)
+            current_update.set(UpdateInfo(id=update_id, name=name))
+            await self._run_update(definition, update_id, name, args)
+
+    def _admit(self, name: str, body: bytes) -> tuple[UpdateDefinition, list[Any]]:
+        """The handler and its arguments, or the error that rejects the update."""
+        definition = self.updates.get(name) or self.updates.get(None)
+        if definition is None:
+            known_names = sorted(n for n in self.updates if n is not None)
+            raise RuntimeError(
+                f"Update handler for '{name}' expected but not found, and there is no dynamic "
+                f"handler. known updates: [{' '.join(known_names)}]"
+            )
+        args = self._arguments(definition, name, body, f"update {name!r}")
+        if not self._instance.is_replaying:
+            self._validate(definition, name, body)
+        return definition, args
 
     def _validate(self, definition: UpdateDefinition, name: str, body: bytes) -> None:
         if definition.validator is None:
@@ -256,11 +260,21 @@ class Handlers:
         instance = self._instance
         reply, name = job[4], job[3]
         try:
-            _, body = wire.split_document(job[5])
-            outcome = b"R" + self._query(name, body)
+            document, body = wire.split_document(job[5])
+            rejected = "reject" in document and self._is_rejected(document["reject"])
+            if rejected:
+                outcome = b"J" + bytes((instance.status,))
+            else:
+                outcome = b"R" + self._query(name, body)
         except Exception as error:
             outcome = b"F" + encode_failure(instance.converter, error)
         instance.replies.append((reply, outcome))
+
+    def _is_rejected(self, condition: str) -> bool:
+        status = self._instance.status
+        if condition == "not_open":
+            return status != RunStatus.RUNNING
+        return status not in (RunStatus.RUNNING, RunStatus.COMPLETED)
 
     def _query(self, name: str, body: bytes) -> bytes:
         instance = self._instance

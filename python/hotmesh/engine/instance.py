@@ -18,7 +18,7 @@ from typing import Any
 from hotmesh.common import Priority
 from hotmesh.converter import DataConverter, decode_failure, decode_values, encode_failure
 from hotmesh.core import kinds
-from hotmesh.engine import failures, wire
+from hotmesh.engine import failures, stacks, wire
 from hotmesh.engine.attributes import Attributes
 from hotmesh.engine.definition import WorkflowDefinition, check_argument_count
 from hotmesh.engine.failures import Event
@@ -79,6 +79,8 @@ class WorkflowInstance(Outbound, Attributes):
         self.read_only = ""
         """What is running that may not change anything (a query, a validator), or ""."""
         self.closed = False
+        self.status = 1
+        """What the store says of the run (a RunStatus); queries may depend on it."""
         self.commands: list[Event] = []
         self.replies: list[tuple[bytes, bytes]] = []
         self.pending: dict[int, Any] = {}
@@ -493,10 +495,7 @@ class WorkflowInstance(Outbound, Attributes):
 
     def stack_trace(self) -> str:
         """Where the run's tasks stand, for the ``__stack_trace`` query."""
-        return "\n".join(
-            f"Stack for {task!r} (most recent call last):\n" + "".join(_frames(task))
-            for task in asyncio.all_tasks(self.loop)
-        )
+        return stacks.describe(asyncio.all_tasks(self.loop))
 
     def state(self) -> dict[str, Any]:
         """A summary for people."""
@@ -521,14 +520,3 @@ def _timedelta(milliseconds: int | None) -> timedelta | None:
 
 def _uuid_or_none(text: str | None) -> str | None:
     return wire.run_id_text(bytes.fromhex(text)) if text else None
-
-
-def _frames(task: asyncio.Task[Any]) -> list[str]:
-    import traceback
-
-    return traceback.format_list(
-        traceback.StackSummary.extract((f, f.f_lineno) for f in task.get_stack())
-    )
-
-
-

@@ -187,6 +187,7 @@ class Outbound:
         details: str | None = None,
         priority: Priority | None = None,
         expire: Duration | None = None,
+        record: bool = False,
     ) -> ChildWorkflowHandle:
         """Start a child workflow and wait until it has started.
 
@@ -208,6 +209,8 @@ class Outbound:
         expire_ms = milliseconds(expire, f"{what}: expire")
         if expire_ms is not None:
             document["expire"] = expire_ms // 1000
+        if record:
+            document["record"] = True
         header = run_header(
             self.converter,
             what,

@@ -96,7 +96,7 @@ class Subscription:
             return
         try:
             self._callback(topic, data)
-        except Exception:
+        except Exception:  # noqa: BLE001 - one subscriber must not stop the others
             _log.exception("The subscriber of %r failed on topic %r", self.pattern, topic)
 
     def deliver_text(self, topic: str, text: bytes) -> None:
@@ -109,7 +109,7 @@ class Subscription:
             self.deliver(topic, data)
 
     async def unsubscribe(self) -> None:
-        """End the subscription; an iteration ends after the events that have arrived. Idempotent."""
+        """End the subscription; an iteration ends after what has arrived. Idempotent."""
         if self._closed:
             return
         self._closed = True

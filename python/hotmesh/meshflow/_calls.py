@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hotmesh.backends.protocol import MailItem, RunRow, RunStatus
-from hotmesh.client import Client, WorkflowHandle
+from hotmesh.client import Client, StartWorkflowInput, WorkflowHandle
 from hotmesh.client._records import Record
+from hotmesh.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from hotmesh.engine import wire
 from hotmesh.engine.options import checked_name
 from hotmesh.exceptions import RPCError, RPCStatusCode
@@ -60,12 +61,34 @@ async def start_hook(
     header = wire.load(row.header)
     owner = header.get("record") or bytes(row.run_id).hex()
     owner_id = header.get("record_id") or target
-    return await client.start_workflow(
-        workflow_type,
-        args=args,
-        id=hook_id,
-        task_queue=task_queue or row.task_queue,
-        shared_record=(owner_id, owner),
+    return await client.outbound.start_workflow(
+        StartWorkflowInput(
+            workflow=workflow_type,
+            args=args,
+            id=hook_id,
+            task_queue=task_queue or row.task_queue,
+            execution_timeout=None,
+            run_timeout=None,
+            task_timeout=None,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+            retry_policy=None,
+            cron_schedule="",
+            memo=None,
+            search_attributes=None,
+            start_delay=None,
+            headers={},
+            start_signal=None,
+            start_signal_args=(),
+            static_summary=None,
+            static_details=None,
+            ret_type=None,
+            rpc_metadata={},
+            rpc_timeout=None,
+            request_eager_start=False,
+            priority=Priority.default,
+            shared_record=(owner_id, owner),
+        )
     )
 
 

@@ -43,6 +43,21 @@ def workflow_definition(workflow: Any, policy: RetryPolicy | None) -> WorkflowDe
     return HostedDefinition(**values, activity_policy=policy)
 
 
+def workflow_named(workflow: Any) -> tuple[str, Any]:
+    """The type name, and the result's type if known, of a workflow given by name or function.
+
+    Raises:
+        TypeError: It is no text, coroutine function or decorated class.
+        ValueError: It is the dynamic workflow, which has no name.
+    """
+    if isinstance(workflow, str):
+        return workflow, None
+    found = workflow_definition(workflow, None)
+    if found.name is None:
+        raise ValueError("The dynamic workflow can't be started by function: pass a name")
+    return found.name, found.ret_type
+
+
 def default_policy() -> RetryPolicy | None:
     """The retry policy that the running workflow's worker was created with."""
     definition = current().definition

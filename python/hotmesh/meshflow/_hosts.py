@@ -7,7 +7,6 @@ event loop.
 from __future__ import annotations
 
 import asyncio
-import logging
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,8 +24,6 @@ THREADS_MAX = 100
 
 Place = tuple[str | None, str, str]
 """Database URL, namespace, task queue."""
-
-_log = logging.getLogger(__name__)
 
 
 class Host:
@@ -51,11 +48,18 @@ class Host:
             activities=list(activities.values()),
             activity_executor=self._threads,
             events_url=events_url,
+            on_fatal_error=self._failed,
         )
-        self._running = asyncio.get_running_loop().create_task(
-            self._worker.run(), name=f"hotmesh worker {task_queue}"
-        )
-        self._running.add_done_callback(self._ended)
+        loop = asyncio.get_running_loop()
+        self._joined: asyncio.Future[None] = loop.create_future()
+        self._stopping = asyncio.Event()
+        self._running = loop.create_task(self._work(), name=f"hotmesh host of {task_queue}")
+
+    async def joined(self) -> None:
+        """Wait until the worker takes part in its task queue; raises what prevented it."""
+        await asyncio.wait({self._running, self._joined}, return_when=asyncio.FIRST_COMPLETED)
+        if self._running.done():
+            self._running.result()
 
     def add_workflow(self, definition: WorkflowDefinition) -> None:
         """Host a further workflow type.
@@ -94,17 +98,21 @@ class Host:
 
     async def close(self) -> None:
         """Stop the worker in good order; raises what ended it before."""
+        self._stopping.set()
+        await self._running
+
+    async def _work(self) -> None:
         try:
-            if not self._running.done():
-                await self._worker.shutdown()
-            await self._running
+            async with self._worker:
+                if not self._joined.done():
+                    self._joined.set_result(None)
+                await self._stopping.wait()
         finally:
             self._threads.shutdown(wait=False)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            _log.error("The worker of task queue %r ended", self._task_queue, exc_info=error)
+    async def _failed(self, error: BaseException) -> None:
+        del error  # The worker has logged it, and raises it when it is left.
+        self._stopping.set()
 
 
 class Registry:
@@ -153,6 +161,7 @@ class Registry:
                 services = dict(named_activity(function, None) for function in SERVICES)
                 everything = {**services, **_proxy.offered(), **named}
                 host = Host(client, task_queue, workflows, everything, events_url)
+                await host.joined()
                 self._hosts[place] = host
             else:
                 for name, function in named.items():

@@ -42,9 +42,7 @@ def connection_url(connection: Connection) -> str | None:
     return url
 
 
-def retry_policy(
-    options: RetryPolicy | Mapping[str, Any] | None, what: str
-) -> RetryPolicy | None:
+def retry_policy(options: RetryPolicy | Mapping[str, Any] | None, what: str) -> RetryPolicy | None:
     """A retry policy from its options; intervals are durations. None stays None.
 
     Raises:

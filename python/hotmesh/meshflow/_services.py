@@ -9,7 +9,12 @@ from typing import Any
 
 from hotmesh import activity
 from hotmesh.client import Client
-from hotmesh.exceptions import ApplicationError, RPCError, RPCStatusCode, WorkflowAlreadyStartedError
+from hotmesh.exceptions import (
+    ApplicationError,
+    RPCError,
+    RPCStatusCode,
+    WorkflowAlreadyStartedError,
+)
 from hotmesh.meshflow import _calls
 
 
@@ -68,5 +73,3 @@ SERVICES = (read_record, interrupt, start_hook, allow_effect)
 def _client() -> Client:
     client: Any = activity.client()
     return client
-
-

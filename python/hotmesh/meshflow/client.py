@@ -13,6 +13,7 @@ from hotmesh.client import Client as SdkClient
 from hotmesh.duration import Duration, seconds
 from hotmesh.exceptions import InvalidArgumentError
 from hotmesh.meshflow._calls import run_state, send_mail, start_hook
+from hotmesh.meshflow._definition import workflow_named
 from hotmesh.meshflow._hosts import registry
 from hotmesh.meshflow._options import DEFAULT, Connection, connection_url, searchable
 from hotmesh.meshflow.handle import Handle
@@ -77,12 +78,14 @@ class WorkflowClient:
             PayloadTooLargeError: The arguments exceed the limit.
             BackendUnavailableError: The database can't be reached.
         """
+        name, result_type = workflow_named(workflow_name)
         record = searchable(search)
         kept = None if expire is None else seconds(expire, "expire")
         client = await self._client(namespace)
         started = await client.start_workflow(
-            workflow_name,
+            name,
             args=args,
+            result_type=result_type,
             id=guid() if workflow_id is None else workflow_id,
             task_queue=task_queue,
             expire=kept,
@@ -116,7 +119,7 @@ class WorkflowClient:
         self,
         *,
         workflow_id: str,
-        workflow_name: str,
+        workflow_name: str | Callable[..., Any],
         args: Sequence[Any] = (),
         namespace: str = DEFAULT,
         task_queue: str | None = None,
@@ -126,7 +129,7 @@ class WorkflowClient:
 
         Args:
             workflow_id: The running workflow.
-            workflow_name: The function's name.
+            workflow_name: The function's name, or the function.
             args: Its arguments.
             namespace: The workflow's namespace.
             task_queue: Where the function runs; the workflow's task queue by default.
@@ -144,7 +147,7 @@ class WorkflowClient:
             client,
             target=workflow_id,
             hook_id=guid() if hook_id is None else hook_id,
-            workflow_type=workflow_name,
+            workflow_type=workflow_named(workflow_name)[0],
             args=args,
             task_queue=task_queue,
         )

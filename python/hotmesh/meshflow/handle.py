@@ -84,9 +84,7 @@ class Handle:
         Raises:
             RPCError: NOT_FOUND, there is no such workflow.
         """
-        return await self._client.get_workflow_handle(
-            self._handle.id, run_id=self.run_id
-        ).export()
+        return await self._client.get_workflow_handle(self._handle.id, run_id=self.run_id).export()
 
     async def interrupt(self, reason: str = "interrupted") -> None:
         """End the workflow from outside; its code is not asked.
@@ -110,4 +108,3 @@ class Handle:
             return {"error": str(error.cause)}
         except WorkflowContinuedAsNewError as error:
             return {"continued_as": error.new_execution_run_id}
-

@@ -21,7 +21,7 @@ from hotmesh.engine.context import current
 from hotmesh.engine.instance import WorkflowInstance
 from hotmesh.exceptions import ApplicationError
 from hotmesh.meshflow import _services
-from hotmesh.meshflow._definition import Function
+from hotmesh.meshflow._definition import Function, workflow_named
 from hotmesh.meshflow._options import retry_policy as policy_from
 from hotmesh.meshflow._proxy import Activities, offer
 
@@ -117,9 +117,7 @@ async def all(*items: Any) -> list[Any]:  # noqa: A001 - the face's own name
 
     What is no awaitable is a value already. The first failure is raised; the others go on.
     """
-    futures = [
-        asyncio.ensure_future(item) if inspect.isawaitable(item) else None for item in items
-    ]
+    futures = [asyncio.ensure_future(item) if inspect.isawaitable(item) else None for item in items]
     waiting = [future for future in futures if future is not None]
     if waiting:
         await asyncio.gather(*waiting)
@@ -263,7 +261,7 @@ async def hook(
             record=True,
         )
     else:
-        name = workflow_name if isinstance(workflow_name, str) else workflow_name.__name__
+        name, _ = workflow_named(workflow_name)
         await _service(_services.start_hook, workflow_id, own_id, name, list(args), task_queue)
     return own_id
 

@@ -31,7 +31,7 @@ RUN_TIMEOUT_KEY = -1
 EXECUTION_TIMEOUT_KEY = -2
 
 _CARRIED = ("parent", "root", "exec", "exec_due", "run", "task", "retry", "cron", "memo", "sa")
-_CARRIED += ("h", "priority", "expire", "identity", "record")
+_CARRIED += ("h", "priority", "expire", "identity", "record", "record_id")
 
 
 class Closer:

@@ -262,6 +262,7 @@ class CommandTranslator:
         }
         if document.get("record"):
             header["record"] = details.header.get("record") or details.run_id.hex()
+            header["record_id"] = details.header.get("record_id") or details.workflow_id
         task_queue = document.get("q", details.task_queue)
         header["reuse"] = document["reuse"]
         return start_item(

@@ -11,7 +11,7 @@ import asyncio
 import heapq
 import logging
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -42,6 +42,7 @@ from hotmesh.router.clock import BackendClock
 from hotmesh.router.closing import Closer, terminated, timed_out
 from hotmesh.router.effects import CommandTranslator, Effects, Owner, Placed, task_meta
 from hotmesh.router.notifier import Notifier
+from hotmesh.router.pace import Pace
 from hotmesh.router.replaying import Engine
 from hotmesh.router.state import RunState
 from hotmesh.router.watchdog import Watchdog
@@ -53,6 +54,8 @@ IDLE_POLL_SECONDS = 1.0
 
 TASK_RETRY_SECONDS = (0.25, 10.0)
 """First and longest pause before a failed workflow task is tried again."""
+
+NO_LANE = -1
 
 FAILURE_ATTRIBUTE = "hotmesh.task_failure"
 """Name in a run's record that says why its workflow task fails."""
@@ -100,6 +103,10 @@ class Pipe:
         self._closer = Closer(context.converter, context.queue_ids)
         self.lanes: list[int] = []
         self._leaving: set[int] = set()
+        self._waiting: deque[Placed] = deque()
+        """Activities that start here as soon as a slot is free."""
+        self._placing = 0
+        self._pace = Pace()
         self._local: list[tuple[bytes, Event]] = []
         self._inflight: dict[tuple[bytes, int], int] = {}
         """Activities running here: (run id, seq) → lane."""
@@ -147,6 +154,7 @@ class Pipe:
     def kill(self) -> None:
         """End at once: the router was declared dead, nothing of it counts any more."""
         self._dead = True
+        self._waiting.clear()
         running, self._inflight = self._inflight, {}
         for run_id, seq in running:
             self._context.runner.cancel(run_id, seq, "not_found")
@@ -206,7 +214,7 @@ class Pipe:
             return False
         self._core.commit()
         self._after_commit(effects, reply)
-        self._report_quiet_lanes()
+        self._report_quiet_lanes(step.lanes)
         await self._advance(session, reply)
         self._evict()
         return not (self._has_columns or self._effects or self._local or self._retries)
@@ -238,6 +246,7 @@ class Pipe:
         for name, column in zip(DRAINED_FIELDS, self._core.drain(), strict=True):
             setattr(step, name, column)
         self._has_columns = False
+        self._placing = 0
         if self._retry_delays:
             for index, key in enumerate(zip(step.task_run, step.task_seq, strict=True)):
                 step.task_delay[index] = self._retry_delays.get(key, 0)
@@ -248,8 +257,8 @@ class Pipe:
 
     def _after_commit(self, effects: Effects, reply: StepReply) -> None:
         context = self._context
-        for placed in effects.placed:
-            self._start_activity(placed)
+        if effects.placed:
+            self._start_placed(effects.placed)
         for run_id, seq in effects.cancelled:
             if context.runner is not None:
                 context.runner.cancel(run_id, seq, "cancel_requested")
@@ -257,7 +266,7 @@ class Pipe:
             context.publisher.publish(effects.published)
         self._answer_outcomes(effects, reply)
         touched = {lane for lane, _, _, _ in effects.messages}
-        touched.update(start.lane for start in effects.starts if not start.delay_ms)
+        touched.update(start.lane for start in effects.starts)
         touched.update(outcome.lane for outcome in reply.send_outcomes if outcome.delivered)
         touched.update(reply.mail_lanes)
         if touched:
@@ -268,6 +277,8 @@ class Pipe:
             for run_id in effects.closed:
                 if not self._core.known(run_id):
                     self._states.pop(run_id, None)
+        if effects.timers:
+            self.wake()  # the core does not know them: they are read like everybody else's
         if effects.replies:
             context.notifier.done(reply_id for reply_id, _ in effects.replies)
         for queue_id in effects.task_queues:
@@ -393,10 +404,15 @@ class Pipe:
     def _take_loaded(self, run_id: bytes, loaded: LoadedRun | None) -> None:
         if self._dead:
             return
-        if loaded is None or loaded.lane not in self.lanes:
-            # Pruned, or a run of a lane that is no longer ours: drop what came for it.
-            self._core.load(run_id, -1 if loaded is None else loaded.lane, [], True, [])
-            self._states.pop(run_id, None)
+        if loaded is None:
+            # Pruned: nobody can handle what came for it.
+            self._core.load(run_id, NO_LANE, [], True, [])
+            return
+        if loaded.lane not in self.lanes:
+            # A late result of this process, for a run that is no longer ours: its owner does
+            # the work again. Nothing may be acknowledged.
+            self._core.load(run_id, loaded.lane, [], True, [])
+            self._core.forget([loaded.lane])
             return
         state = RunState(
             RunDetails(
@@ -512,6 +528,7 @@ class Pipe:
                 return [timed_out(self._context.converter)], []
         try:
             instance = self._context.engine.bring_up(state)
+            instance.status = state.status
             commands = instance.activate(now_ms, jobs)
         except NondeterminismError as error:
             definition = self._context.engine.definitions.get(state.details.workflow_type)
@@ -552,6 +569,8 @@ class Pipe:
             self._inflight[placed.run_id, placed.seq] = state.lane
         state.now_ms = now_ms
         self._failures.pop(run_id, None)
+        if state.details.attributes:
+            self._forget_task_failure(state, effects)
         self._has_columns = True
         self._merge(effects)
         self._states.move_to_end(run_id)
@@ -577,7 +596,20 @@ class Pipe:
             return False
         if "hb" in options or options.get("q", self._context.task_queue) != self._context.task_queue:
             return False
-        return runner.free - len(self._effects.placed) > 0
+        if runner.free + self._pace.recent() - self._placing - len(self._waiting) <= 0:
+            return False
+        self._placing += 1
+        return True
+
+    def _start_placed(self, placed: Sequence[Placed]) -> None:
+        self._waiting.extend(placed)
+        self._start_waiting()
+
+    def _start_waiting(self) -> None:
+        """Start what has a free slot; the rest was taken on because slots free up fast here."""
+        runner = self._context.runner
+        while self._waiting and runner.free > 0:
+            self._start_activity(self._waiting.popleft())
 
     def _is_inflight(self, run_id: bytes, seq: int) -> bool:
         return (run_id, seq) in self._inflight
@@ -611,6 +643,9 @@ class Pipe:
         key = (task.run_id, task.seq)
         if key not in self._inflight:
             return  # cancelled, or the lane was lost: the result is no longer wanted
+        self._pace.count()
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._start_waiting)
         if outcome.kind == "async":
             self._watch_async(task)
             return
@@ -651,8 +686,10 @@ class Pipe:
             try:
                 self._core.complete(task.run_id, now_ms, [again])
             except CoreError:
-                if self._core.known(task.run_id):
-                    self._retries.append((task, outcome))  # set aside for now: cold
+                if self._core.known(task.run_id) and state.instance is None:
+                    self._retries.append((task, outcome))  # cold: after it is loaded
+                else:
+                    self._inflight.pop(key, None)  # settled meanwhile
                 continue
             self._inflight.pop(key, None)
             state.now_ms = now_ms
@@ -714,6 +751,12 @@ class Pipe:
         self._effects.attributes.append((run_id, FAILURE_ATTRIBUTE, text))
         self._postpone(run_id, pause)
 
+    def _forget_task_failure(self, state: RunState, effects: Effects) -> None:
+        """The task has succeeded: the record no longer says otherwise."""
+        if FAILURE_ATTRIBUTE in wire.load(state.details.attributes):
+            effects.attributes.append((state.details.run_id, FAILURE_ATTRIBUTE, b""))
+        state.details.attributes = b""
+
     def _postpone(self, run_id: bytes, seconds: float) -> None:
         heapq.heappush(self._postponed, (time.monotonic() + seconds, run_id))
 
@@ -745,11 +788,11 @@ class Pipe:
                 "signal %r came after run %s had closed", event[3], wire.run_id_text(run_id)
             )
 
-    def _report_quiet_lanes(self) -> None:
+    def _report_quiet_lanes(self, just_read: Sequence[int]) -> None:
         """Hand back lanes that are to leave and where nothing is going on any more."""
         if not self._leaving:
             return
-        active = set(self._inflight.values())
+        active = {*self._inflight.values(), *just_read}
         for run_id, _ in self._local:
             state = self._states.get(run_id)
             if state is not None:

@@ -130,6 +130,11 @@ class WorkerRouter:
         self._engine.definitions[definition.name] = definition
         self._beat_now.set()
 
+    def show_activities(self, activity_types: Sequence[str]) -> None:
+        """Say in the rollcall which activities are hosted now."""
+        self._options.activity_types = activity_types
+        self._beat_now.set()
+
     # Joining
 
     async def _join(self) -> None:
@@ -139,14 +144,17 @@ class WorkerRouter:
         self._pipes = []
         beat = await self._backend.beat(self._registration())
         if self._engine.definitions:
-            for _ in range(PIPES):
-                session = await self._backend.session(self._router_id, TIMER_HORIZON_MS)
-                pipe = Pipe(self._pipe_context(), self._router_id)
-                self._pipes.append(pipe)
-                task = asyncio.create_task(pipe.run(session), name="hotmesh-pipe")
-                task.add_done_callback(self._on_pipe_end)
-                self._pipe_tasks.add(task)
+            await self._open_pipes()
         self._take(beat)
+
+    async def _open_pipes(self) -> None:
+        for _ in range(PIPES):
+            session = await self._backend.session(self._router_id, TIMER_HORIZON_MS)
+            pipe = Pipe(self._pipe_context(), self._router_id)
+            self._pipes.append(pipe)
+            task = asyncio.create_task(pipe.run(session), name="hotmesh-pipe")
+            task.add_done_callback(self._on_pipe_end)
+            self._pipe_tasks.add(task)
 
     def _on_pipe_end(self, task: asyncio.Task[None]) -> None:
         self._pipe_tasks.discard(task)
@@ -228,6 +236,8 @@ class WorkerRouter:
         if not beat.alive:
             await self._rejoin()
             return
+        if self._engine.definitions and not self._pipes:  # the first was added later
+            await self._open_pipes()
         if beat.routers != self._routers:
             self._routers = beat.routers
             await self._backend.notify([(f"routers:{self._queue_id}", "")])

@@ -9,6 +9,7 @@ from typing import Any
 
 from hotmesh.activity import logger
 from hotmesh.converter import apply_codec, encode_values
+from hotmesh.engine.activity_task import ActivityTask
 from hotmesh.worker._activity_alarm import ActivityAlarm
 from hotmesh.worker._activity_running import (
     RunningActivity,
@@ -16,7 +17,6 @@ from hotmesh.worker._activity_running import (
     state_details,
     state_failure,
 )
-from hotmesh.worker._activity_task import ActivityTask
 
 THROTTLE_SHARE = 0.8
 """Part of the heartbeat timeout that passes between two sent heartbeats."""

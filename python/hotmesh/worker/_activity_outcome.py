@@ -20,6 +20,7 @@ from hotmesh.converter import (
 )
 from hotmesh.converter.failure import TimeoutFailureInfo
 from hotmesh.core import kinds
+from hotmesh.engine.activity_task import ActivityTask, Outcome
 from hotmesh.exceptions import (
     ApplicationError,
     ApplicationErrorCategory,
@@ -38,7 +39,6 @@ from hotmesh.worker._activity_running import (
     state_details,
     state_failure,
 )
-from hotmesh.worker._activity_task import ActivityTask, Outcome
 
 TIMEOUT_NAMES = {
     TimeoutType.START_TO_CLOSE: "StartToClose",

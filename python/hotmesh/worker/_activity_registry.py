@@ -48,10 +48,21 @@ class ActivityRegistry:
     ) -> None:
         self._by_name: dict[str, RegisteredActivity] = {}
         self._dynamic: RegisteredActivity | None = None
+        self._executor = executor
+        self._shared_state_manager = shared_state_manager
         for activity in activities:
-            definition = ActivityDefinition.of(activity)
-            _check(definition, executor, shared_state_manager)
-            self._add(RegisteredActivity(definition))
+            self.add(activity)
+
+    def add(self, activity: Callable[..., Any]) -> None:
+        """Take in one more.
+
+        Raises:
+            ValueError: One of its name is here, or it needs an executor or manager.
+            TypeError: It is a class, cannot be an activity, or cannot be pickled.
+        """
+        definition = ActivityDefinition.of(activity)
+        _check(definition, self._executor, self._shared_state_manager)
+        self._add(RegisteredActivity(definition))
 
     @property
     def names(self) -> list[str]:

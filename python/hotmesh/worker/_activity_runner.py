@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import functools
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
@@ -22,6 +21,7 @@ from hotmesh.converter import (
     DataConverter,
     apply_codec,
 )
+from hotmesh.engine.activity_task import ActivityTask, CancelReason, Outcome
 from hotmesh.exceptions import TimeoutType
 from hotmesh.limits import PAYLOAD_BYTES_MAX
 from hotmesh.worker._activity_alarm import ActivityAlarm
@@ -32,7 +32,6 @@ from hotmesh.worker._activity_outcome import OutcomeWriter
 from hotmesh.worker._activity_processes import SharedStateManager
 from hotmesh.worker._activity_registry import ActivityRegistry, RegisteredActivity
 from hotmesh.worker._activity_running import Done, RunningActivity
-from hotmesh.worker._activity_task import ActivityTask, CancelReason, Outcome
 from hotmesh.worker._interceptor import Interceptor
 
 __all__ = ["ActivityRunner", "ActivityTask", "CancelReason", "Outcome"]
@@ -133,6 +132,10 @@ class ActivityRunner:
     def names(self) -> list[str]:
         """The activity types, sorted; without the dynamic activity."""
         return self._registry.names
+
+    def add(self, activity: Callable[..., Any]) -> None:
+        """Host one more activity; errors are those of :class:`ActivityRegistry`."""
+        self._registry.add(activity)
 
     def hosts(self, name: str) -> bool:
         """Whether an activity of this type can run here."""
@@ -310,12 +313,12 @@ class ActivityRunner:
         if running.settled:
             return
         deadlines = running.deadlines()
-        if deadlines and deadlines[0][0] <= self._now_ms() and not running.ending:
+        if deadlines and deadlines[0][0] <= self._now_ms():
             self._time_out(running, deadlines[0][1])
             return
         self._heartbeats.flush(running)
         alarm_ms = running.next_alarm_ms()
-        if alarm_ms is not None and not running.ending:
+        if alarm_ms is not None:
             self._alarm.set(running, alarm_ms)
 
     def _time_out(self, running: RunningActivity, timeout: TimeoutType) -> None:
@@ -352,7 +355,7 @@ class ActivityRunner:
                 activity_task_queue=task.task_queue,
                 workflow_id=task.workflow_id,
                 workflow_type=task.workflow_type,
-                is_local=task.local,
+                is_local=bool(task.options.get("local")),
             )
         )
 
@@ -403,9 +406,9 @@ def _drive(work: Coroutine[Any, Any, None]) -> None:
     raise RuntimeError("A coroutine without an await waited; this can't happen")
 
 
-_begin_task: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
-if sys.version_info >= (3, 12):
-    # Most activities end in their first step, and then never go through the loop's queue.
-    _begin_task = functools.partial(asyncio.Task, eager_start=True)
-else:
-    _begin_task = asyncio.create_task
+def _begin_task(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Begin a coroutine as a task; its first step is made at once where Python can do that."""
+    loop = asyncio.get_running_loop()
+    if sys.version_info >= (3, 12):
+        return asyncio.Task(work, loop=loop, eager_start=True)
+    return loop.create_task(work)

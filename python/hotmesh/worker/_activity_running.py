@@ -14,11 +14,11 @@ from hotmesh.activity import ActivityCancellationDetails, ActivityContext, Info
 from hotmesh.common import Priority
 from hotmesh.converter import DataConverter, decode_values
 from hotmesh.engine import wire
+from hotmesh.engine.activity_task import ActivityTask, CancelReason, Outcome
 from hotmesh.engine.options import retry_policy
 from hotmesh.exceptions import ApplicationError, TimeoutType
 from hotmesh.worker._activity_latch import Latch, SharedLatch
 from hotmesh.worker._activity_registry import RegisteredActivity
-from hotmesh.worker._activity_task import ActivityTask, CancelReason, Outcome
 from hotmesh.worker._activity_threads import ThreadCancellation
 
 Done: TypeAlias = Callable[[ActivityTask, Outcome], None]
@@ -194,7 +194,7 @@ class RunningActivity:
             current_attempt_scheduled_time=_moment(task.started_ms),
             heartbeat_details=self.details_before(),
             heartbeat_timeout=_duration(options.get("hb")),
-            is_local=task.local,
+            is_local=bool(options.get("local")),
             namespace=task.namespace,
             schedule_to_close_timeout=_duration(options.get("sc")),
             scheduled_time=_moment(task.scheduled_ms),

@@ -246,6 +246,24 @@ class Worker:
         definition = _definition(workflow)
         self._router.add_definition(definition)
 
+    def add_activity(self, activity: Callable[..., Any]) -> None:
+        """Host one more activity.
+
+        Args:
+            activity: As in the constructor's ``activities``.
+
+        Raises:
+            ValueError: the worker was made without activities or hosts one of that name, or the
+                activity needs an executor.
+        """
+        if self._runner is None:
+            raise ValueError(
+                "This worker was made without activities and can't host one; "
+                "pass at least one to Worker(activities=…)"
+            )
+        self._runner.add(activity)
+        self._router.show_activities(self._runner.names)
+
     async def run(self) -> None:
         """Work until :meth:`shutdown` is called or the calling task is cancelled.
 

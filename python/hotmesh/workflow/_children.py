@@ -93,6 +93,7 @@ async def start_child_workflow(
     static_details: str | None = None,
     priority: Priority = Priority.default,
     expire: Duration | None = None,
+    record: bool = False,
 ) -> ChildWorkflowHandle:
     """Start a child workflow; returns once it has started. Await the handle for its result.
 
@@ -118,6 +119,7 @@ async def start_child_workflow(
         static_details: Shown to people.
         priority: Recorded with the child.
         expire: How long the closed child is kept (timedelta or seconds); until pruned by default.
+        record: Whether the child writes this run's record in place of one of its own.
 
     Raises:
         WorkflowAlreadyStartedError: the id is taken.
@@ -144,6 +146,7 @@ async def start_child_workflow(
         details=static_details,
         priority=priority,
         expire=expire,
+        record=record,
     )
 
 

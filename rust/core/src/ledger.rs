@@ -171,6 +171,13 @@ impl Ledger {
         std::mem::take(&mut self.released)
     }
 
+    /// An activity's deadline has passed; its timer is no longer there to be dropped.
+    pub fn forget_deadline(&mut self, seq: i64, purpose: i64) {
+        if let Some(command) = self.open.get_mut(&seq) {
+            command.deadlines.retain(|&(each, _)| each != purpose);
+        }
+    }
+
     fn open(&mut self, event: &Event<'_>) -> Result<(), LedgerError> {
         let Event {
             kind, seq, number, ..

@@ -216,7 +216,7 @@ impl<F: AsRef<[u8]>> Router<F> {
 
     /// End a run's activation: journal its jobs and commands and all that follows from them.
     ///
-    /// After an error nothing was recorded; call `fail`.
+    /// If a command is refused, nothing is recorded and the run has failed.
     pub fn complete(
         &mut self,
         run_id: RunId,
@@ -228,14 +228,13 @@ impl<F: AsRef<[u8]>> Router<F> {
             .iter()
             .filter(|each| each.kind != kinds::UPDATE_REJECTED)
             .collect();
-        let frames = recorded
-            .iter()
-            .map(|command| encode_event(command))
-            .collect::<Result<Vec<_>, CodecError>>()?;
-        for command in &recorded {
-            run.ledger.command(command)?;
-        }
-        let journaled = self.output.journal(run, now_ms, &frames)?;
+        let (frames, journaled) = match self.output.record(run, now_ms, &recorded) {
+            Ok(found) => found,
+            Err(error) => {
+                self.fail(run_id)?;
+                return Err(error);
+            }
+        };
         let fresh: FxHashSet<i64> = recorded
             .iter()
             .filter(|each| matches!(each.kind, kinds::ACTIVITY | kinds::TIMER))
@@ -260,8 +259,15 @@ impl<F: AsRef<[u8]>> Router<F> {
     }
 
     /// A run's activation failed: nothing is recorded or acknowledged, the run becomes cold.
+    /// Failing a cold run changes nothing.
     pub fn fail(&mut self, run_id: RunId) -> Result<(), RouterError> {
-        warm(&mut self.runs, run_id)?.fail();
+        let Some(run) = self.runs.get_mut(&run_id) else {
+            return Err(RouterError {
+                fault: RouterFault::Unknown,
+                run_id,
+            });
+        };
+        run.fail();
         self.ready.retain(|&each| each != run_id);
         Ok(())
     }
@@ -589,6 +595,7 @@ impl Output {
         batch: &mut Ingested<F>,
     ) {
         if run.ledger.get(seq).is_some_and(OpenCommand::is_task) {
+            run.ledger.forget_deadline(seq, SCHEDULE_TO_START);
             batch.expired.push((run.run_id, seq));
             self.acknowledge(run, origin);
         } else {
@@ -647,22 +654,30 @@ impl Output {
         jobs
     }
 
-    /// Write the transition, unless there is nothing in it to record.
-    fn journal<F: AsRef<[u8]>>(
+    /// Write the transition, unless there is nothing in it to record; the commands' frames, and
+    /// whether it was written.
+    fn record<F: AsRef<[u8]>>(
         &mut self,
         run: &mut Run<F>,
         now_ms: i64,
-        command_frames: &[Vec<u8>],
-    ) -> Result<bool, CodecError> {
-        let job_frames: Vec<&Arrival<F>> = run
+        commands: &[&Event<'_>],
+    ) -> Result<(Vec<Vec<u8>>, bool), CoreError> {
+        let frames = commands
+            .iter()
+            .map(|command| encode_event(command))
+            .collect::<Result<Vec<_>, _>>()?;
+        for command in commands {
+            run.ledger.command(command)?;
+        }
+        let jobs: Vec<&Arrival<F>> = run
             .jobs
             .iter()
             .filter(|job| job.kind() != kinds::QUERY)
             .collect();
-        if job_frames.is_empty() && command_frames.is_empty() {
-            return Ok(false);
+        if jobs.is_empty() && frames.is_empty() {
+            return Ok((frames, false));
         }
-        let frame = join_transition(now_ms, &job_frames, command_frames)?;
+        let frame = join_transition(now_ms, &jobs, &frames)?;
         let seq = i64::try_from(run.journal_seq).expect("a journal fits in memory");
         self.columns.journal.push(JournalRow {
             run_id: run.run_id,
@@ -671,7 +686,7 @@ impl Output {
         });
         self.dirty.insert(run.run_id);
         run.journal_seq += 1;
-        Ok(true)
+        Ok((frames, true))
     }
 
     /// Write the timers and tasks of a command that is still wanted after this activation.

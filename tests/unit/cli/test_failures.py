@@ -10,6 +10,7 @@ from hotmesh.cli.failures import (
     without_password,
 )
 from hotmesh.exceptions import (
+    ActivityError,
     ApplicationError,
     BackendUnavailableError,
     HotMeshError,
@@ -50,6 +51,20 @@ def test_a_failure_is_told_from_the_outside_in() -> None:
     assert failure_text(chained()) == (
         "ApplicationError: OrderError: order failed ← ApplicationError: CardError: card refused"
     )
+
+
+def test_it_is_said_which_activity_failed() -> None:
+    error = ActivityError(
+        "Activity task failed",
+        scheduled_event_id=1,
+        started_event_id=1,
+        identity="",
+        activity_type="charge",
+        activity_id="1",
+        retry_state=None,
+    )
+    assert failure_text(error) == "ActivityError: Activity task failed (charge)"
+    assert failure_document(error)["activity"] == "charge"
 
 
 def test_a_failure_document_has_the_whole_chain() -> None:

@@ -23,7 +23,7 @@ from hotmesh.client import (
 from hotmesh.common import Payload
 from hotmesh.engine import wire
 from hotmesh.exceptions import InvalidArgumentError
-from hotmesh.limits import PAYLOAD_BYTES_CEILING
+from hotmesh.limits import LANES_PER_QUEUE, PAYLOAD_BYTES_CEILING
 from unit.client.hands import QUEUE, Hands
 
 
@@ -138,6 +138,16 @@ async def test_the_identity_is_kept_if_chosen() -> None:
         assert client.identity == "me"
     async with await Client.connect("sqlite://") as client:
         assert client.identity.startswith(f"{os.getpid()}@")
+
+
+async def test_routers_are_told_which_lanes_received_something(client: Client) -> None:
+    queue_id = await client.backend.queue_id("default", QUEUE)
+    hints: asyncio.Queue[str | None] = asyncio.Queue()
+    await client.backend.listen(f"lanes:{queue_id}", hints.put_nowait)
+    handle = await client.start_workflow("Greet", id="w", task_queue=QUEUE)
+    lane = (await handle.describe()).raw_info.lane
+    async with asyncio.timeout(5):
+        assert await hints.get() == f"{1 << lane % LANES_PER_QUEUE:x}"
 
 
 class Marker(OutboundInterceptor):

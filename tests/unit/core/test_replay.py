@@ -46,7 +46,10 @@ def test_the_same_program_always_matches(core: ModuleType, commands: list) -> No
     assert core.match_commands(commands, commands) == -1
 
 
-@given(commands=st.lists(telling_events.filter(lambda event: event[0] < 50), min_size=1), data=st.data())
+@given(
+    commands=st.lists(telling_events.filter(lambda event: event[0] < 50), min_size=1),
+    data=st.data(),
+)
 def test_a_changed_program_fails_at_the_change(
     core: ModuleType, commands: list, data: st.DataObject
 ) -> None:

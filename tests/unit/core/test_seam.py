@@ -74,7 +74,9 @@ def test_core_info_names_the_choice() -> None:
 def names_of_stub() -> dict[str, set[str]]:
     """Top-level names of the stub, each with its methods."""
     return {
-        node.name: {each.name for each in getattr(node, "body", []) if isinstance(each, ast.FunctionDef)}
+        node.name: {
+            each.name for each in getattr(node, "body", []) if isinstance(each, ast.FunctionDef)
+        }
         for node in ast.parse(STUB.read_text()).body
         if isinstance(node, ast.ClassDef | ast.FunctionDef)
     }

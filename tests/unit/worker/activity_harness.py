@@ -62,7 +62,6 @@ class Harness:
             "state": b"",
             "body": encode_values(self.converter, args, "arguments"),
             "scheduled_ms": self.clock.now_ms,
-            "local": False,
         }
         fields |= {key: changes.pop(key) for key in list(changes) if key in fields}
         return ActivityTask(

@@ -231,14 +231,14 @@ async def test_results_and_failures_above_the_limit_are_replaced() -> None:
     async def big_failure(size: int) -> None:
         raise ApplicationError("x" * size, type="Huge", non_retryable=True)
 
-    harness = Harness(big, big_failure, payload_limit=1_000)
-    assert len(harness.result(await harness.run("big", 900))) == 900
-    outcome = await harness.run("big", 1_000)
+    harness = Harness(big, big_failure, payload_limit=5_000)
+    assert len(harness.result(await harness.run("big", 4_900))) == 4_900
+    outcome = await harness.run("big", 5_000)
     error = harness.failure(outcome)
     assert outcome.kind == "failed"
     assert error.type == "PayloadTooLargeError"
-    assert "result of activity 'big': 1005 bytes exceed the limit of 1000 bytes" in error.message
-    error = harness.failure(await harness.run("big_failure", 2_000))
+    assert "result of activity 'big': 5005 bytes exceed the limit of 5000 bytes" in error.message
+    error = harness.failure(await harness.run("big_failure", 9_000))
     assert error.type == "Huge"
     assert "failure of activity 'big_failure'" in error.message
 
@@ -556,6 +556,27 @@ async def test_a_codec_works_on_arguments_results_details_and_failures() -> None
     assert second.event is not None
     body = await apply_codec(codec, second.event[5], False)
     assert decode_values(DataConverter.default, body) == ["Ada ['step', 1]"]
+
+
+async def test_a_codec_that_hangs_is_ended_by_the_timeout() -> None:
+    encoding = asyncio.Event()
+
+    class Hanging(Reversing):
+        async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+            encoding.set()
+            await asyncio.Event().wait()
+            return []
+
+    async def work() -> str:
+        return "done"
+
+    harness = Harness(work, data_converter=DataConverter(payload_codec=Hanging()))
+    outcome = harness.start(harness.task("work", st=1_000))
+    await encoding.wait()
+    harness.advance(1_000)
+    found = await asyncio.wait_for(outcome, 10)
+    assert found.kind == "retry"
+    assert harness.failure(found).type is TimeoutType.START_TO_CLOSE
 
 
 async def test_a_broken_executor_is_reported_as_fatal() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from hotmesh.exceptions import InvalidArgumentError
 
@@ -68,17 +68,18 @@ def parse_address(url: str) -> Address:
             f"schema={schema!r} in the Postgres URL: use lower-case letters, digits and "
             "underscores, at most 48, not starting with a digit"
         )
-    dsn = urlunsplit(parts._replace(query=urlencode(passed_on)))
+    place = url.partition("?")[0]
+    dsn = f"{place}?{urlencode(passed_on)}" if passed_on else place
     return Address(dsn, _without_password(url), schema, pooler)
 
 
 def _without_password(url: str) -> str:
-    parts = urlsplit(url)
+    place, mark, query = url.partition("?")
+    parts = urlsplit(place)
     if parts.password is not None:
-        host = parts.netloc.rpartition("@")[2]
-        parts = parts._replace(netloc=f"{parts.username or ''}:***@{host}")
-    query = [
+        place = place.replace(f":{parts.password}@", ":***@", 1)
+    shown = [
         (name, "***" if "password" in name else value)
-        for name, value in parse_qsl(parts.query, keep_blank_values=True)
+        for name, value in parse_qsl(query, keep_blank_values=True)
     ]
-    return urlunsplit(parts._replace(query=urlencode(query, safe="*/")))
+    return place + mark + urlencode(shown, safe="*/")

@@ -9,10 +9,10 @@ from typing import TypeVar
 from hotmesh.backends.postgres.address import Address, parse_address
 from hotmesh.backends.postgres.columns import (
     StartBatch,
+    TaskColumns,
     mail_columns,
     send_columns,
     send_outcomes,
-    task_columns,
 )
 from hotmesh.backends.postgres.link import Link, LinkPool
 from hotmesh.backends.postgres.listener import PAYLOAD_CHARS_MAX, Callback, Listener
@@ -94,6 +94,7 @@ class PostgresBackend:
     def __init__(self, url: str) -> None:
         self.url = url
         self._address = parse_address(url)
+        self._closed = False
         self._queue_ids: dict[tuple[str, str], int] = {}
         self._links = _Links(self._address, pooled=bool(self._address.pooler))
 
@@ -117,11 +118,13 @@ class PostgresBackend:
             await ensure_schema(link, self._address)
         finally:
             await link.close()
-        if pooled != self._links.pooled:
+        if self._closed or pooled != self._links.pooled:
+            self._closed = False
             self._links = _Links(self._address, pooled=pooled)
 
     async def close(self) -> None:
-        """Close every connection but those of sessions."""
+        """Close every connection but those of sessions, which their users close."""
+        self._closed = True
         await self._links.close()
 
     async def queue_id(self, namespace: str, task_queue: str) -> int:
@@ -206,14 +209,13 @@ class PostgresBackend:
 
     async def prune(self, namespace: str, closed_before_ms: int) -> int:
         """Delete runs that closed before, with their journals; how many."""
-        total = 0
-        while True:
-            deleted = await _repeat(
-                lambda: self._links.clients.value("prune", namespace, closed_before_ms, PRUNE_RUNS)
+        total, last = 0, b""
+        while last is not None:
+            deleted, last = await self._links.clients.row(
+                "prune", namespace, closed_before_ms, last, PRUNE_RUNS
             )
             total += deleted
-            if deleted < PRUNE_RUNS:
-                return total
+        return total
 
     # -- Routers --
 
@@ -254,8 +256,16 @@ class PostgresBackend:
 
     async def tasks(self, batch: Tasks) -> TasksReply:
         """Finish, retry, renew and claim activity tasks in one round trip."""
-        row = await self._links.workers.row("tasks", *task_columns(batch))
-        return tasks_reply(batch, row)
+        columns = TaskColumns(batch)
+        row = await self._links.workers.row(
+            "tasks",
+            batch.router_id,
+            batch.queue_id,
+            batch.lease_ms,
+            batch.room,
+            *columns.arguments(),
+        )
+        return tasks_reply(columns, row)
 
     async def complete_task(self, run_id: bytes, seq: int, lane: int, frame: bytes) -> bool:
         """Finish an activity from outside its worker, whatever its attempt; false when the run

@@ -115,12 +115,14 @@ def step_columns(step: Step, starts: StartBatch) -> list[Column]:
             step.task_frame,
             step.task_state,
         ),
-        *_task_keys_in_order(step.drop_task_run, step.drop_task_seq),
-        *_task_keys_in_order(
-            step.recall_task_run,
-            step.recall_task_seq,
-            step.recall_task_frame,
-            step.recall_task_claimed,
+        *_or_nulls(*_in_task_order(step.drop_task_run, step.drop_task_seq)),
+        *_or_nulls(
+            *_in_task_order(
+                step.recall_task_run,
+                step.recall_task_seq,
+                step.recall_task_frame,
+                step.recall_task_claimed,
+            )
         ),
         *_or_nulls(step.attribute_run, step.attribute_name, step.attribute_value),
         *_or_nulls(
@@ -141,39 +143,42 @@ def step_columns(step: Step, starts: StartBatch) -> list[Column]:
     ]
 
 
-def task_columns(batch: Tasks) -> list[object]:
-    """A task batch as the arguments of ``tasks``. Each kind is in the order it locks."""
-    return [
-        batch.router_id,
-        batch.queue_id,
-        batch.lease_ms,
-        batch.room,
-        *_task_keys_in_order(
+class TaskColumns:
+    """A task batch as the arguments of ``tasks``, each kind in the order it locks."""
+
+    def __init__(self, batch: Tasks) -> None:
+        self.finishes = _in_task_order(
             batch.finish_run, batch.finish_seq, batch.finish_attempt, batch.finish_frame
-        ),
-        *_task_keys_in_order(
+        )
+        self.retries = _in_task_order(
             batch.retry_run,
             batch.retry_seq,
             batch.retry_attempt,
             batch.retry_delay,
             batch.retry_state,
-        ),
-        *_task_keys_in_order(
+        )
+        self.beats = _in_task_order(
             batch.beat_run,
             batch.beat_seq,
             batch.beat_attempt,
             batch.beat_lease,
             batch.beat_state,
-        ),
-    ]
+        )
+
+    def arguments(self) -> list[Column]:
+        """All of them, those that are empty as nulls."""
+        return [
+            *_or_nulls(*self.finishes),
+            *_or_nulls(*self.retries),
+            *_or_nulls(*self.beats),
+        ]
 
 
 def _or_nulls(*columns: Sequence[Any]) -> Sequence[Column]:
     return columns if columns[0] else (None,) * len(columns)
 
 
-def _task_keys_in_order(
+def _in_task_order(
     runs: Sequence[bytes], seqs: Sequence[int], *others: Sequence[Any]
-) -> Sequence[Column]:
-    keys = list(zip(runs, seqs, strict=True))
-    return _or_nulls(*sort_columns(keys, runs, seqs, *others))
+) -> Sequence[Sequence[Any]]:
+    return sort_columns(list(zip(runs, seqs, strict=True)), runs, seqs, *others)

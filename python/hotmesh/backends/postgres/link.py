@@ -38,13 +38,19 @@ CONFLICT_RETRIES = 20
 BACKOFF_MIN_S = 0.05
 BACKOFF_MAX_S = 1.0
 
+_POOLED_SETTINGS = {"application_name": "hotmesh"}
+_DIRECT_SETTINGS = {
+    **_POOLED_SETTINGS,
+    # The functions count on each of their statements seeing what was committed just before.
+    "default_transaction_isolation": "read committed",
+}
+
 _LOST = (
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
-    asyncpg.InterfaceError,
     OSError,  # TimeoutError is one
 )
 _CONFLICTS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
@@ -87,9 +93,9 @@ async def open_connection(address: Address, *, pooled: bool) -> Connection:
                 command_timeout=CALL_S,
                 statement_cache_size=0 if pooled else 100,
                 max_cached_statement_lifetime=0,
-                server_settings={"application_name": "hotmesh"},
+                server_settings=_POOLED_SETTINGS if pooled else _DIRECT_SETTINGS,
             )
-        except _LOST as error:
+        except (*_LOST, asyncpg.InterfaceError) as error:
             if time.monotonic() > deadline:
                 raise _unavailable(address, error) from error
         except (asyncpg.PostgresError, ValueError) as error:  # a password, a database, a DSN
@@ -110,6 +116,7 @@ class Link:
         self._pooled = pooled
         self._statements = statements(address.schema)
         self._connection: Connection | None = None
+        self._closed = False
 
     async def fetch(self, name: str, *arguments: object) -> Sequence[asyncpg.Record]:
         """Run a statement of queries.sql; its rows.
@@ -147,12 +154,17 @@ class Link:
     ) -> Sequence[asyncpg.Record]:
         if not self._pooled:
             return await connection.fetch(sql, *arguments)
-        async with connection.transaction():  # keeps one server connection for all its messages
+        # A transaction keeps one server connection for all the messages of a call.
+        async with connection.transaction(isolation="read_committed"):
             return await connection.fetch(sql, *arguments)
 
     @asynccontextmanager
     async def connected(self) -> AsyncGenerator[Connection]:
         """The open connection; dropped when it breaks, or when its call is abandoned."""
+        if self._closed:
+            raise BackendUnavailableError(
+                f"The connection to Postgres at {self._address.shown} was closed by this process"
+            )
         if self._connection is None or self._connection.is_closed():
             self._connection = await open_connection(self._address, pooled=self._pooled)
         try:
@@ -164,6 +176,13 @@ class Link:
         except _LOST as error:
             self.drop()
             raise _unavailable(self._address, error) from error
+        except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+            # What the driver says of a connection that broke, and of a mistake in a call.
+            broken = self._connection.is_closed()
+            self.drop()
+            if broken:
+                raise _unavailable(self._address, error) from error
+            raise BackendError(f"The Postgres driver refused a call: {error}") from error
         except asyncio.CancelledError:
             self.drop()
             raise
@@ -175,14 +194,15 @@ class Link:
             self._connection = None
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connection, for good."""
+        self._closed = True
         connection, self._connection = self._connection, None
         if connection is None or connection.is_closed():
             return
         try:
             await connection.close(timeout=1.0)
-        except (*_LOST, asyncpg.PostgresError):  # closing what is broken leaves it closed
-            connection.terminate()
+        except (*_LOST, asyncpg.PostgresError, asyncpg.InterfaceError):
+            connection.terminate()  # it was broken, so this loses nothing
 
 
 class LinkPool:

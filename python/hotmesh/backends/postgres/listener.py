@@ -38,6 +38,7 @@ class Listener:
         self._connection: Connection | None = None
         self._broken = asyncio.Event()
         self._listening = asyncio.Event()
+        self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
     async def add(self, name: str, callback: Callback) -> None:
@@ -76,10 +77,11 @@ class Listener:
     async def _tell(self, connection: Connection, what: str, channel: str) -> None:
         """LISTEN or UNLISTEN; a connection that breaks here is replaced by the keeper."""
         try:
-            if what == "add":
-                await connection.add_listener(channel, self._hinted)
-            else:
-                await connection.remove_listener(channel, self._hinted)
+            async with self._turn:
+                if what == "add":
+                    await connection.add_listener(channel, self._hinted)
+                else:
+                    await connection.remove_listener(channel, self._hinted)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             _log.debug("listening connection broke: %s", error)
             self._broken.set()
@@ -97,9 +99,12 @@ class Listener:
                     continue
                 backoff.reset()
                 old, self._connection = self._connection, connection
+                await self._listen_to_all(connection)  # those added since it was opened
                 self._listening.set()
                 await _close(old)
                 self._tell_all()
+                if connection.is_closed():
+                    continue
                 with contextlib.suppress(TimeoutError):
                     lifetime_s = RECYCLE_S * random.uniform(0.8, 1.2)
                     await asyncio.wait_for(self._broken.wait(), lifetime_s)
@@ -112,9 +117,12 @@ class Listener:
         connection = await open_connection(self._address, pooled=False)
         self._broken.clear()
         connection.add_termination_listener(self._terminated)
+        await self._listen_to_all(connection)
+        return connection
+
+    async def _listen_to_all(self, connection: Connection) -> None:
         for channel in list(self._callbacks):
             await self._tell(connection, "add", channel)
-        return connection
 
     def _terminated(self, connection: object) -> None:
         if connection is self._connection:

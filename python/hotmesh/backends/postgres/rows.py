@@ -8,7 +8,8 @@ from typing import Any
 
 import asyncpg
 
-from hotmesh.backends.protocol import LoadedRun, RunRow, Tasks, TasksReply
+from hotmesh.backends.postgres.columns import TaskColumns
+from hotmesh.backends.protocol import LoadedRun, RunRow, TasksReply
 
 _CLAIMED_FIELDS = (
     "claimed_run",
@@ -44,22 +45,16 @@ def run_row(row: asyncpg.Record) -> RunRow:
     return RunRow(*columns)
 
 
-def tasks_reply(batch: Tasks, row: asyncpg.Record) -> TasksReply:
+def tasks_reply(sent: TaskColumns, row: asyncpg.Record) -> TasksReply:
     """The reply to a task batch."""
-    finished = _keys(row["finished_run"], row["finished_seq"], row["finished_attempt"])
-    beaten = _keys(row["beaten_run"], row["beaten_seq"], row["beaten_attempt"])
-    asked = _keys(batch.finish_run, batch.finish_seq, batch.finish_attempt) + _keys(
-        batch.beat_run, batch.beat_seq, batch.beat_attempt
-    )
-    held = {*finished, *beaten}
-    recalled = zip(beaten, row["beaten_recalled"] or (), strict=True)
+    finishes, beats = sent.finishes[:3], sent.beats[:3]
     return TasksReply(
         row["now"],
         tasks=_claimed(row),
         next_due_ms=row["next_due"],
         finished_lanes=row["finished_lanes"] or (),
-        recalled=[key for key, is_recalled in recalled if is_recalled],
-        lost=[key for key in asked if key not in held],
+        recalled=_keys(row["recalled_beats"], beats),
+        lost=_keys(row["lost_finishes"], finishes) + _keys(row["lost_beats"], beats),
     )
 
 
@@ -69,6 +64,10 @@ def _claimed(row: asyncpg.Record) -> list[tuple[object, ...]]:
 
 
 def _keys(
-    runs: Sequence[bytes] | None, seqs: Sequence[int], attempts: Sequence[int]
+    positions: Sequence[int] | None, columns: Sequence[Sequence[Any]]
 ) -> list[tuple[bytes, int, int]]:
-    return [] if runs is None else list(zip(runs, seqs, attempts, strict=True))
+    """The (run, seq, attempt) at positions that count from 1."""
+    if positions is None:
+        return []
+    runs, seqs, attempts = columns
+    return [(runs[i - 1], seqs[i - 1], attempts[i - 1]) for i in positions]

@@ -33,7 +33,7 @@ async def ensure_schema(link: Link, address: Address) -> None:
     named = statements(address.schema)
     try:
         async with link.connected() as connection, connection.transaction():
-            if await _stored_version(connection, named) == SCHEMA_VERSION:
+            if await _stored_version(connection, address, named) == SCHEMA_VERSION:
                 return
             await connection.execute(named["schema_lock"], address.lock_key("schema"))
             await _bring_forward(connection, address, named)
@@ -43,9 +43,9 @@ async def ensure_schema(link: Link, address: Address) -> None:
         ) from error
 
 
-async def _stored_version(connection: Connection, named: dict[str, str]) -> int:
+async def _stored_version(connection: Connection, address: Address, named: dict[str, str]) -> int:
     """The version that is there; 0 when there is none."""
-    if not await connection.fetchval(named["schema_exists"]):
+    if not await connection.fetchval(named["schema_exists"], address.schema):
         return 0
     found: int = await connection.fetchval(named["schema_version"])
     if found > SCHEMA_VERSION:
@@ -54,11 +54,12 @@ async def _stored_version(connection: Connection, named: dict[str, str]) -> int:
 
 
 async def _bring_forward(connection: Connection, address: Address, named: dict[str, str]) -> None:
-    found = await _stored_version(connection, named)  # another process may have been faster
+    # Once more, for another process may have been faster.
+    found = await _stored_version(connection, address, named)
     if found == SCHEMA_VERSION:
         return
     if found == 0:
-        if await connection.fetchval(named["schema_absent"]):
+        if await connection.fetchval(named["schema_absent"], address.schema):
             await connection.execute(named["schema_create"])
         await connection.execute(schema_script(address.schema))
     else:

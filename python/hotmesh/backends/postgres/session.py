@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import asyncpg
@@ -67,7 +68,7 @@ class PostgresSession:
                 TIMER_ROOM,
                 *step_columns(step, starts),
             )
-        except BackendUnavailableError:
+        except (BackendUnavailableError, asyncio.CancelledError):
             self.forget()
             raise
         except BackendError as error:

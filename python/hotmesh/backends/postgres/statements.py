@@ -8,7 +8,7 @@ from importlib.resources import files
 
 _PACKAGE = "hotmesh.backends.postgres"
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
-_SCHEMA = re.compile(r"\bhotmesh\b(?=[.;'])")
+_SCHEMA = re.compile(r"\bhotmesh\b(?=[.;])")
 _PARAMETERS = re.compile(r"@(\d+)@")
 _FUNCTION_FILES = ("messages", "starts", "reading", "step", "tasks", "retention", "routers")
 

@@ -34,7 +34,7 @@ from hotmesh.backends.redis import codec, durability, scripts
 from hotmesh.backends.redis.hints import Hints
 from hotmesh.backends.redis.names import Names, namespace_key
 from hotmesh.backends.redis.scripts import Script
-from hotmesh.backends.redis.servers import Route, Servers
+from hotmesh.backends.redis.servers import ClosedError, Route, Servers
 from hotmesh.backends.redis.session import RedisSession, lane_queues
 from hotmesh.exceptions import BackendError, BackendUnavailableError, InvalidArgumentError
 from hotmesh.limits import LANES_PER_QUEUE
@@ -78,6 +78,7 @@ class RedisBackend:
         self._hints = Hints(self._servers, self._names.route, self._prefix)
         self._routes: dict[str, Route] = {}
         self._homes: dict[bytes, str] = {}
+        self._closed = False
 
     async def connect(self) -> None:
         """Find the nodes, check the layout's version, and warn of settings that lose data."""
@@ -90,7 +91,8 @@ class RedisBackend:
             raise
 
     async def close(self) -> None:
-        """Drop every connection."""
+        """Drop every connection; a second time does nothing."""
+        self._closed = True
         await self._hints.close()
         for route in self._routes.values():
             await route.close()
@@ -350,6 +352,8 @@ class RedisBackend:
     def _route(self, namespace: str) -> Route:
         route = self._routes.get(namespace)
         if route is None:
+            if self._closed:
+                raise ClosedError("this Redis backend was closed")
             key = namespace_key(self._prefix, namespace)
             route = self._routes[namespace] = Route(self._servers, key, LINKS_PER_NAMESPACE)
         return route
@@ -404,6 +408,8 @@ async def _repeated(call: Callable[[], Awaitable[_Outcome]]) -> _Outcome:
     for pause_s in RETRY_PAUSES_S:
         try:
             return await call()
+        except ClosedError:
+            raise
         except BackendUnavailableError as error:
             _logger.debug("repeated in %s s: %s", pause_s, error)
         await asyncio.sleep(pause_s)

@@ -32,6 +32,10 @@ REDIRECT_PAUSE_S = 0.05
 """Grows with each "not now"."""
 
 
+class ClosedError(BackendUnavailableError):
+    """Raised when a call comes after `close`; there is nothing to wait for."""
+
+
 class Servers:
     """The server or cluster behind a URL.
 
@@ -184,10 +188,8 @@ class Route:
             BackendUnavailableError: see `Link.evaluate`.
         """
         async with self._turns:
-            if self._closed:
-                raise BackendError("this connection to Redis was closed")
             for attempt in range(REDIRECTS_MAX):
-                link = self._idle.pop() if self._idle else await self._servers.open(self._key)
+                link = await self._take()
                 try:
                     answer = await link.evaluate(script, self._key, arguments)
                 except redis_errors.MovedError:
@@ -211,7 +213,7 @@ class Route:
     async def command(self, *words: Word) -> Any:
         """Send one plain command; for keys that no cluster moves mid-way use `evaluate`."""
         async with self._turns:
-            link = self._idle.pop() if self._idle else await self._servers.open(self._key)
+            link = await self._take()
             try:
                 answer = await link.command(*words)
             except REDIRECTS as error:
@@ -228,6 +230,11 @@ class Route:
         """Drop the connections; calls under way finish first."""
         self._closed = True
         await self.drop_idle()
+
+    async def _take(self) -> Link:
+        if self._closed:
+            raise ClosedError("this connection to Redis was closed")
+        return self._idle.pop() if self._idle else await self._servers.open(self._key)
 
     async def drop_idle(self) -> None:
         """Close the connections that no call is using; new ones are made when needed."""

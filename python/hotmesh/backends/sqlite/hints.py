@@ -56,7 +56,7 @@ class Hints:
     def publish_unknown(self) -> None:
         """Call every listener back with None: another process changed something."""
         with self._lock:
-            listeners = {listener for channel in self._listeners.values() for listener in channel}
+            listeners = [listener for channel in self._listeners.values() for listener in channel]
         for listener in listeners:
             _call(listener.loop, listener.callback, None)
 

@@ -17,8 +17,8 @@ REPLIES_DELETED_MAX = 1_000
 RUNS_DELETED_MAX = 200
 """What one beat cleans up at most."""
 
-ROUTER_KEEP_MS = 60 * 60 * 1000
-"""How long a dead router stays listed."""
+ROUTER_KEEP_MS = 24 * 60 * 60 * 1000
+"""How long a dead router stays listed: one that wakes up before hears that it was dead."""
 
 _SQL = statements.load("routers")
 _ABANDON_TASKS = statements.load("tasks")["abandon_tasks"]

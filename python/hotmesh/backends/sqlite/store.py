@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 MEMORY = ":memory:"
 
-POLL_S = 0.015
+POLL_S = 0.02
 """How often commits of other processes are looked for."""
 
 

@@ -83,10 +83,11 @@ class DatabaseThread:
         self._clock = clock
         self._poll_s = poll_s
         self._on_foreign_commit = on_foreign_commit
-        self._data_version = -1
+        self._data_version = 0
         self._next_poll_s = 0.0
         self._held_s = 0.0
         """How long the write lock was held since others were let in."""
+        self._submitting = threading.Lock()
         self._closing = False
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(
@@ -108,8 +109,9 @@ class DatabaseThread:
 
     def close(self) -> None:
         """Finish what was submitted, close the connection and end the thread (blocks)."""
-        self._closing = True
-        self._jobs.put(None)
+        with self._submitting:
+            self._closing = True
+            self._jobs.put(None)
         self._thread.join()
 
     async def submit(self, work: Callable[[Transaction], T], *, writes: bool) -> T:
@@ -120,11 +122,12 @@ class DatabaseThread:
         Raises:
             BackendUnavailableError: the transaction failed or its outcome is unknown.
         """
-        if self._closing:
-            raise BackendUnavailableError(f"SQLite database {self._path} is closed")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._jobs.put(_Job(work, writes, loop, future))
+        with self._submitting:  # nothing may follow the mark that ends the thread
+            if self._closing:
+                raise BackendUnavailableError(f"SQLite database {self._path} is closed")
+            self._jobs.put(_Job(work, writes, loop, future))
         return await future
 
     # -- On the thread --
@@ -140,6 +143,7 @@ class DatabaseThread:
             self._opened = error
             self._ready.set()
             return
+        self._data_version = _data_version(connection)
         self._ready.set()
         try:
             stopping = False
@@ -171,6 +175,8 @@ class DatabaseThread:
             outcomes = self._run_until_free(connection, jobs)
         except sqlite3.Error as error:
             return [_Outcome(job, None, translate(error, self._path)) for job in jobs]
+        except Exception as error:  # noqa: BLE001 - raised by each await; the thread goes on
+            return [_Outcome(job, None, error) for job in jobs]
         again = [outcome.job for outcome in outcomes if isinstance(outcome.error, WriteNeededError)]
         if again:
             outcomes = [out for out in outcomes if not isinstance(out.error, WriteNeededError)]
@@ -191,7 +197,7 @@ class DatabaseThread:
                 outcomes = self._run_transaction(connection, jobs, writes=writes)
                 self._held_s += time.monotonic() - begun_s if writes else 0.0
                 return outcomes
-            except sqlite3.Error as error:
+            except BaseException as error:
                 if connection.in_transaction:
                     connection.execute(_ROLLBACK)
                 if not is_busy(error) or time.monotonic() - started_s > BUSY_TIMEOUT_MS / 1000:
@@ -235,13 +241,19 @@ class DatabaseThread:
             return
         self._next_poll_s = time.monotonic() + self._poll_s
         try:
-            (version,) = connection.execute("PRAGMA data_version").fetchone()
+            version = _data_version(connection)
         except sqlite3.Error:
             _LOG.warning("Can't look for changes in SQLite database %s", self._path, exc_info=True)
             return
         if version != self._data_version:
             self._data_version = version
             self._on_foreign_commit()
+
+
+def _data_version(connection: sqlite3.Connection) -> int:
+    """A number that changes when another connection commits."""
+    (version,) = connection.execute("PRAGMA data_version").fetchone()
+    return version
 
 
 def _hand_over(outcomes: list[_Outcome]) -> None:

@@ -168,6 +168,11 @@ class Ledger:
         released, self._released = self._released, []
         return released
 
+    def forget_deadline(self, seq: int, purpose: int) -> None:
+        """An open activity's deadline has passed; its timer is no longer there to be dropped."""
+        command = self.open[seq]
+        command.deadlines = [each for each in command.deadlines if each[0] != purpose]
+
     def _open(self, kind: int, seq: int, number: int) -> None:
         if not 1 <= seq <= SEQ_MAX or (kind == kinds.ACTIVITY and number < 0):
             raise LedgerError("range", kind, seq)

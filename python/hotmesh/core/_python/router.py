@@ -26,7 +26,7 @@ from hotmesh.core._python.columns import Columns
 from hotmesh.core._python.ledger import SCHEDULE_TO_START, Ledger, OpenCommand
 from hotmesh.core._python.run import Arrival, MessageOrigin, Origin, Run, TimerOrigin
 from hotmesh.core._python.timers import Timers, event_of, timer_key
-from hotmesh.core.errors import CodecError, LedgerError, RouterError
+from hotmesh.core.errors import CodecError, CoreError, LedgerError, RouterError
 from hotmesh.core.types import Activation, Drained, Event, Ingested, Loaded, Row, Transition
 
 _LANE_UNKNOWN = -1
@@ -187,16 +187,17 @@ class Router:
             commands: What it asked for; a closing command comes last.
 
         Raises:
-            LedgerError: A command contradicts the ledger. Nothing was recorded; call `fail`.
-            CodecError: A number is out of range. Nothing was recorded; call `fail`.
+            LedgerError: A command contradicts the ledger. Nothing was recorded, the run has failed.
+            CodecError: A number is out of range. Nothing was recorded, the run has failed.
             RouterError: The run is unknown or cold.
         """
         run = self._warm(run_id)
         recorded = [each for each in commands if each[0] != kinds.UPDATE_REJECTED]
-        frames = [encode_event(each) for each in recorded]
-        for command in recorded:
-            run.ledger.command(command)
-        self._journal(run, now_ms, frames)
+        try:
+            frames = self._record(run, now_ms, recorded)
+        except CoreError:
+            self.fail(run_id)
+            raise
         fresh = {each[1] for each in recorded if each[0] in (kinds.ACTIVITY, kinds.TIMER)}
         for command, frame in zip(recorded, frames, strict=True):
             self._schedule(run, command, frame)
@@ -214,12 +215,15 @@ class Router:
     def fail(self, run_id: bytes) -> None:
         """A run's activation failed: nothing is recorded or acknowledged, the run becomes cold.
 
-        Its jobs wait in order for the next `load`.
+        Its jobs wait in order for the next `load`. Failing a cold run changes nothing.
 
         Raises:
-            RouterError: The run is unknown or cold.
+            RouterError: The run is unknown.
         """
-        self._warm(run_id).fail()
+        run = self._runs.get(run_id)
+        if run is None:
+            raise RouterError("unknown", run_id)
+        run.fail()
         self._ready.pop(run_id, None)
 
     def timer(self, run_id: bytes, lane: int, due_ms: int, key: int) -> None:
@@ -416,6 +420,7 @@ class Router:
         """A task was not claimed in time, perhaps: only the store can tell."""
         command = run.ledger.open.get(seq)
         if command is not None and command.is_task:
+            run.ledger.forget_deadline(seq, SCHEDULE_TO_START)
             batch.expired.append((run.run_id, seq))
             self._acknowledge(run.run_id, origin)
         else:
@@ -457,15 +462,19 @@ class Router:
 
     # Within: what commands entail
 
-    def _journal(self, run: Run, now_ms: int, command_frames: list[bytes]) -> None:
+    def _record(self, run: Run, now_ms: int, commands: Sequence[Event]) -> list[bytes]:
+        """Write the transition, unless there is nothing in it to record; the commands' frames."""
+        frames = [encode_event(command) for command in commands]
+        for command in commands:
+            run.ledger.command(command)
         job_frames = [job.frame for job in run.jobs if job.event[0] != kinds.QUERY]
-        if not job_frames and not command_frames:
-            return
-        frame = join_transition(now_ms, job_frames, command_frames)
-        self._columns.journal.append((run.run_id, run.journal_seq, frame))
-        self._dirty.add(run.run_id)
-        self._local.extend((run.run_id, job) for job in run.jobs if job.is_local)
-        run.journal_seq += 1
+        if job_frames or frames:
+            frame = join_transition(now_ms, job_frames, frames)
+            self._columns.journal.append((run.run_id, run.journal_seq, frame))
+            self._dirty.add(run.run_id)
+            self._local.extend((run.run_id, job) for job in run.jobs if job.is_local)
+            run.journal_seq += 1
+        return frames
 
     def _schedule(self, run: Run, command: Event, frame: bytes) -> None:
         """Write the timers and tasks of a command that is still wanted after this activation."""

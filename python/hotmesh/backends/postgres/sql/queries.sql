@@ -7,8 +7,13 @@ select (extract(epoch from clock_timestamp()) * 1000)::bigint;
 select pg_advisory_xact_lock($1);
 
 -- name: schema_exists
--- Whether the schema has HotMesh's tables.
-select to_regclass('hotmesh.meta') is not null;
+-- Whether a schema has HotMesh's tables. Read from the catalog, for `to_regclass` may answer from
+-- a cache that does not know yet what another process did while we waited for the lock.
+select exists (
+    select from pg_catalog.pg_class table_row
+    join pg_catalog.pg_namespace schema_row on schema_row.oid = table_row.relnamespace
+    where schema_row.nspname = $1 and table_row.relname = 'meta'
+);
 
 -- name: schema_version
 -- Version of the stored schema.
@@ -16,7 +21,7 @@ select version from hotmesh.meta;
 
 -- name: schema_absent
 -- Whether the schema itself is to be made, which takes a privilege even when it is there.
-select to_regnamespace('hotmesh') is null;
+select not exists (select from pg_catalog.pg_namespace where nspname = $1);
 
 -- name: schema_create
 -- Make the schema's place.
@@ -72,13 +77,15 @@ select hotmesh.leave(@2@);
 
 -- name: prune
 -- Delete a bounded number of runs that closed before a time.
-select hotmesh.prune(@3@);
+select * from hotmesh.prune(@4@);
 
 -- name: results
 -- Which of these runs are closed, and how; status 0 for those that do not exist.
 select wanted.run_id, coalesce(run.status, 0), coalesce(run.result, '')
 from unnest($1::bytea[]) wanted (run_id)
-left join hotmesh.run on run.run_id = wanted.run_id
+left join lateral (
+    select r.status, r.result from hotmesh.run r where r.run_id = wanted.run_id offset 0
+) run on true
 where run.status is distinct from 1;
 
 -- name: replies
@@ -122,10 +129,18 @@ select wanted.position, run.run_id, queue.namespace, run.workflow_id, run.workfl
     (select count(*) from hotmesh.journal where journal.run_id = run.run_id)
 from unnest($1::text[], $2::text[], $3::bytea[])
     with ordinality wanted (namespace, workflow_id, run_id, position)
-left join hotmesh.current on wanted.run_id = ''
-    and current.namespace = wanted.namespace and current.workflow_id = wanted.workflow_id
-join hotmesh.run on run.run_id = coalesce(current.run_id, wanted.run_id)
-    and wanted.workflow_id in ('', run.workflow_id)
+left join lateral (
+    select c.run_id from hotmesh.current c
+    where wanted.run_id = ''
+        and c.namespace = wanted.namespace and c.workflow_id = wanted.workflow_id
+    offset 0
+) current on true
+cross join lateral (
+    select r.* from hotmesh.run r
+    where r.run_id = coalesce(current.run_id, wanted.run_id)
+        and wanted.workflow_id in ('', r.workflow_id)
+    offset 0
+) run
 join hotmesh.queue on queue.id = run.lane / 64 and queue.namespace = wanted.namespace;
 
 -- name: runs

@@ -66,8 +66,7 @@ local alive = call('HGET', P .. 'router:' .. router, 'alive')
 if alive == '0' or (not alive and not h.join) then
   return { 0, now, {}, 0, 0 }
 end
-call('HSET', P .. 'router:' .. router, 'alive', 1, 'q', queue, 'hosts', h.hosts and 1 or 0,
-  'lease', h.lease, 'seen', text(now), 'info', info)
+call('HSET', P .. 'router:' .. router, 'alive', 1, 'q', queue, 'seen', text(now), 'info', info)
 call('ZADD', P .. 'leases', text(now + h.lease), router)
 call('ZADD', P .. 'rollcall', text(now), router)
 call('SADD', P .. 'queues', queue)

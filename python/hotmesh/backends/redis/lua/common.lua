@@ -24,7 +24,7 @@
 --   waits:<key>        list of waiters: run id .. lane .. ":" .. frame
 --   waiting:<run id>   hash, mail key = how many waits
 --   reply:<reply id>   a reply to a client, with a time to live
---   router:<id>        hash: alive, q queue id, hosts, lease, seen, info
+--   router:<id>        hash: alive, q queue id, seen, info
 --   leases             zset of live routers, score = end of the lease
 --   rollcall           zset of routers dead or alive, score = last seen
 --   members:<queue>    set of live routers that host workflows

@@ -1,8 +1,9 @@
--- The rollcall: {router id, queue id, lanes owned, last seen, alive, info} of each.
+-- The rollcall: {router id, queue id, lanes owned, last seen, alive, info} of each. A router is
+-- alive until a beat declares it dead: what is listed and what fences a step are the same field.
 local ids = call('ZRANGE', P .. 'rollcall', 0, -1)
 local answers, owned = {}, {}
 for i = 1, #ids do
-  local found = call('HMGET', P .. 'router:' .. ids[i], 'q', 'seen', 'alive', 'info', 'lease')
+  local found = call('HMGET', P .. 'router:' .. ids[i], 'q', 'seen', 'alive', 'info')
   local queue = found[1]
   if queue then
     if not owned[queue] then
@@ -12,9 +13,8 @@ for i = 1, #ids do
         owned[queue][owners[j]] = (owned[queue][owners[j]] or 0) + 1
       end
     end
-    local alive = found[3] == '1' and now <= tonumber(found[2]) + tonumber(found[5])
     answers[#answers + 1] = { ids[i], tonumber(queue), owned[queue][ids[i]] or 0,
-      tonumber(found[2]), alive and 1 or 0, found[4] }
+      tonumber(found[2]), tonumber(found[3]), found[4] }
   end
 end
 return answers

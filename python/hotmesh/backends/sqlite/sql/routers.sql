@@ -1,6 +1,7 @@
 -- name: declare_dead
 -- Routers that have been silent for longer than their lease, but the one that asks.
-UPDATE router SET state = 0 WHERE state = 1 AND lease_until_ms < ? AND router_id <> ?
+UPDATE router SET state = 0, lease_until_ms = ?1
+WHERE state = 1 AND lease_until_ms < ?1 AND router_id <> ?2
 RETURNING router_id;
 
 -- name: free_lanes
@@ -39,7 +40,7 @@ DELETE FROM lane WHERE lane = ? AND owner = ?;
 
 -- name: leave
 -- A router says good-bye.
-UPDATE router SET state = 2, seen_ms = ? WHERE router_id = ? AND state = 1;
+UPDATE router SET state = 2, lease_until_ms = ? WHERE router_id = ? AND state = 1;
 
 -- name: list_routers
 -- The rollcall of a namespace without those that left.
@@ -50,8 +51,8 @@ FROM router AS r JOIN queue AS q ON q.id = r.queue_id
 WHERE r.namespace = ? AND r.state <> 2 ORDER BY r.router_id;
 
 -- name: forget_routers
--- Rows of routers that have been dead or gone for long.
-DELETE FROM router WHERE state <> 1 AND seen_ms < ?;
+-- Rows of routers that were declared dead or left long ago (their lease was cut off then).
+DELETE FROM router WHERE state <> 1 AND lease_until_ms < ?;
 
 -- name: delete_stale_replies
 -- Answers that nobody came for.

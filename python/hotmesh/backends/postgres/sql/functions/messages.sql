@@ -16,9 +16,12 @@ begin
         )
         from unnest(namespaces, workflow_ids, run_ids)
             with ordinality item (namespace, workflow_id, run_id, position)
-        left join hotmesh.current
-            on item.run_id = ''
-            and current.namespace = item.namespace and current.workflow_id = item.workflow_id
+        left join lateral (
+            select c.run_id from hotmesh.current c
+            where item.run_id = ''
+                and c.namespace = item.namespace and c.workflow_id = item.workflow_id
+            offset 0
+        ) current on true
     );
 end $$;
 
@@ -58,8 +61,10 @@ begin
         select item.*, coalesce(run.status, 0) as status, run.lane
         from unnest(targets, workflow_ids, kinds, frames, allow_closed)
             with ordinality item (run_id, workflow_id, kind, frame, allowed, position)
-        left join hotmesh.run
-            on run.run_id = item.run_id and item.workflow_id in ('', run.workflow_id)
+        left join lateral (
+            select r.status, r.lane from hotmesh.run r
+            where r.run_id = item.run_id and item.workflow_id in ('', r.workflow_id) offset 0
+        ) run on true
     ), sent as (
         insert into hotmesh.stream (lane, kind, run_id, frame)
         select target.lane, target.kind, target.run_id, target.frame from target

@@ -20,8 +20,12 @@ begin
                 select unnest(own_lanes) as lane, unnest(behind_cursors) as behind,
                     unnest(cursors) as ahead
             ) own
-            join hotmesh.stream on stream.lane = own.lane
-                and stream.id > own.behind and stream.id <= own.ahead
+            cross join lateral (
+                select message.id from hotmesh.stream message
+                where message.lane = own.lane
+                    and message.id > own.behind and message.id <= own.ahead
+                offset 0
+            ) stream
             except
             select unnest(known)
         );
@@ -52,7 +56,10 @@ begin
         where late is not null and stream.lane = any (own_lanes) and stream.id = any (late)
         order by id limit room
     ) found
-    left join hotmesh.run on found.kind = 0 and run.run_id = found.run_id;
+    left join lateral (
+        select r.workflow_id, r.workflow_type, r.header, r.input from hotmesh.run r
+        where found.kind = 0 and r.run_id = found.run_id offset 0
+    ) run on true;
 end $$;
 
 
@@ -85,11 +92,13 @@ begin
         array_agg(found.key)
     into lanes, dues, runs, keys
     from (
-        select timer.lane, timer.due_ms, timer.run_id, timer.key
-        from unnest(own_lanes) own (lane)
-        join hotmesh.timer on timer.lane = own.lane
-            and (timer.due_ms > seen or timer.xid >= oldest_xid::text::xid8)
-            and timer.due_ms <= covered
+        select timer.* from unnest(own_lanes) own (lane)
+        cross join lateral (
+            select t.lane, t.due_ms, t.run_id, t.key from hotmesh.timer t
+            where t.lane = own.lane and t.due_ms <= covered
+                and (t.due_ms > seen or t.xid >= oldest_xid::text::xid8)
+            offset 0
+        ) timer
         order by timer.due_ms
     ) found;
 end $$;

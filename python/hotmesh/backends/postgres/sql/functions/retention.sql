@@ -1,6 +1,11 @@
 -- Delete runs with all that belongs to them.
 create or replace function hotmesh.delete_runs(run_ids bytea[])
-returns void language plpgsql as $$
+returns void language plpgsql
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_seqscan = off
+set jit = off
+as $$
 begin
     delete from hotmesh.journal where journal.run_id = any (run_ids);
     delete from hotmesh.attribute where attribute.run_id = any (run_ids);
@@ -9,11 +14,15 @@ begin
         delete from hotmesh.run where run.run_id = any (run_ids)
         returning run.run_id, run.lane, run.workflow_id
     )
+    -- The run id is compared again for the case that the workflow id gets a new run meanwhile.
     delete from hotmesh.current
     using gone
     join hotmesh.queue on queue.id = gone.lane / 64
-    where current.namespace = queue.namespace and current.workflow_id = gone.workflow_id
-        and current.run_id = gone.run_id;
+    cross join lateral (
+        select c.ctid as place from hotmesh.current c
+        where c.namespace = queue.namespace and c.workflow_id = gone.workflow_id offset 0
+    ) found
+    where current.ctid = found.place and current.run_id = gone.run_id;
 end $$;
 
 
@@ -30,12 +39,12 @@ declare
     expired bytea[];
 begin
     with due as materialized (
-        select expiry.due_ms, expiry.run_id from hotmesh.expiry
+        select expiry.ctid as place from hotmesh.expiry
         where expiry.due_ms <= now
         order by expiry.due_ms limit runs_room for update skip locked
     ), gone as (
         delete from hotmesh.expiry using due
-        where expiry.due_ms = due.due_ms and expiry.run_id = due.run_id
+        where expiry.ctid = due.place
         returning expiry.run_id
     )
     select array_agg(gone.run_id order by gone.run_id) into expired from gone;
@@ -52,10 +61,12 @@ begin
 end $$;
 
 
--- Delete up to `room` runs of a namespace that closed before a time; how many.
+-- Delete up to `room` runs of a namespace that closed before a time, looking past `after`; how
+-- many, and the last of them (null: there were none).
 create or replace function hotmesh.prune(
-    run_namespace text, closed_before_ms bigint, room int
-) returns int language plpgsql as $$
+    run_namespace text, closed_before_ms bigint, after bytea, room int,
+    out deleted int, out last bytea
+) language plpgsql as $$
 declare
     old bytea[];
 begin
@@ -63,9 +74,10 @@ begin
         select run.run_id from hotmesh.run
         join hotmesh.queue on queue.id = run.lane / 64
         where queue.namespace = run_namespace
-            and run.status <> 1 and run.closed_ms < closed_before_ms
+            and run.run_id > after and run.status <> 1 and run.closed_ms < closed_before_ms
         order by run.run_id limit room
     );
     perform hotmesh.delete_runs(old);
-    return cardinality(old);
+    deleted := cardinality(old);
+    last := old[deleted];
 end $$;

@@ -84,7 +84,9 @@ begin
         insert into hotmesh.stream (lane, kind, run_id, frame)
         select run.lane, 1, run.run_id, item.frame
         from unnest(event_items, event_frames) with ordinality item (i, frame, position)
-        join hotmesh.run on run.run_id = targets[item.i]
+        cross join lateral (
+            select r.lane, r.run_id from hotmesh.run r where r.run_id = targets[item.i] offset 0
+        ) run
         order by item.position;
     end if;
 end $$;

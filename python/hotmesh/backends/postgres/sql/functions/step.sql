@@ -1,6 +1,12 @@
 -- One batch of a router's pipe: apply, then read, in the order that protocol.py's Step names.
 -- A part whose columns are null runs no statement.
 --
+-- These tables fill and empty all the time, so what the planner believes about their size is
+-- wrong at times. Rows are therefore found through a lateral subquery that can't be flattened
+-- (`offset 0`): one index probe for each item, whatever the planner believes. Where the rows
+-- found are then changed, they are named by ctid, which only rows that nobody else updates
+-- allow.
+--
 -- Raises HM001, with the run ids in hex as its detail, when runs can't close because an unread
 -- event waits for them; a duplicate journal row raises a unique violation. Nothing was applied
 -- then, so the rare cases cost a round trip and the usual ones no check beforehand.
@@ -159,7 +165,11 @@ begin
     if ack_id is not null then
         delete from hotmesh.stream
         using (select unnest(ack_lane) as lane, unnest(ack_id) as id) ack
-        where stream.lane = ack.lane and stream.id = ack.id;
+        cross join lateral (
+            select read.ctid as place from hotmesh.stream read
+            where read.lane = ack.lane and read.id = ack.id offset 0
+        ) found
+        where stream.ctid = found.place;
     end if;
 
     if timer_run is not null then
@@ -174,8 +184,12 @@ begin
             select unnest(drop_timer_lane) as lane, unnest(drop_timer_due) as due_ms,
                 unnest(drop_timer_run) as run_id, unnest(drop_timer_key) as key
         ) gone
-        where timer.lane = gone.lane and timer.due_ms = gone.due_ms
-            and timer.run_id = gone.run_id and timer.key = gone.key;
+        cross join lateral (
+            select old.ctid as place from hotmesh.timer old
+            where old.lane = gone.lane and old.due_ms = gone.due_ms
+                and old.run_id = gone.run_id and old.key = gone.key offset 0
+        ) found
+        where timer.ctid = found.place;
     end if;
 
     if task_run is not null then
@@ -186,9 +200,10 @@ begin
     end if;
 
     if drop_task_run is not null then
-        delete from hotmesh.task
-        using (select unnest(drop_task_run) as run_id, unnest(drop_task_seq) as seq) gone
-        where task.run_id = gone.run_id and task.seq = gone.seq;
+        for i in 1 .. cardinality(drop_task_run) loop
+            delete from hotmesh.task
+            where task.run_id = drop_task_run[i] and task.seq = drop_task_seq[i];
+        end loop;
     end if;
 
     if recall_task_run is not null then
@@ -284,7 +299,11 @@ begin
             select unnest(run_ids) as run_id, unnest(statuses) as status,
                 unnest(results) as result
         ) item
-        where run.run_id = item.run_id and run.status = 1
+        cross join lateral (
+            select open.ctid as place from hotmesh.run open
+            where open.run_id = item.run_id offset 0
+        ) found
+        where run.ctid = found.place and run.status = 1
         returning run.run_id, run.expire_s
     )
     insert into hotmesh.expiry (due_ms, run_id)
@@ -300,9 +319,11 @@ begin
     end if;
 
     if true = any (waits) then
-        delete from hotmesh.wait
-        using (select unnest(run_ids) as run_id, unnest(waits) as waits) item
-        where item.waits and wait.run_id = item.run_id;
+        delete from hotmesh.wait where wait.run_id = any (array(
+            select item.run_id
+            from (select unnest(run_ids) as run_id, unnest(waits) as waits) item
+            where item.waits
+        ));
     end if;
 end $$;
 
@@ -334,24 +355,21 @@ end $$;
 create or replace function hotmesh.recall_tasks(
     run_ids bytea[], seqs int[], frames bytea[], claimed boolean[]
 ) returns void language plpgsql as $$
+declare
+    task_lane int;
 begin
-    with gone as (
+    for i in 1 .. cardinality(run_ids) loop
         delete from hotmesh.task
-        using (
-            select unnest(run_ids) as run_id, unnest(seqs) as seq, unnest(frames) as frame
-        ) item
-        where task.run_id = item.run_id and task.seq = item.seq and task.owner is null
-        returning task.lane, task.run_id, item.frame
-    )
-    insert into hotmesh.stream (lane, kind, run_id, frame)
-    select gone.lane, 2, gone.run_id, gone.frame from gone;
-
-    update hotmesh.task set recalled = true
-    from (
-        select unnest(run_ids) as run_id, unnest(seqs) as seq, unnest(claimed) as claimed
-    ) item
-    where item.claimed and task.run_id = item.run_id and task.seq = item.seq
-        and task.owner is not null;
+        where task.run_id = run_ids[i] and task.seq = seqs[i] and task.owner is null
+        returning task.lane into task_lane;
+        if found then
+            insert into hotmesh.stream (lane, kind, run_id, frame)
+            values (task_lane, 2, run_ids[i], frames[i]);
+        elsif claimed[i] then
+            update hotmesh.task set recalled = true
+            where task.run_id = run_ids[i] and task.seq = seqs[i];
+        end if;
+    end loop;
 end $$;
 
 
@@ -367,7 +385,11 @@ begin
         order by i.run_id, i.name, i.position desc
     ), gone as (
         delete from hotmesh.attribute using item
-        where item.value = '' and attribute.run_id = item.run_id and attribute.name = item.name
+        cross join lateral (
+            select old.ctid as place from hotmesh.attribute old
+            where old.run_id = item.run_id and old.name = item.name offset 0
+        ) found
+        where item.value = '' and attribute.ctid = found.place
     )
     insert into hotmesh.attribute (run_id, name, value)
     select item.run_id, item.name, item.value from item where item.value <> ''

@@ -20,14 +20,11 @@ create or replace function hotmesh.tasks(
     beat_state bytea[],
     out now bigint,
     out next_due bigint,
-    out finished_run bytea[],
-    out finished_seq int[],
-    out finished_attempt int[],
     out finished_lanes int[],
-    out beaten_run bytea[],
-    out beaten_seq int[],
-    out beaten_attempt int[],
-    out beaten_recalled boolean[],
+    -- Positions, from 1, in the columns of finishes and of beats.
+    out lost_finishes int[],
+    out lost_beats int[],
+    out recalled_beats int[],
     out claimed_run bytea[],
     out claimed_seq int[],
     out claimed_lane int[],
@@ -43,63 +40,56 @@ set enable_seqscan = off
 set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
+declare
+    task_lane int;
+    is_recalled boolean;
 begin
     now := hotmesh.now_ms();
 
     if finish_run is not null then
-        with gone as (
+        for i in 1 .. cardinality(finish_run) loop
             delete from hotmesh.task
-            using (
-                select unnest(finish_run) as run_id, unnest(finish_seq) as seq,
-                    unnest(finish_attempt) as attempt, unnest(finish_frame) as frame
-            ) item
-            where task.run_id = item.run_id and task.seq = item.seq
-                and task.attempt = item.attempt and task.owner = router
-            returning task.run_id, task.seq, task.attempt, task.lane, item.frame
-        ), sent as (
-            insert into hotmesh.stream (lane, kind, run_id, frame)
-            select gone.lane, 2, gone.run_id, gone.frame from gone
-        )
-        select array_agg(gone.run_id), array_agg(gone.seq), array_agg(gone.attempt),
-            array_agg(gone.lane)
-        into finished_run, finished_seq, finished_attempt, finished_lanes
-        from gone;
+            where task.run_id = finish_run[i] and task.seq = finish_seq[i]
+                and task.attempt = finish_attempt[i] and task.owner = router
+            returning task.lane into task_lane;
+            if found then
+                insert into hotmesh.stream (lane, kind, run_id, frame)
+                values (task_lane, 2, finish_run[i], finish_frame[i]);
+                finished_lanes := finished_lanes || task_lane;
+            else
+                lost_finishes := lost_finishes || i;
+            end if;
+        end loop;
     end if;
 
     if retry_run is not null then
-        update hotmesh.task
-        set due_ms = now + item.delay, owner = null, state = item.state
-        from (
-            select unnest(retry_run) as run_id, unnest(retry_seq) as seq,
-                unnest(retry_attempt) as attempt, unnest(retry_delay) as delay,
-                unnest(retry_state) as state
-        ) item
-        where task.run_id = item.run_id and task.seq = item.seq
-            and task.attempt = item.attempt and task.owner = router;
+        for i in 1 .. cardinality(retry_run) loop
+            update hotmesh.task
+            set due_ms = now + retry_delay[i], owner = null, state = retry_state[i]
+            where task.run_id = retry_run[i] and task.seq = retry_seq[i]
+                and task.attempt = retry_attempt[i] and task.owner = router;
+        end loop;
     end if;
 
     if beat_run is not null then
-        with beaten as (
+        for i in 1 .. cardinality(beat_run) loop
             update hotmesh.task
-            set due_ms = now + item.lease, state = coalesce(item.state, task.state)
-            from (
-                select unnest(beat_run) as run_id, unnest(beat_seq) as seq,
-                    unnest(beat_attempt) as attempt, unnest(beat_lease) as lease,
-                    unnest(beat_state) as state
-            ) item
-            where task.run_id = item.run_id and task.seq = item.seq
-                and task.attempt = item.attempt and task.owner = router
-            returning task.run_id, task.seq, task.attempt, task.recalled
-        )
-        select array_agg(beaten.run_id), array_agg(beaten.seq), array_agg(beaten.attempt),
-            array_agg(beaten.recalled)
-        into beaten_run, beaten_seq, beaten_attempt, beaten_recalled
-        from beaten;
+            set due_ms = now + beat_lease[i], state = coalesce(beat_state[i], task.state)
+            where task.run_id = beat_run[i] and task.seq = beat_seq[i]
+                and task.attempt = beat_attempt[i] and task.owner = router
+            returning task.recalled into is_recalled;
+            if not found then
+                lost_beats := lost_beats || i;
+            elsif is_recalled then
+                recalled_beats := recalled_beats || i;
+            end if;
+        end loop;
     end if;
 
     if room > 0 then
+        -- A row that was changed between its lock and the update is left to the next claim.
         with due as materialized (
-            select task.run_id, task.seq, task.owner is not null as lost
+            select task.ctid as place, task.owner is not null as lost
             from hotmesh.task
             where task.queue_id = queue and task.due_ms <= now
             order by task.due_ms limit room
@@ -108,7 +98,7 @@ begin
             update hotmesh.task
             set due_ms = now + lease_ms, attempt = task.attempt + 1, owner = router
             from due
-            where task.run_id = due.run_id and task.seq = due.seq
+            where task.ctid = due.place
             returning task.run_id, task.seq, task.lane, task.attempt, due.lost, task.frame,
                 task.state, task.scheduled_ms
         )

@@ -1,0 +1,37 @@
+"""How many activities end here in a moment: how many more may be taken on than there are slots."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+WINDOW_SECONDS = 0.25
+
+
+class Pace:
+    """Counts events in the present and the last window."""
+
+    __slots__ = ("_began", "_clock", "_last", "_now")
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._began = clock()
+        self._now = 0
+        self._last = 0
+
+    def count(self) -> None:
+        """One more has ended."""
+        self._roll()
+        self._now += 1
+
+    def recent(self) -> int:
+        """How many ended within about a window."""
+        self._roll()
+        return max(self._now, self._last)
+
+    def _roll(self) -> None:
+        elapsed = self._clock() - self._began
+        if elapsed >= WINDOW_SECONDS:
+            self._last = self._now if elapsed < 2 * WINDOW_SECONDS else 0
+            self._now = 0
+            self._began += elapsed

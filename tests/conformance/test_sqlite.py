@@ -1,0 +1,330 @@
+"""What only SQLite promises: several processes on one file, shared commits, odd files."""
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from conformance.mesh import NAMESPACE, Mesh
+from conformance.test_hints import Listener
+from hotmesh.backends.protocol import RunFilter
+from hotmesh.backends.registry import backend_for
+from hotmesh.backends.sqlite import SqliteBackend, reading, routers, statements, thread
+from hotmesh.backends.sqlite.connection import APPLICATION_ID
+from hotmesh.exceptions import BackendError, BackendUnavailableError, InvalidArgumentError
+
+START_MANY = """
+import asyncio, sys
+from conformance.mesh import Mesh
+from hotmesh.backends.registry import backend_for
+
+async def main() -> None:
+    backend = backend_for(sys.argv[1])
+    await backend.connect()
+    mesh = await Mesh.over(backend)
+    for number in range(int(sys.argv[2])):
+        outcome = await mesh.start_one(mesh.start_item(f"order-{number}"))
+        print(int(outcome.started), flush=True)
+    await backend.close()
+
+asyncio.run(main())
+"""
+
+
+def start_many_elsewhere(url: str, count: int) -> subprocess.Popen[str]:
+    """Another process that starts runs and prints 1 for each that it won."""
+    return subprocess.Popen(
+        [sys.executable, "-c", START_MANY, url, str(count)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"PYTHONPATH": ":".join(sys.path), "PATH": ""},
+    )
+
+
+async def test_processes_compete_for_workflow_ids_and_one_wins_each(sqlite_url: str) -> None:
+    processes = [start_many_elsewhere(sqlite_url, 40) for _ in range(3)]
+    outputs = [await asyncio.to_thread(process.communicate) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    columns = [[int(line) for line in output.split()] for output, _ in outputs]
+    assert [sum(row) for row in zip(*columns, strict=True)] == [1] * 40
+
+
+async def test_a_commit_of_another_process_is_noticed(sqlite_url: str) -> None:
+    backend = backend_for(sqlite_url)
+    await backend.connect()
+    mesh = await Mesh.over(backend)
+    listener = Listener()
+    await backend.listen(f"lanes:{mesh.queue_id}", listener)
+    process = start_many_elsewhere(sqlite_url, 1)
+    await listener.hears("the other process's payload does not reach this one")
+    await asyncio.to_thread(process.communicate)
+    router = await mesh.join()
+    assert len(await router.read_all(1)) == 1
+    await backend.close()
+
+
+async def test_batches_that_wait_share_a_commit(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = backend_for(sqlite_url)
+    await backend.connect()
+    mesh = await Mesh.over(backend)
+    groups: list[int] = []
+    run_group = thread.DatabaseThread._run_group
+
+    def counted(self, connection, jobs):
+        groups.append(len(jobs))
+        return run_group(self, connection, jobs)
+
+    monkeypatch.setattr(thread.DatabaseThread, "_run_group", counted)
+    gate = threading.Event()
+    held = asyncio.ensure_future(backend._opened().write(lambda tx: gate.wait()))
+    starts = [asyncio.ensure_future(mesh.start(f"order-{n}")) for n in range(10)]
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(held, *starts)
+    assert groups in ([1, 10], [11])
+    await backend.close()
+
+
+async def test_a_batch_that_fails_does_so_alone(sqlite_url: str) -> None:
+    backend = backend_for(sqlite_url)
+    await backend.connect()
+    mesh = await Mesh.over(backend)
+    good, bad = mesh.start_item("good"), mesh.start_item("bad", attributes=[("a", b"{not json")])
+    outcomes = await asyncio.gather(
+        backend.start([good]), backend.start([bad]), mesh.start("fine"), return_exceptions=True
+    )
+    assert outcomes[0] == [(True, good.run_id, 1)]
+    assert isinstance(outcomes[1], BackendError)
+    assert isinstance(outcomes[2], bytes)
+    assert list(await backend.find([(NAMESPACE, "bad", b"")])) == [None]
+    await backend.close()
+
+
+async def test_a_locked_file_is_waited_for(sqlite_url: str, tmp_path: Path) -> None:
+    backend = backend_for(sqlite_url)
+    await backend.connect()
+    mesh = await Mesh.over(backend)
+    with closing(sqlite3.connect(tmp_path / "hotmesh.db", isolation_level=None)) as stranger:
+        stranger.execute("BEGIN IMMEDIATE")
+        start = asyncio.ensure_future(mesh.start("order"))
+        assert list(await backend.find([(NAMESPACE, "order", b"")])) == [None]
+        assert not start.done()
+        stranger.execute("COMMIT")
+    assert await start
+    await backend.close()
+
+
+async def test_a_file_that_stays_locked_is_unavailable(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thread, "BUSY_TIMEOUT_MS", 20)
+    backend = backend_for(sqlite_url)
+    await backend.connect()
+    mesh = await Mesh.over(backend)
+    with closing(sqlite3.connect(tmp_path / "hotmesh.db", isolation_level=None)) as stranger:
+        stranger.execute("BEGIN IMMEDIATE")
+        with pytest.raises(BackendUnavailableError, match=r"hotmesh\.db"):
+            await mesh.start("order")
+        stranger.execute("COMMIT")
+    assert await mesh.start("order")
+    await backend.close()
+
+
+async def test_the_tables_of_another_application_are_left_alone(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "hotmesh.db")) as stranger:
+        stranger.execute("CREATE TABLE run (id)")
+    with pytest.raises(BackendError, match="another application"):
+        await backend_for(sqlite_url).connect()
+
+
+async def test_a_file_that_is_no_database_is_refused(sqlite_url: str, tmp_path: Path) -> None:
+    (tmp_path / "hotmesh.db").write_bytes(b"not a database " * 100)
+    with pytest.raises(BackendError, match=r"hotmesh\.db"):
+        await backend_for(sqlite_url).connect()
+
+
+async def test_a_failed_migration_leaves_no_trace(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = statements.migrations()
+    monkeypatch.setattr(statements, "migrations", lambda: [*good, ["CREATE TABLE broken"]])
+    with pytest.raises(BackendError):
+        await backend_for(sqlite_url).connect()
+    monkeypatch.setattr(statements, "migrations", lambda: [*good, ["CREATE TABLE added (id)"]])
+    backend = backend_for(sqlite_url)
+    await backend.connect()
+    await backend.close()
+    with closing(sqlite3.connect(tmp_path / "hotmesh.db")) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+        assert connection.execute("SELECT count(*) FROM added").fetchone() == (0,)
+
+
+async def test_an_old_schema_is_brought_forward(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = backend_for(sqlite_url)
+    await backend.connect()
+    run_id = await (await Mesh.over(backend)).start("order")
+    await backend.close()
+    newer = [*statements.migrations(), ["ALTER TABLE run ADD COLUMN colour TEXT"]]
+    monkeypatch.setattr(statements, "migrations", lambda: newer)
+    await backend.connect()
+    (row,) = await backend.runs(RunFilter(NAMESPACE))
+    assert row.run_id == run_id
+    await backend.close()
+
+
+async def test_memory_is_shared_until_the_last_one_closes() -> None:
+    first, second = backend_for("sqlite://"), backend_for("sqlite://")
+    await first.connect()
+    await second.connect()
+    await (await Mesh.over(first)).start("order")
+    await first.close()
+    (row,) = await second.find([(NAMESPACE, "order", b"")])
+    assert row is not None
+    await second.close()
+    await first.connect()
+    assert list(await first.runs(RunFilter(NAMESPACE))) == []
+    await first.close()
+
+
+async def test_memory_is_shared_between_event_loops() -> None:
+    backend = backend_for("sqlite://")
+    await backend.connect()
+    mesh = await Mesh.over(backend)
+    listener = Listener()
+    await backend.listen("lanes:1", listener)
+
+    async def elsewhere() -> None:
+        second = backend_for("sqlite://")
+        await second.connect()
+        await (await Mesh.over(second)).start("order")
+        await second.notify([("lanes:1", "hello")])
+        await second.close()
+
+    await asyncio.to_thread(asyncio.run, elsewhere())
+    assert await asyncio.wait_for(listener.hints.get(), 20) == "hello"
+    router = await mesh.join()
+    assert len(await router.read_all(1)) == 1
+    await backend.close()
+
+
+async def test_the_clock_is_an_argument() -> None:
+    now = 1_000_000
+    backend = SqliteBackend("sqlite://", clock=lambda: now)
+    await backend.connect()
+    mesh = await Mesh.over(backend)
+    router = await mesh.join(lease_ms=5_000)
+    heir = await mesh.join(lease_ms=50_000)
+    assert router.last_beat.now_ms == 1_000_000
+    now += 5_000
+    assert (await heir.beat()).lanes == []
+    now += 1
+    assert len((await heir.beat()).lanes) == 64
+    await backend.close()
+
+
+async def test_what_nobody_comes_for_is_cleaned_up_in_time() -> None:
+    now = 1_000_000
+    backend = SqliteBackend("sqlite://", clock=lambda: now)
+    await backend.connect()
+    mesh = await Mesh.over(backend)
+    silent = await mesh.join(lease_ms=1_000)
+    router = await mesh.join(lease_ms=10**9)
+    await router.commit(reply_id=[b"q" * 16], reply_data=[b"answer"])
+    now += routers.REPLY_KEEP_MS
+    await router.beat()
+    assert len(await backend.routers(NAMESPACE)) == 2
+    assert list(await backend.replies([b"q" * 16])) == [(b"q" * 16, b"answer")]
+    await router.commit(reply_id=[b"q" * 16], reply_data=[b"answer"])
+    now += routers.REPLY_KEEP_MS + 1
+    await router.beat()
+    assert list(await backend.replies([b"q" * 16])) == []
+    now += routers.ROUTER_KEEP_MS
+    await router.beat()
+    assert [row.router_id for row in await backend.routers(NAMESPACE)] == [router.router_id]
+    assert (await silent.step(room=1)).fenced
+    await backend.close()
+
+
+async def test_a_router_that_slept_for_days_hears_that_it_was_declared_dead() -> None:
+    now = 1_000_000
+    backend = SqliteBackend("sqlite://", clock=lambda: now)
+    await backend.connect()
+    mesh = await Mesh.over(backend)
+    sleeper, heir = await mesh.join(lease_ms=1_000), await mesh.join(lease_ms=1_000)
+    now += 3 * routers.ROUTER_KEEP_MS
+    assert (await heir.beat()).alive
+    assert not (await sleeper.beat()).alive
+    await backend.close()
+
+
+async def test_more_timers_than_one_read_takes_come_in_several(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reading, "TIMERS_READ_MAX", 10)
+    backend = backend_for("sqlite://")
+    await backend.connect()
+    mesh = await Mesh.over(backend)
+    router = await mesh.join(horizon_ms=60_000)
+    run_id, lane = await mesh.start("order"), mesh.lane_of("order")
+    now = (await router.commit()).now_ms
+    due = [now + number // 15 for number in range(100)]
+    await router.commit(
+        timer_lane=[lane] * 100, timer_due=due, timer_run=[run_id] * 100, timer_key=list(range(100))
+    )
+    reply = await router.commit(room=1)
+    assert len(reply.timers) == 15
+    timers = await router.timers(100)
+    assert {timer.key for timer in timers} == set(range(100))
+    await backend.close()
+
+
+async def test_an_error_of_the_clock_reaches_the_caller_and_the_thread_goes_on() -> None:
+    times: list[int] = []
+    backend = SqliteBackend("sqlite://", clock=times.pop)
+    await backend.connect()
+    with pytest.raises(IndexError):
+        await backend.queue_id(NAMESPACE, "work")
+    times.append(1)
+    assert await backend.queue_id(NAMESPACE, "work") == 1
+    await backend.close()
+
+
+async def test_a_relative_path_is_relative_to_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    backend = backend_for("sqlite:///my%20file.db")
+    await backend.connect()
+    await backend.close()
+    assert (tmp_path / "my file.db").exists()
+
+
+@pytest.mark.parametrize("url", ["sqlite://file.db", "sqlite:///a.db?mode=ro", "sqlite:///a#b"])
+def test_a_url_that_names_no_file_is_refused(url: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="three slashes"):
+        backend_for(url)
+
+
+async def test_what_was_submitted_before_closing_is_committed(sqlite_url: str) -> None:
+    backend = backend_for(sqlite_url)
+    await backend.connect()
+    mesh = await Mesh.over(backend)
+    starts = [asyncio.ensure_future(mesh.start(f"order-{n}")) for n in range(10)]
+    await asyncio.sleep(0)
+    await backend.close()
+    await asyncio.gather(*starts)
+    await backend.connect()
+    assert len(await backend.runs(RunFilter(NAMESPACE))) == 10
+    await backend.close()
