@@ -160,7 +160,7 @@ async def worker_process(url: str) -> AsyncIterator[None]:
 
 async def demonstrate(url: str) -> bool:
     """Run the worker elsewhere and the client here."""
-    print(f"On {url.split('://')[0]}: a worker and a client, with nothing but the database between")
+    say(f"On {url.split('://')[0]}: a worker and a client, with nothing but the database between")
     async with worker_process(url):
         return await run_client(url)
 

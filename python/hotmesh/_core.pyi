@@ -5,6 +5,20 @@ from typing import final
 
 from hotmesh.core.types import Drained, Event, Ingested, Loaded, Row, Transition
 
+__all__ = [
+    "__version__",
+    "Ledger",
+    "Router",
+    "Wheel",
+    "decode_event",
+    "decode_transition",
+    "encode_event",
+    "encode_event_prefix",
+    "encode_transition",
+    "lane_of",
+    "match_commands",
+]
+
 __version__: str
 
 def lane_of(queue_id: int, workflow_id: str) -> int: ...

@@ -28,7 +28,7 @@ NAME_BYTES_MAX = 1000
 """Workflow ids, type names, task queues, namespaces, signal names: UTF-8 bytes."""
 
 EVENT_BYTES_MAX = 7_500
-"""One event on the bus: the smallest of the buses (a Postgres notification) decides for all."""
+"""Topic and data of one event: the smallest bus (a Postgres notification) decides for all."""
 
 TIMER_HORIZON_MS = 5_000
 """How far ahead due timers are loaded into the router's wheel."""

@@ -7,13 +7,12 @@ provider the program has set is respected.
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
 from collections.abc import Mapping
 from typing import Any, cast
-
-import orjson
 
 SPAN_NAME = "hotmesh.workflow.trace"
 """Name of the spans that ``workflow.trace`` makes, unless their attributes hold a name."""
@@ -68,9 +67,9 @@ def _attribute(value: Any) -> Any:
         return value if -_INT_LIMIT <= value < _INT_LIMIT else str(value)
     if isinstance(value, list | tuple):
         items = cast("list[Any]", value)
-        kinds = {type(item) for item in items}
+        kinds: set[type[Any]] = {type(item) for item in items}
         if len(kinds) <= 1 and kinds <= {bool, str, float}:
             return list(items)
         if kinds == {int} and all(-_INT_LIMIT <= item < _INT_LIMIT for item in items):
             return list(items)
-    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    return json.dumps(value, default=str, separators=(",", ":"))

@@ -249,7 +249,7 @@ def test_closed_workflows_are_pruned_and_open_ones_kept(
         (["list", "--query", "x > 3"], ["x >", "not supported"]),
         (["list", "--url", "mysql://host/db"], ["mysql", "sqlite://"]),
         (["worker", "cli_no_such_module"], ["cli_no_such_module", "module:object"]),
-        (["worker", "hotmesh.cli:main", "--activity", "hotmesh.cli:main"], ["main"]),
+        (["worker", "json:dumps"], ["dumps", "keyword-only"]),
         (["list", "--url", "sqlite:////no/such/directory/x.db"], ["/no/such/directory/x.db"]),
     ],
 )

@@ -1,21 +1,28 @@
 """The program of the README, to the letter, on every backend; and what it is known to get wrong."""
 
 import asyncio
+import sys
 import time
+from asyncio.subprocess import PIPE
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from redis.asyncio import Redis
 
 from hotmesh import events, meshflow
 from hotmesh.client import Client
 from hotmesh.core import kinds
 from hotmesh.telemetry import SPAN_NAME
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 SLEEP_S = 5.0
 LATE_S = 0.1
@@ -266,6 +273,39 @@ async def test_a_wait_has_no_end(url: str) -> None:
     assert row.header == b""  # neither a timeout nor an expiry
     await client.workflow.signal(key, {"late": True}, namespace="meshflow")
     assert await handle.result() == {"late": True}
+
+
+async def test_nothing_that_waits_expires_in_redis(redis_url: str) -> None:
+    await worker(redis_url, wait_for_datum)
+    try:
+        client = meshflow.Client(connection=redis_url)
+        await client.workflow.signal("for later", 1, namespace="meshflow")
+        handle = await client.workflow.start(
+            namespace="meshflow", workflow_name="wait_for_datum", args=["never"]
+        )
+        async with await Client.connect(redis_url, namespace="meshflow") as sdk:
+            await _until_waiting(sdk, handle.workflow_id)
+        prefix = parse_qs(urlsplit(redis_url).query)["prefix"][0]
+        async with Redis.from_url(redis_url.partition("?")[0]) as server:
+            keys = [key async for key in server.scan_iter(match=f"*{prefix}*")]
+            lives = {key: await server.ttl(key) for key in keys}
+        assert lives
+        assert set(lives.values()) == {-1}  # No key has an end of life.
+    finally:
+        await meshflow.shutdown()
+
+
+@pytest.mark.parametrize("example", ["faq.py", "faq_temporal.py"])
+async def test_the_examples_run(example: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(EXAMPLES / example), stdout=PIPE, stderr=PIPE
+    )
+    output, errors = await process.communicate()
+    text = output.decode()
+    assert (process.returncode, errors.decode()) == (0, "")
+    assert "RESPONSE ['Hello, 1!', 'Hello, 2!'" in text
+    assert [text.count(f"greet({name!r})") for name in ("1", "2")] == [1, 1]
+    assert "my.dog" in text
 
 
 async def _until_waiting(sdk: Client, workflow_id: str) -> None:

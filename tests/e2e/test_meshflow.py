@@ -163,9 +163,9 @@ def test_two_functions_of_one_name_are_refused() -> None:
     async def second() -> None: ...
 
     meshflow.workflow.proxy_activities(activities={"only_name": first})
-    with pytest.raises(ValueError, match="only_name.*both.*first.*second"):
+    with pytest.raises(ValueError, match=r"only_name.*both.*first.*second"):
         meshflow.workflow.proxy_activities(activities={"only_name": second})
-    with pytest.raises(AttributeError, match="No activity 'third'.*loudly"):
+    with pytest.raises(AttributeError, match=r"No activity 'third'.*loudly"):
         _ = renamed.third
 
 
@@ -440,6 +440,14 @@ async def test_the_handle_shows_the_workflow(url: str) -> None:
         await (await client.workflow.get_handle("nobody")).status()
 
 
+def workflow_definition_named(name: str) -> Callable[..., Any]:
+    async def other() -> int:
+        return 1
+
+    other.__name__ = name
+    return other
+
+
 async def test_workers_of_one_place_are_one(memory: str) -> None:
     first = await host(memory, noop)
     second = await host(memory, looks_at_itself)
@@ -447,8 +455,9 @@ async def test_workers_of_one_place_are_one(memory: str) -> None:
         assert len(await sdk.backend.routers("default")) == 1
         assert await run(memory, noop) is None
         assert (await run(memory, looks_at_itself))["workflow_name"] == "looks_at_itself"
-        with pytest.raises(ValueError, match="hosts a workflow 'noop' already"):
-            await host(memory, noop)
+        await host(memory, noop)  # once more is once
+        with pytest.raises(ValueError, match="hosts a different workflow 'noop' already"):
+            await host(memory, workflow_definition_named("noop"))
         await first.shutdown()
         await second.shutdown()
         assert await sdk.backend.routers("default") == []

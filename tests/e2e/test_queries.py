@@ -186,7 +186,8 @@ async def test_a_query_without_a_worker_ends_in_time(client: Client) -> None:
 async def test_the_stack_trace_shows_where_the_workflow_waits(client: Client) -> None:
     async with working(client, Bare):
         handle = await start(client, Bare.run)
-        assert "await workflow.wait_condition" in await handle.query("__stack_trace")
+        trace = await handle.query("__stack_trace")
+    assert "await workflow.wait_condition(lambda: False)" in trace
 
 
 async def test_the_metadata_names_the_handlers(client: Client) -> None:

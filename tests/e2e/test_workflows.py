@@ -10,7 +10,7 @@ import pytest
 from hotmesh import workflow
 from hotmesh.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 from hotmesh.common import RawValue
-from hotmesh.exceptions import ApplicationError, RPCError, RPCStatusCode
+from hotmesh.exceptions import ApplicationError, RPCError, RPCStatusCode, TerminatedError
 from support.running import execute, failure_of, run, start, task_failure, working
 
 
@@ -240,25 +240,46 @@ def test_workflow_functions_refuse_to_work_outside_workflows() -> None:
         workflow.info()
 
 
-async def test_a_terminated_workflow_runs_no_code(any_client: Client) -> None:
-    finally_ran: list[str] = []
+async def test_a_terminated_workflow_ends_without_being_asked(any_client: Client) -> None:
+    async def stubborn() -> None:
+        while True:
+            try:
+                await workflow.wait_condition(lambda: False)
+            except asyncio.CancelledError:
+                continue
 
-    async def waits() -> None:
-        try:
-            await workflow.wait_condition(lambda: False)
-        finally:
-            finally_ran.append("finally")
-
-    async with working(any_client, waits):
-        handle = await start(any_client, "waits")
+    async with working(any_client, stubborn):
+        handle = await start(any_client, "stubborn")
         await handle.terminate("seen", 7, reason="no longer needed")
         with pytest.raises(WorkflowFailureError) as caught:
             await handle.result()
         described = await handle.describe()
-    assert type(caught.value.cause).__name__ == "TerminatedError"
+    assert isinstance(caught.value.cause, TerminatedError)
     assert str(caught.value.cause) == "no longer needed"
+    assert list(caught.value.cause.details) == ["seen", 7]
     assert described.status == WorkflowExecutionStatus.TERMINATED
-    assert finally_ran == []
+
+
+async def test_a_run_that_leaves_memory_cleans_up_but_changes_nothing(client: Client) -> None:
+    refused: list[str] = []
+
+    async def cleans_up() -> str:
+        try:
+            await asyncio.sleep(0.05)
+        finally:
+            try:
+                asyncio.create_task(workflow.sleep(60))
+                workflow.start_activity("x", start_to_close_timeout=1)
+            except workflow.ReadOnlyContextError as error:
+                refused.append(str(error))
+        return "done"
+
+    async with working(client, cleans_up):
+        handle = await start(client, "cleans_up")
+        await handle.query("__stack_trace")
+    assert refused == ["While in read-only function, action attempted: schedule activity"]
+    async with working(client, cleans_up):
+        assert await handle.result() == "done"
 
 
 async def test_a_closed_workflow_cannot_be_terminated(client: Client) -> None:

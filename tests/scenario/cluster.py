@@ -1,98 +1,138 @@
-"""Worker processes of the fault tests, and what the store holds when all is done."""
+"""Worker processes of the fault tests, started, paused and killed; and what they have noted."""
 
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
 import random
 import signal
 import sys
 from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 APP = Path(__file__).with_name("fault_app.py")
+
+LEASE_S = 1.0
+LIFETIME_S = (0.2, 2.0)
+"""Shortest and longest time that a restarting worker lives after it has joined."""
 
 
 class WorkerProcess:
     """One worker, to be killed."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
+        self._process = process
 
     @classmethod
-    async def start(cls, url: str, log: Path, lease: float = 1.0) -> WorkerProcess:
-        """Start one; returns once it has joined (or died)."""
+    async def start(
+        cls, url: str, log: Path, lease: float = LEASE_S, build_id: str = "one"
+    ) -> WorkerProcess:
+        """Start one; returns once it has joined (or died).
+
+        Args:
+            url: The database.
+            log: Where attempts are noted; what the worker logs goes beside it (".err").
+            lease: Seconds.
+            build_id: What the rollcall shows.
+        """
         with log.with_suffix(".err").open("ab") as errors:
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                str(APP),
-                url,
-                str(log),
-                str(lease),
+                *(sys.executable, str(APP), url, str(log), str(lease), build_id),
                 stdout=asyncio.subprocess.PIPE,
                 stderr=errors,
-                env={**os.environ},
             )
         assert process.stdout is not None
         await process.stdout.readline()
         return cls(process)
 
-    def send(self, number: signal.Signals) -> None:
-        """Send it a signal."""
-        self.process.send_signal(number)
+    def pause(self) -> None:
+        """SIGSTOP: it does nothing more, and notices nothing."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT: it goes on where it was."""
+        self._process.send_signal(signal.SIGCONT)
 
     async def kill(self) -> None:
-        """kill -9, at this very instant."""
-        if self.process.returncode is None:
-            self.process.kill()
-        await self.process.wait()
-        self._close()
+        """kill -9, at this very instant; nothing happens if it has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.communicate()
 
-    async def terminate(self) -> str:
-        """SIGTERM; what it printed while leaving."""
-        self.process.terminate()
-        assert self.process.stdout is not None
-        text = (await self.process.stdout.read()).decode()
-        await self.process.wait()
-        self._close()
-        return text
-
-    def _close(self) -> None:
-        transport = getattr(self.process, "_transport", None)
-        if transport is not None:
-            transport.close()
+    async def leave(self) -> None:
+        """SIGTERM; it must say that it has handed everything over."""
+        self._process.terminate()
+        output, _ = await self._process.communicate()
+        assert output == b"left\n", (output, self._process.returncode)
 
 
-class RestartingWorkers:
-    """A number of workers that are killed and started again all the time."""
+class Fleet:
+    """The workers of one test; those that are left are killed in the end.
 
-    def __init__(self, url: str, log: Path, count: int, seed: int, lease: float = 1.0) -> None:
-        self._url = url
-        self._log = log
-        self._count = count
-        self._random = random.Random(seed)
-        self._lease = lease
-        self._tasks: list[asyncio.Task[None]] = []
-        self._stop = asyncio.Event()
+    Args:
+        url: The database.
+        log: Where attempts are noted.
+    """
+
+    def __init__(self, url: str, log: Path) -> None:
+        self.url = url
+        self.log = log
         self.kills = 0
+        self._workers: list[WorkerProcess] = []
 
-    async def __aenter__(self) -> RestartingWorkers:
-        self._tasks = [asyncio.create_task(self._one()) for _ in range(self._count)]
-        return self
+    async def add(self, lease: float = LEASE_S, build_id: str = "one") -> WorkerProcess:
+        """Start one more."""
+        worker = await WorkerProcess.start(self.url, self.log, lease, build_id)
+        self._workers.append(worker)
+        return worker
 
-    async def __aexit__(self, *_: object) -> None:
-        self._stop.set()
-        await asyncio.gather(*self._tasks)
+    async def settle(self) -> None:
+        """One last worker does what is left to do, and leaves as it should."""
+        await self.end()
+        worker = await self.add()
+        self._workers.remove(worker)
+        await worker.leave()
 
-    async def _one(self) -> None:
-        while not self._stop.is_set():
-            worker = await WorkerProcess.start(self._url, self._log, self._lease)
-            lifetime = self._random.uniform(0.3, 3.0)
-            try:
-                await asyncio.wait_for(self._stop.wait(), lifetime)
-            except asyncio.TimeoutError:
-                self.kills += 1
+    async def end(self) -> None:
+        """Kill those that run."""
+        workers, self._workers = self._workers, []
+        for worker in workers:
             await worker.kill()
+
+    @contextlib.asynccontextmanager
+    async def restarting(self, count: int, seed: int) -> AsyncIterator[None]:
+        """Keep so many workers, each killed and started again all the time."""
+        chance = random.Random(seed)
+        stop = asyncio.Event()
+
+        async def one() -> None:
+            while not stop.is_set():
+                worker = await self.add()
+                try:
+                    await asyncio.wait_for(stop.wait(), chance.uniform(*LIFETIME_S))
+                except TimeoutError:
+                    self.kills += 1
+                self._workers.remove(worker)
+                await worker.kill()
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(count):
+                group.create_task(one())
+            try:
+                yield
+            finally:
+                stop.set()
+
+
+@contextlib.asynccontextmanager
+async def fleet(url: str, log: Path) -> AsyncIterator[Fleet]:
+    """A fleet that ends with the test."""
+    found = Fleet(url, log)
+    try:
+        yield found
+    finally:
+        await found.end()
 
 
 def attempts(log: Path) -> Counter[str]:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from hotmesh.backends.protocol import Backend, Registration, Step, Tasks
 from hotmesh.core import decode_transition
 
-FAR_MS = 10**11
+FAR_MS = 60_000
 
 
 async def unread(backend: Backend, namespace: str, task_queue: str) -> dict[str, int]:
     """How many messages, timers and tasks nobody has handled; call it when no router is left."""
     queue_id = await backend.queue_id(namespace, task_queue)
     router_id = os.urandom(16)
-    beat = await backend.beat(
-        Registration(router_id, namespace, queue_id, True, 5_000, b"{}")
-    )
+    beat = await backend.beat(Registration(router_id, namespace, queue_id, True, 5_000, b"{}"))
     session = await backend.session(router_id, FAR_MS)
     try:
         reply = await session.step(Step(router_id, beat.lanes, 500))
@@ -32,11 +31,11 @@ async def unread(backend: Backend, namespace: str, task_queue: str) -> dict[str,
         await backend.leave(router_id)
 
 
-async def doubled_jobs(backend: Backend, run_id: bytes) -> list[tuple[int, int]]:
+def doubled_jobs(journal: Sequence[bytes]) -> list[tuple[int, int]]:
     """(kind, seq) of results that a run's journal holds more than once."""
     seen: set[tuple[int, int]] = set()
     doubled: list[tuple[int, int]] = []
-    for frame in await backend.journal(run_id):
+    for frame in journal:
         _, jobs, _ = decode_transition(frame)
         for kind, seq, *_ in jobs:
             if not seq:

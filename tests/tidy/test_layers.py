@@ -18,6 +18,7 @@ LAYERS = {
         "log",
         "service",
         "telemetry",
+        "topics",
         "types",
     },
     "core": {"_core", "core"},

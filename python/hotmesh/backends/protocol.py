@@ -482,9 +482,7 @@ class Backend(Protocol):
         """Take the replies that have arrived (they are deleted)."""
         ...
 
-    async def find(
-        self, keys: Sequence[tuple[str, str, bytes]]
-    ) -> Sequence[RunRow | None]:
+    async def find(self, keys: Sequence[tuple[str, str, bytes]]) -> Sequence[RunRow | None]:
         """The runs of (namespace, workflow id, run id or b"" for the newest)."""
         ...
 
@@ -523,9 +521,7 @@ class Backend(Protocol):
         """
         ...
 
-    async def complete_task(
-        self, run_id: bytes, seq: int, lane: int, frame: bytes
-    ) -> bool:
+    async def complete_task(self, run_id: bytes, seq: int, lane: int, frame: bytes) -> bool:
         """Finish an activity from outside its worker (asynchronous completion), whatever its
         attempt; false when the run is not open."""
         ...

@@ -301,7 +301,7 @@ class Client(UpdateWithStartCalls):
             id_reuse_policy: Whether a closed workflow's id may be used.
             id_conflict_policy: What happens if a workflow of this id is running.
             retry_policy: How it is tried again when it fails. Default is not at all.
-            cron_schedule: When to run it again and again.
+            cron_schedule: Not supported: refused unless empty.
             memo: Values to keep with it.
             search_attributes: Values to list it by.
             static_summary: One line for people.

@@ -15,6 +15,7 @@ from hotmesh.limits import CLIENT_BATCH_MAX
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
+Answer = TypeVar("Answer")
 
 WRITE_RETRY_S = 30.0
 """How long a write is tried again while the database can't be reached."""
@@ -78,7 +79,7 @@ class Coalescer(Generic[Item, Outcome]):
     async def _settle(self, batch: Sequence[tuple[Item, asyncio.Future[Outcome]]]) -> None:
         items = [item for item, _ in batch]
         try:
-            outcomes = await self._write_surely(items)
+            outcomes = await surely(lambda: self._write(items))
         except BackendUnavailableError as error:
             _fail(batch, error)
         except asyncio.CancelledError:
@@ -99,21 +100,29 @@ class Coalescer(Generic[Item, Outcome]):
                     future.set_result(outcome)
             self._written(items, outcomes)
 
-    async def _write_surely(self, items: Sequence[Item]) -> Sequence[Outcome]:
-        """Write, and try again while the database can't be reached."""
-        give_up: float | None = None
-        backoff_s = WRITE_BACKOFF_S
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                return await self._write(items)
-            except BackendUnavailableError:
-                now = loop.time()
-                give_up = give_up or now + WRITE_RETRY_S
-                if now + backoff_s > give_up:
-                    raise
-            await asyncio.sleep(backoff_s)
-            backoff_s = min(backoff_s * 2, WRITE_BACKOFF_MAX_S)
+
+async def surely(call: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Make a call, and make it again while the database can't be reached.
+
+    Args:
+        call: Safe to repeat.
+
+    Raises:
+        BackendUnavailableError: It could not be reached for ``WRITE_RETRY_S``.
+    """
+    give_up: float | None = None
+    backoff_s = WRITE_BACKOFF_S
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            return await call()
+        except BackendUnavailableError:
+            now = loop.time()
+            give_up = give_up or now + WRITE_RETRY_S
+            if now + backoff_s > give_up:
+                raise
+        await asyncio.sleep(backoff_s)
+        backoff_s = min(backoff_s * 2, WRITE_BACKOFF_MAX_S)
 
 
 def _fail(batch: Sequence[tuple[Item, asyncio.Future[Outcome]]], error: BaseException) -> None:

@@ -14,7 +14,7 @@ from typing import Self
 
 from hotmesh.backends.protocol import Backend, SendItem, SendOutcome, StartItem, StartOutcome
 from hotmesh.backends.registry import backend_for
-from hotmesh.client._coalescer import Coalescer
+from hotmesh.client._coalescer import Coalescer, surely
 from hotmesh.client._waiter import Waiter
 from hotmesh.exceptions import BackendUnavailableError
 from hotmesh.limits import LANES_PER_QUEUE
@@ -129,7 +129,8 @@ class Connection:
         key = (namespace, task_queue)
         known = self._queues.get(key)
         if known is None:
-            known = self._queues[key] = await self.backend.queue_id(namespace, task_queue)
+            known = await surely(lambda: self.backend.queue_id(namespace, task_queue))
+            self._queues[key] = known
         return known
 
     def results(self, namespace: str) -> Waiter[Result]:

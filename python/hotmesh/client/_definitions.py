@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,8 @@ def workflow_named(workflow: Named, result_type: type | None = None) -> tuple[st
     if isinstance(workflow, str):
         return workflow, result_type
     found = WorkflowDefinition.of(workflow)
+    if found is None and _is_plain_coroutine_function(workflow):
+        found = WorkflowDefinition.from_function(workflow)
     name = _name(found, workflow, "workflow", "the method decorated with @workflow.run")
     return name, result_type or (found.ret_type if found else None)
 
@@ -65,6 +68,13 @@ def update_named(update: Named, result_type: type | None = None) -> tuple[str, A
     found = UpdateDefinition.of(update)
     name = _name(found, update, "update", "a @workflow.update method")
     return name, result_type or (found.ret_type if found else None)
+
+
+def _is_plain_coroutine_function(given: Callable[..., Any]) -> bool:
+    """Whether it may be a workflow of its own; the method of a class may not."""
+    if not inspect.isfunction(given) or not inspect.iscoroutinefunction(given):
+        return False
+    return given.__qualname__.rpartition("<locals>.")[2] == given.__name__
 
 
 def _name(

@@ -20,7 +20,7 @@ from hotmesh.common import Payload, Priority, WorkflowIDConflictPolicy, Workflow
 from hotmesh.core import encode_event, kinds, lane_of
 from hotmesh.engine import wire
 from hotmesh.engine.attributes import SearchDocument
-from hotmesh.engine.options import checked_name, milliseconds, retry_document
+from hotmesh.engine.options import checked_name, milliseconds, refuse_cron, retry_document
 from hotmesh.exceptions import (
     InvalidArgumentError,
     RPCError,
@@ -180,8 +180,7 @@ async def _header(
             header[key] = whole
     if options.retry_policy is not None:
         header["retry"] = retry_document(options.retry_policy, f"workflow {options.workflow!r}")
-    if options.cron_schedule:
-        header["cron"] = _checked_cron(options)
+    refuse_cron(options.cron_schedule, f"workflow {options.workflow!r} (id {options.id!r})")
     if options.memo:
         header["memo"] = {
             checked_name(name, "memo name"): wire.pack_bytes(
@@ -216,18 +215,6 @@ def _expiry(expire: timedelta | float | None) -> int:
     """Whole seconds, rounded up."""
     whole = milliseconds(expire, "expire")
     return _KEEP if whole is None else math.ceil(whole / 1000)
-
-
-def _checked_cron(options: Options) -> str:
-    text = options.cron_schedule.strip()
-    if options.start_delay is not None:
-        raise InvalidArgumentError("start_delay can't be given together with cron_schedule")
-    if not text.startswith("@") and len(text.split()) != 5:
-        raise InvalidArgumentError(
-            f"cron_schedule {options.cron_schedule!r} of workflow {options.workflow!r} must have "
-            "five fields (minute hour day month weekday) or begin with @"
-        )
-    return text
 
 
 async def with_signal(payloads: Payloads, options: StartWorkflowInput) -> list[bytes]:

@@ -31,9 +31,7 @@ UNSET: Any = object()
 Event = tuple[int, int, int, str, bytes, bytes]
 
 
-def is_workflow_failure(
-    error: BaseException, extra_types: tuple[type[BaseException], ...]
-) -> bool:
+def is_workflow_failure(error: BaseException, extra_types: tuple[type[BaseException], ...]) -> bool:
     """Whether an exception fails the run; any other fails the task, which is tried again."""
     return isinstance(error, (FailureError, asyncio.TimeoutError)) or (
         bool(extra_types) and isinstance(error, extra_types)
@@ -47,15 +45,11 @@ def activity_cancelled(handle: ActivityHandle) -> ActivityError:
     )
 
 
-def activity_failed(
-    handle: ActivityHandle, job: Event, converter: DataConverter
-) -> BaseException:
+def activity_failed(handle: ActivityHandle, job: Event, converter: DataConverter) -> BaseException:
     """What awaiting a failed, timed out or cancelled activity raises."""
     kind, _, number, state_name, meta, body = job
     if kind == kinds.ACTIVITY_TIMED_OUT:
-        timeout = (
-            TimeoutType.SCHEDULE_TO_START if number == 1 else TimeoutType.SCHEDULE_TO_CLOSE
-        )
+        timeout = TimeoutType.SCHEDULE_TO_START if number == 1 else TimeoutType.SCHEDULE_TO_CLOSE
         cause: BaseException = TimeoutError(
             f"activity {timeout.name} timeout", type=timeout, last_heartbeat_details=[]
         )

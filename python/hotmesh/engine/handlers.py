@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
-from hotmesh.backends.protocol import RunStatus
 from hotmesh.converter import encode_failure
 from hotmesh.core import kinds
 from hotmesh.engine import failures, wire
@@ -38,6 +37,9 @@ logger = logging.getLogger(__name__)
 current_update: contextvars.ContextVar[UpdateInfo | None] = contextvars.ContextVar(
     "hotmesh_current_update", default=None
 )
+
+_RUNNING = 1
+"""Status of an open run."""
 
 _BUILT_IN_QUERIES = ("__enhanced_stack_trace", "__stack_trace", "__temporal_workflow_metadata")
 
@@ -111,9 +113,7 @@ class Handlers:
                 extra=instance.log_fields(),
             )
             return
-        instance.loop.create_task(
-            self._run_signal(definition, name, args), name=f"signal: {name}"
-        )
+        instance.loop.create_task(self._run_signal(definition, name, args), name=f"signal: {name}")
 
     async def _run_signal(self, definition: SignalDefinition, name: str, args: list[Any]) -> None:
         key = object()
@@ -214,9 +214,7 @@ class Handlers:
         finally:
             self._working.pop(key, None)
         known.outcome = outcome
-        instance.command(
-            (kinds.UPDATE_COMPLETED, 0, 0, name, update_id.encode(), outcome)
-        )
+        instance.command((kinds.UPDATE_COMPLETED, 0, 0, name, update_id.encode(), outcome))
         instance.replies += [(reply, outcome) for reply in known.waiting]
         known.waiting = []
 
@@ -273,8 +271,8 @@ class Handlers:
     def _is_rejected(self, condition: str) -> bool:
         status = self._instance.status
         if condition == "not_open":
-            return status != RunStatus.RUNNING
-        return status not in (RunStatus.RUNNING, RunStatus.COMPLETED)
+            return status != _RUNNING
+        return status not in (_RUNNING, kinds.CLOSE_STATUS[kinds.COMPLETE])
 
     def _query(self, name: str, body: bytes) -> bytes:
         instance = self._instance
@@ -344,6 +342,8 @@ class Handlers:
 
     def warn_unfinished(self) -> None:
         """Warn of handlers that the closing run leaves behind, unless their policy says not to."""
+        if not self._working:
+            return
         self._instance.replies += self.unanswered()
         if self._instance.is_replaying:
             return

@@ -132,9 +132,7 @@ class ChildWorkflowHandle(asyncio.Future[Any]):
         self.cancel_sent = True
         kind = self.cancellation_type
         if kind != ChildWorkflowCancellationType.ABANDON:
-            instance.command(
-                (kinds.CANCEL_CHILD, self.seq, int(kind), self._id, b"", b"")
-            )
+            instance.command((kinds.CANCEL_CHILD, self.seq, int(kind), self._id, b"", b""))
         if kind != ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED:
             instance.pending.pop(self.seq, None)
             error = failures.child_cancelled(self)

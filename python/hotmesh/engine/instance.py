@@ -217,6 +217,23 @@ class WorkflowInstance(Outbound, Attributes):
         self.handlers.warn_unfinished()
         return kept
 
+    def dismantle(self) -> None:
+        """End the run's coroutines because it leaves this process's memory.
+
+        Their ``finally`` blocks run now, and cannot change anything; left to the garbage
+        collector they would run at any time, in the midst of another run's activation.
+        """
+        unfinished = self.loop.unfinished()
+        if not unfinished:
+            return
+        self.read_only = "eviction"
+        token = self.loop.enter()
+        try:
+            for task in unfinished:
+                _close(task)
+        finally:
+            self.loop.leave(token)
+
     # The main coroutine
 
     def _instantiate(self) -> None:
@@ -245,13 +262,9 @@ class WorkflowInstance(Outbound, Attributes):
         )
         if definition.name is not None:
             bound = (
-                definition.run_fn
-                if definition.cls is None
-                else definition.run_fn.__get__(object())
+                definition.run_fn if definition.cls is None else definition.run_fn.__get__(object())
             )
-            check_argument_count(
-                bound, len(values), f"workflow {self.details.workflow_type!r}"
-            )
+            check_argument_count(bound, len(values), f"workflow {self.details.workflow_type!r}")
         return values
 
     async def _run_main(self) -> None:
@@ -416,9 +429,7 @@ class WorkflowInstance(Outbound, Attributes):
             ReadOnlyContextError: naming the action.
         """
         if self.read_only:
-            raise ReadOnlyContextError(
-                f"While in read-only function, action attempted: {action}"
-            )
+            raise ReadOnlyContextError(f"While in read-only function, action attempted: {action}")
 
     def decode_one(self, body: bytes, hint: Any) -> Any:
         """The single value of a body."""
@@ -459,7 +470,8 @@ class WorkflowInstance(Outbound, Attributes):
                 run_id=_uuid_or_none(parent["rid"]) or "",
                 workflow_id=parent["wid"],
             ),
-            root=root and RootInfo(run_id=_uuid_or_none(root["rid"]) or "", workflow_id=root["wid"]),
+            root=root
+            and RootInfo(run_id=_uuid_or_none(root["rid"]) or "", workflow_id=root["wid"]),
             priority=Priority(priority_key=header["priority"])
             if "priority" in header
             else Priority.default,
@@ -495,7 +507,7 @@ class WorkflowInstance(Outbound, Attributes):
 
     def stack_trace(self) -> str:
         """Where the run's tasks stand, for the ``__stack_trace`` query."""
-        return stacks.describe(asyncio.all_tasks(self.loop))
+        return stacks.describe(self.loop.unfinished())
 
     def state(self) -> dict[str, Any]:
         """A summary for people."""
@@ -509,9 +521,15 @@ class WorkflowInstance(Outbound, Attributes):
 _CHILD_KINDS = frozenset(
     (kinds.CHILD_STARTED, kinds.CHILD_START_FAILED, kinds.CHILD_COMPLETED, kinds.CHILD_FAILED)
 )
-_UPDATE_COMMANDS = frozenset(
-    (kinds.UPDATE_ACCEPTED, kinds.UPDATE_COMPLETED, kinds.UPDATE_REJECTED)
-)
+_UPDATE_COMMANDS = frozenset((kinds.UPDATE_ACCEPTED, kinds.UPDATE_COMPLETED, kinds.UPDATE_REJECTED))
+
+
+def _close(task: asyncio.Task[Any]) -> None:
+    try:
+        coroutine: Any = task.get_coro()
+        coroutine.close()
+    except Exception as error:  # noqa: BLE001 - cleaning up may fail, the run goes on elsewhere
+        logger.debug("%s did not end well on eviction", task.get_name(), exc_info=error)
 
 
 def _timedelta(milliseconds: int | None) -> timedelta | None:

@@ -100,13 +100,20 @@ class LoopHost(Protocol):
 class WorkflowLoop(asyncio.AbstractEventLoop):
     """One run's loop. It moves only inside an activation."""
 
-    __slots__ = ("_exception_handler", "_running", "host", "ready")
+    __slots__ = ("_exception_handler", "_running", "_tasks", "_tasks_max", "host", "ready")
 
     def __init__(self, host: LoopHost) -> None:
         self.host = host
         self.ready: deque[Handle] = deque()
         self._running = False
         self._exception_handler: Callable[..., Any] | None = None
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._tasks_max = 16
+
+    def unfinished(self) -> list[asyncio.Task[Any]]:
+        """The tasks that wait for something, in the order they were made."""
+        self._tasks = [task for task in self._tasks if not task.done()]
+        return self._tasks
 
     def drain(self, failed: Callable[[], bool]) -> None:
         """Run ready callbacks in order until none is left or ``failed`` says stop."""
@@ -196,6 +203,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         task = asyncio.Task(coro, loop=self, name=name, context=context)
         # An evicted run leaves tasks behind on purpose.
         task._log_destroy_pending = False  # type: ignore[attr-defined]
+        self._tasks.append(task)
+        if len(self._tasks) > self._tasks_max:
+            self._tasks_max = 16 + 2 * len(self.unfinished())
         return task
 
     def get_debug(self) -> bool:

@@ -34,6 +34,19 @@ def milliseconds(value: Duration | None, what: str) -> int | None:
     return whole if whole or not seconds else 1
 
 
+def refuse_cron(cron_schedule: str, what: str) -> None:
+    """Refuse a cron schedule: starting the workflow once would be worse than not at all.
+
+    Raises:
+        InvalidArgumentError: there is one.
+    """
+    if cron_schedule:
+        raise InvalidArgumentError(
+            f"{what}: cron_schedule {cron_schedule!r} is not supported; let a workflow that sleeps "
+            "and continues as new start the work"
+        )
+
+
 def checked_name(value: object, what: str) -> str:
     """A usable id or name.
 

@@ -24,8 +24,9 @@ from hotmesh.engine.info import (
     ParentClosePolicy,
 )
 from hotmesh.engine.loop import WorkflowLoop
-from hotmesh.engine.options import Duration, checked_name, milliseconds, retry_document
-from hotmesh.exceptions import InvalidArgumentError, PayloadTooLargeError
+from hotmesh.engine.options import Duration, checked_name, milliseconds, refuse_cron, retry_document
+from hotmesh.exceptions import HotMeshError, InvalidArgumentError, PayloadTooLargeError
+from hotmesh.topics import check_event
 
 if TYPE_CHECKING:
     from hotmesh.engine.instance import EngineOptions, RunDetails
@@ -150,15 +151,16 @@ class Outbound:
         seq = self.next_seq()
         self.commands.append((kinds.ACTIVITY, seq, 0, name, orjson.dumps(options), body))
         if start_ms and not local:
-            self.commands.append(
-                (kinds.DEADLINE, seq, self.now_ms + start_ms, "", b"\x01", b"")
-            )
+            self.commands.append((kinds.DEADLINE, seq, self.now_ms + start_ms, "", b"\x01", b""))
         if close_ms:
-            self.commands.append(
-                (kinds.DEADLINE, seq, self.now_ms + close_ms, "", b"\x02", b"")
-            )
+            self.commands.append((kinds.DEADLINE, seq, self.now_ms + close_ms, "", b"\x02", b""))
         handle = ActivityHandle(
-            self, seq, name, activity_id or str(seq), result_type, cancellation_type  # type: ignore[arg-type]
+            self,
+            seq,
+            name,
+            activity_id or str(seq),
+            result_type,
+            cancellation_type,  # type: ignore[arg-type]
         )
         self.pending[seq] = handle
         return handle
@@ -230,12 +232,15 @@ class Outbound:
         body = self.encode(args, f"arguments of {what}")
         seq = self.next_seq()
         handle = ChildWorkflowHandle(
-            self, seq, child_id, workflow_type, result_type, cancellation_type  # type: ignore[arg-type]
+            self,
+            seq,
+            child_id,
+            workflow_type,
+            result_type,
+            cancellation_type,  # type: ignore[arg-type]
         )
         self.pending[seq] = handle
-        self.commands.append(
-            (kinds.CHILD, seq, 0, workflow_type, orjson.dumps(document), body)
-        )
+        self.commands.append((kinds.CHILD, seq, 0, workflow_type, orjson.dumps(document), body))
         try:
             await handle.started
         except asyncio.CancelledError:
@@ -272,9 +277,7 @@ class Outbound:
         target = {"ns": namespace, "wid": checked_name(workflow_id, "workflow id")}
         if run_id:
             target["rid"] = run_id
-        await self._external(
-            (kinds.CANCEL_EXTERNAL, 0, 0, "", orjson.dumps(target), b""), "cancel"
-        )
+        await self._external((kinds.CANCEL_EXTERNAL, 0, 0, "", orjson.dumps(target), b""), "cancel")
 
     async def _external(self, event: Event, action: str) -> None:
         seq = self.next_seq()
@@ -310,6 +313,12 @@ class Outbound:
     def emit(self, events: Mapping[str, Any]) -> None:
         """Publish events by topic once the transition is committed."""
         self._effect(kinds.EMIT, "emit", events)
+        try:
+            for topic, data in events.items():
+                check_event(topic, orjson.dumps(data, option=orjson.OPT_NON_STR_KEYS))
+        except HotMeshError:
+            self.commands.pop()  # Nobody could be told: nothing is emitted.
+            raise
 
     def trace(self, attributes: Mapping[str, Any]) -> None:
         """Record a span with attributes once the transition is committed."""
@@ -462,8 +471,7 @@ def run_header(
             header[key] = ms
     if retry_policy is not None:
         header["retry"] = retry_document(retry_policy, what)
-    if cron_schedule:
-        header["cron"] = cron_schedule
+    refuse_cron(cron_schedule, what)
     if memo:
         header["memo"] = memo_document(converter, memo)
     if search_attributes:

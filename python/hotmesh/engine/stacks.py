@@ -10,11 +10,11 @@ from typing import Any
 
 
 def describe(tasks: Iterable[asyncio.Task[Any]]) -> str:
-    """One stack a task, outermost call first, tasks in the order of their names."""
+    """One stack a task, outermost call first, in the order given."""
     return "\n\n".join(
         f"Stack for {task.get_name()} (most recent call last):\n"
         + "".join(traceback.format_list(_frames(task)))
-        for task in sorted(tasks, key=lambda task: task.get_name())
+        for task in tasks
     )
 
 

@@ -20,13 +20,14 @@ _HEADERS = b"H"
 
 
 def new_run_id() -> bytes:
-    """A UUIDv7 (RFC 9562) as 16 bytes: ordered by time, so that index inserts stay at one end."""
-    milliseconds = time.time_ns() // 1_000_000
-    random = int.from_bytes(os.urandom(10), "big")
-    value = (milliseconds << 80) | (random & ((1 << 80) - 1))
-    value = (value & ~(0xF << 76)) | (0x7 << 76)
-    value = (value & ~(0x3 << 62)) | (0x2 << 62)
-    return value.to_bytes(16, "big")
+    """A UUIDv7 (RFC 9562) as 16 bytes: ordered by time, so that index inserts stay at one end.
+
+    The 12 bits after the milliseconds hold their fraction (method 3 of the RFC's section 6.2).
+    """
+    milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
+    head = milliseconds << 16 | 0x7000 | nanoseconds * 4096 // 1_000_000
+    tail = 1 << 63 | int.from_bytes(os.urandom(8), "big") >> 2
+    return (head << 64 | tail).to_bytes(16, "big")
 
 
 def run_id_text(run_id: bytes) -> str:

@@ -12,7 +12,6 @@ from typing import Protocol
 from hotmesh.events.backend_bus import BackendBus, Notifications
 from hotmesh.events.bus import Callback, Event, EventBus, Subscription
 from hotmesh.events.nats_bus import SCHEMES, NatsBus
-from hotmesh.events.patterns import checked_pattern, checked_topic, matches
 from hotmesh.exceptions import InvalidArgumentError
 
 __all__ = [
@@ -23,9 +22,6 @@ __all__ = [
     "NatsBus",
     "Subscription",
     "bus_for",
-    "checked_pattern",
-    "checked_topic",
-    "matches",
     "subscribe",
 ]
 

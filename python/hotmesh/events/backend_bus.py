@@ -16,9 +16,8 @@ from typing import Any, Protocol
 import orjson
 
 from hotmesh.events.bus import Callback, Subscription
-from hotmesh.events.patterns import checked_pattern, checked_topic, matches
 from hotmesh.exceptions import InvalidArgumentError, PayloadTooLargeError
-from hotmesh.limits import EVENT_BYTES_MAX
+from hotmesh.topics import check_event, checked_pattern, matches
 
 _log = logging.getLogger(__name__)
 
@@ -89,15 +88,9 @@ class BackendBus:
             await subscription.unsubscribe()
 
     def _payload(self, topic: str, text: bytes) -> str:
-        payload = b'{"t":%b,"i":"%b-%d","d":%b}' % (
-            orjson.dumps(checked_topic(topic)),
-            self._publisher.encode(),
-            next(self._numbers),
-            text,
-        )
-        if len(payload) > EVENT_BYTES_MAX:
-            raise PayloadTooLargeError(len(payload), EVENT_BYTES_MAX, f"event on topic {topic!r}")
-        return payload.decode()
+        check_event(topic, text)
+        head = f'{{"i":"{self._publisher}-{next(self._numbers)}","t":'.encode()
+        return (head + orjson.dumps(topic) + b',"d":' + text + b"}").decode()
 
     def _received(self, payload: str | None) -> None:
         if not payload:  # "Something may have changed": whatever was published is lost.

@@ -14,14 +14,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hotmesh.events.bus import Callback, Subscription
-from hotmesh.events.patterns import checked_pattern, checked_topic
 from hotmesh.exceptions import (
     BackendUnavailableError,
     InvalidArgumentError,
     MissingExtraError,
     PayloadTooLargeError,
 )
-from hotmesh.limits import EVENT_BYTES_MAX
+from hotmesh.topics import check_event, checked_pattern, checked_topic
 
 SUBJECT_PREFIX = "hotmesh"
 SCHEMES = ("nats", "tls", "ws", "wss")
@@ -69,7 +68,8 @@ class NatsBus:
         refused: Exception | None = None
         for topic, text in events:
             try:
-                messages.append((self._root + checked_topic(topic), _checked(topic, text)))
+                check_event(topic, text)
+                messages.append((self._root + topic, text))
             except (InvalidArgumentError, PayloadTooLargeError) as error:
                 refused = refused or error
         if messages:
@@ -140,12 +140,6 @@ class NatsBus:
             f"The event bus at {self._shown} can't be reached: {error!r}. "
             "Is the server running, and the address right?"
         )
-
-
-def _checked(topic: str, text: bytes) -> bytes:
-    if len(text) > EVENT_BYTES_MAX:
-        raise PayloadTooLargeError(len(text), EVENT_BYTES_MAX, f"event on topic {topic!r}")
-    return text
 
 
 def _one_token(namespace: str) -> str:

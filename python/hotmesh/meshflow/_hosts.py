@@ -39,7 +39,7 @@ class Host:
     ) -> None:
         self._task_queue = task_queue
         self._activities = activities
-        self._workflows = {each.name for each in workflows}
+        self._workflows = {each.name: each for each in workflows}
         self._threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="hotmesh activity")
         self._worker = Worker(
             client,
@@ -62,18 +62,19 @@ class Host:
             self._running.result()
 
     def add_workflow(self, definition: WorkflowDefinition) -> None:
-        """Host a further workflow type.
+        """Host a further workflow type; one that it hosts already may come again.
 
         Raises:
-            ValueError: It hosts one of that name already.
+            ValueError: It hosts a different one of that name.
         """
-        if definition.name in self._workflows:
+        known = self._workflows.get(definition.name)
+        if known is not None and not _proxy.same_function(known.run_fn, definition.run_fn):
             raise ValueError(
-                f"The worker of task queue {self._task_queue!r} hosts a workflow "
+                f"The worker of task queue {self._task_queue!r} hosts a different workflow "
                 f"{definition.name!r} already"
             )
         self._worker.add_workflow(definition)
-        self._workflows.add(definition.name)
+        self._workflows[definition.name] = definition
 
     def add_activity(self, name: str, function: Function) -> None:
         """Host a further activity; one that it hosts already may come again.
@@ -138,7 +139,8 @@ class Registry:
         if found is None:
             others = [client for (other, _), client in self._clients.items() if other == url]
             if others:  # One connection carries the batches of all namespaces.
-                found = Client(**{**others[0].config(), "namespace": namespace})
+                config: Any = {**others[0].config(), "namespace": namespace}
+                found = Client(**config)
             else:
                 found = await Client.connect(url, namespace=namespace)
             self._clients[url, namespace] = found

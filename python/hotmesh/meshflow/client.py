@@ -10,6 +10,7 @@ import orjson
 
 from hotmesh.backends.protocol import RunFilter, RunStatus
 from hotmesh.client import Client as SdkClient
+from hotmesh.client import WorkflowHandle
 from hotmesh.duration import Duration, seconds
 from hotmesh.exceptions import InvalidArgumentError
 from hotmesh.meshflow._calls import run_state, send_mail, start_hook
@@ -82,7 +83,7 @@ class WorkflowClient:
         record = searchable(search)
         kept = None if expire is None else seconds(expire, "expire")
         client = await self._client(namespace)
-        started = await client.start_workflow(
+        started: WorkflowHandle[Any, Any] = await client.start_workflow(
             name,
             args=args,
             result_type=result_type,

@@ -109,9 +109,7 @@ class Closer:
         parent = state.details.header.get("parent")
         if parent is None or "seq" not in parent:
             return
-        kind = (
-            kinds.CHILD_COMPLETED if command[0] == kinds.COMPLETE else kinds.CHILD_FAILED
-        )
+        kind = kinds.CHILD_COMPLETED if command[0] == kinds.COMPLETE else kinds.CHILD_FAILED
         frame = encode_event(
             (kind, parent["seq"], state.status, "", state.details.run_id, command[5])
         )
@@ -174,7 +172,7 @@ class Closer:
         requested = error.next_retry_delay if isinstance(error, ApplicationError) else None
         delay = requested or policy.interval_before(attempt + 1)
         delay_ms = max(1, round(delay.total_seconds() * 1000))
-        deadline = header.get("exec_due")
+        deadline = _execution_deadline(state)
         if deadline is not None and now_ms + delay_ms >= deadline:
             return None
         return delay_ms
@@ -184,7 +182,7 @@ class Closer:
         header = {key: old[key] for key in _CARRIED if key in old}
         header["first"] = old.get("first") or state.details.run_id.hex()
         if "exec" in old:
-            header["exec_due"] = old.get("exec_due") or state.start_ms + old["exec"]
+            header["exec_due"] = _execution_deadline(state)
         return header
 
     def _start_next(
@@ -213,6 +211,14 @@ class Closer:
             )
         )
         effects.start_owners.append(None)
+
+
+def _execution_deadline(state: RunState) -> int | None:
+    """When the whole chain of runs is to end; None for never."""
+    header = state.details.header
+    if "exec" not in header:
+        return None
+    return header.get("exec_due") or state.start_ms + header["exec"]
 
 
 def run_deadlines(state: RunState, start_ms: int) -> list[tuple[int, int]]:

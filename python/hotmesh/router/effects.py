@@ -27,6 +27,7 @@ from hotmesh.converter import DataConverter, encode_failure
 from hotmesh.core import Event, encode_event, encode_event_prefix, kinds, lane_of
 from hotmesh.engine import wire
 from hotmesh.engine.attributes import MEMO_PREFIX, record_of
+from hotmesh.engine.instance import RunDetails
 from hotmesh.exceptions import CancelledError
 from hotmesh.router.state import RunState
 
@@ -48,6 +49,8 @@ class Placed(NamedTuple):
     seq: int
     command: Event
     options: dict[str, Any]
+    details: RunDetails
+    scheduled_ms: int
 
 
 class Publication(NamedTuple):
@@ -92,6 +95,27 @@ class Effects:
     closed: list[bytes] = field(default_factory=list[bytes])
     task_queues: set[int] = field(default_factory=set[int])
     """Queues that got activity tasks or recalls."""
+    _lists: tuple[list[Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        self._lists = (
+            self.placed,
+            self.starts,
+            self.start_owners,
+            self.sends,
+            self.send_owners,
+            self.waits,
+            self.mails,
+            self.replies,
+            self.messages,
+            self.attributes,
+            self.timers,
+            self.drop_timers,
+            self.recalls,
+            self.cancelled,
+            self.published,
+            self.closed,
+        )
 
     def fill(self, step: Step) -> None:
         """Write the store's part into a step."""
@@ -126,6 +150,19 @@ class Effects:
             step.recall_task_seq.append(seq)
             step.recall_task_frame.append(frame)
             step.recall_task_claimed.append(claimed)
+
+    def mark(self) -> tuple[int, ...]:
+        """How full the lists are, for :meth:`take_back`."""
+        return tuple(map(len, self._lists))
+
+    def take_back(self, mark: tuple[int, ...]) -> None:
+        """Forget what was added since: the transition was not recorded after all."""
+        for items, length in zip(self._lists, mark, strict=True):
+            del items[length:]
+
+    def placed_since(self, mark: tuple[int, ...]) -> list[Placed]:
+        """The activities placed since."""
+        return self.placed[mark[0] :]
 
     def __bool__(self) -> bool:
         return bool(
@@ -183,7 +220,10 @@ class CommandTranslator:
         """Task queues that these commands name and whose id isn't known yet."""
         missing: list[str] = []
         for command in commands:
-            if command[0] in (kinds.ACTIVITY, kinds.CHILD, kinds.CONTINUE) and b'"q":' in command[4]:
+            if (
+                command[0] in (kinds.ACTIVITY, kinds.CHILD, kinds.CONTINUE)
+                and b'"q":' in command[4]
+            ):
                 name = orjson.loads(command[4]).get("q")
                 if name is not None and name not in self._queue_ids:
                     missing.append(name)
@@ -202,7 +242,7 @@ class CommandTranslator:
         for command in commands:
             kind = command[0]
             if kind == kinds.ACTIVITY:
-                out.append(self._activity(state, command, effects))
+                out.append(self._activity(state, now_ms, command, effects))
                 continue
             out.append(command)
             handler = _HANDLERS.get(kind)
@@ -212,12 +252,12 @@ class CommandTranslator:
 
     # Activities
 
-    def _activity(self, state: RunState, command: Event, effects: Effects) -> Event:
+    def _activity(self, state: RunState, now_ms: int, command: Event, effects: Effects) -> Event:
         kind, seq, _, name, meta, body = command
         options = orjson.loads(meta)
         details = state.details
         if self._place(name, options, details.lane):
-            effects.placed.append(Placed(details.run_id, seq, command, options))
+            effects.placed.append(Placed(details.run_id, seq, command, options, details, now_ms))
             return command
         queue_id = self._queue_ids[options.get("q", details.task_queue)]
         effects.task_queues.add(queue_id)
@@ -233,8 +273,7 @@ class CommandTranslator:
         ):
             effects.cancelled.append((run_id, seq))
             return
-        frame = encode_event((kinds.ACTIVITY_CANCELED, seq, 0, "", b"", CANCELLED_FAILURE))
-        effects.recalls.append((run_id, seq, frame, True))
+        effects.recalls.append((run_id, seq, cancelled_frame(seq), True))
 
     # Children and others
 
@@ -376,11 +415,14 @@ CANCELLED_FAILURE = encode_failure(DataConverter.default, CancelledError("Cancel
 """What a cancelled activity leaves that never ran."""
 
 
+def cancelled_frame(seq: int) -> bytes:
+    """What comes back for an activity that was cancelled before anybody claimed it."""
+    return encode_event((kinds.ACTIVITY_CANCELED, seq, 0, "", b"", CANCELLED_FAILURE))
+
+
 def task_meta(options: dict[str, Any], state: RunState) -> bytes:
     """An activity's options as a task in the queue carries them."""
-    return orjson.dumps(
-        {**options, "w": [state.details.workflow_id, state.details.workflow_type]}
-    )
+    return orjson.dumps({**options, "w": [state.details.workflow_id, state.details.workflow_type]})
 
 
 def start_item(

@@ -61,9 +61,8 @@ class Notifier:
     def _take(self) -> list[tuple[str, str]]:
         hints = [(f"lanes:{queue_id}", f"{mask:x}") for queue_id, mask in self._lanes.items()]
         hints += [(f"tasks:{queue_id}", payload) for queue_id, payload in self._tasks.items()]
-        if self._done:
-            many = len(self._done) > _IDS_PER_HINT
-            ids = "" if many else ",".join(each.hex() for each in self._done)
+        for at in range(0, len(self._done), _IDS_PER_HINT):
+            ids = ",".join(each.hex() for each in self._done[at : at + _IDS_PER_HINT])
             hints.append((self._done_channel, ids))
         self._lanes, self._tasks, self._done = {}, {}, []
         return hints

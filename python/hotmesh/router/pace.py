@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-WINDOW_SECONDS = 0.25
+WINDOW_SECONDS = 1.0
 
 
 class Pace:

@@ -12,7 +12,7 @@ import heapq
 import logging
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -25,6 +25,7 @@ from hotmesh.core import (
     CoreError,
     Event,
     Router,
+    RouterError,
     encode_event,
     kinds,
 )
@@ -40,7 +41,14 @@ from hotmesh.limits import BATCH_MESSAGES_MAX, TIMER_HORIZON_MS
 from hotmesh.router import publishing
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.closing import Closer, terminated, timed_out
-from hotmesh.router.effects import CommandTranslator, Effects, Owner, Placed, task_meta
+from hotmesh.router.effects import (
+    CommandTranslator,
+    Effects,
+    Owner,
+    Placed,
+    cancelled_frame,
+    task_meta,
+)
 from hotmesh.router.notifier import Notifier
 from hotmesh.router.pace import Pace
 from hotmesh.router.replaying import Engine
@@ -54,6 +62,9 @@ IDLE_POLL_SECONDS = 1.0
 
 TASK_RETRY_SECONDS = (0.25, 10.0)
 """First and longest pause before a failed workflow task is tried again."""
+
+STALE_PAUSE_SECONDS = 0.02
+"""Pause before a journal is read again that was read before the last commit."""
 
 NO_LANE = -1
 
@@ -81,6 +92,8 @@ class PipeContext:
     on_fenced: Callable[[], None]
     on_lanes_quiet: Callable[[Sequence[int]], None]
     wake_all: Callable[[], None]
+    on_slot_free: Callable[[], None]
+    """An activity that was started here has ended; the queue may have one for its place."""
     owns_all: Callable[[], bool]
     """Whether this router owns every lane of its queue."""
     max_cached: int = 1000
@@ -120,6 +133,7 @@ class Pipe:
         self._wake: asyncio.Future[None] | None = None
         self._awake = True
         self._has_columns = False
+        self._eager = context.eager
         self._stopping = False
         self._dead = False
 
@@ -146,8 +160,13 @@ class Pipe:
         self._leaving.update(lanes)
         self.wake()
 
+    def start_nothing(self) -> None:
+        """Leave activities to others from now on: this worker is about to go."""
+        self._eager = False
+
     def stop(self) -> None:
         """Commit what is in hand, then end."""
+        self._eager = False
         self._stopping = True
         self.wake()
 
@@ -187,6 +206,8 @@ class Pipe:
                     await self._sleep()
         finally:
             self._session = None
+            for run_id in list(self._states):
+                self._drop(run_id)
             await session.close()
 
     async def _turn(self, session: Session) -> bool:
@@ -217,7 +238,9 @@ class Pipe:
         self._report_quiet_lanes(step.lanes)
         await self._advance(session, reply)
         self._evict()
-        return not (self._has_columns or self._effects or self._local or self._retries)
+        return not (
+            self._has_columns or self._effects or self._local or self._retries or self._loads
+        )
 
     async def _sleep(self) -> None:
         if self._awake:
@@ -276,7 +299,7 @@ class Pipe:
             self._cancel_work_of(effects.closed)
             for run_id in effects.closed:
                 if not self._core.known(run_id):
-                    self._states.pop(run_id, None)
+                    self._drop(run_id)
         if effects.timers:
             self.wake()  # the core does not know them: they are read like everybody else's
         if effects.replies:
@@ -324,7 +347,12 @@ class Pipe:
             if unknown:
                 self._unstarted[placed.run_id, placed.seq] = None
         for run_id in self._core.rollback():
-            self._states.pop(run_id, None)
+            self._drop(run_id)
+        for owner in (*effects.start_owners, *effects.send_owners):
+            # Recovered work leaves no row in the core: such a run is taken in anew.
+            if owner is not None and self._drop(owner.run_id):
+                self._core.fail(owner.run_id)
+                self._loads.append(owner.run_id)
         if self._session is not None:
             self._session.forget()
 
@@ -344,17 +372,23 @@ class Pipe:
         for message_id, lane, run_id, text in errors:
             logger.error(
                 "message %d in lane %d for run %s can't be read and was dropped: %s",
-                message_id, lane, run_id.hex(), text,
+                message_id,
+                lane,
+                run_id.hex(),
+                text,
             )
         for run_id, seq in expired:
             self._recall_unstarted(run_id, seq)
         if messages or local or reply.timers or expired:
             self._has_columns = True
         await self._activate_all(activations, messages)
+        if self._failures:
+            # What comes for a failing run may be what it needs, or its end: don't wait longer.
+            self._loads += [row[2] for row in messages if self._is_failing(row[2])]
         loads = [*loads, *self._loads, *self._due_again()]
         self._loads = []
         if loads:
-            await self._load(session, loads)
+            await self._load(session, list(dict.fromkeys(loads)))
 
     async def _activate_all(
         self, activations: Sequence[tuple[bytes, list[Event], int]], messages: Sequence[MessageRow]
@@ -389,7 +423,7 @@ class Pipe:
             self._loads = list(run_ids)
             raise
         for run_id in run_ids:
-            self._take_loaded(run_id, found.get(run_id))
+            await self._take_loaded(run_id, found.get(run_id))
         activations, more, late, _, expired = self._core.ingest(
             (), (), (), self._context.clock.now_ms()
         )
@@ -401,8 +435,8 @@ class Pipe:
             self._recall_unstarted(run_id, seq)
         await self._activate_all(activations, ())
 
-    def _take_loaded(self, run_id: bytes, loaded: LoadedRun | None) -> None:
-        if self._dead:
+    async def _take_loaded(self, run_id: bytes, loaded: LoadedRun | None) -> None:
+        if self._dead or run_id in self._states:
             return
         if loaded is None:
             # Pruned: nobody can handle what came for it.
@@ -434,34 +468,63 @@ class Pipe:
             transitions, lost = self._core.load(
                 run_id, loaded.lane, loaded.frames, state.closed, inflight
             )
+        except RouterError:
+            # Rows of this run are still to be committed: the journal is read again after that.
+            self._core.fail(run_id)
+            self._postpone(run_id, STALE_PAUSE_SECONDS)
+            return
         except CoreError as error:
             self._on_corrupt(state, error)
             return
         state.remember(transitions)
         self._states[run_id] = state
+        if state.closed:
+            self._cancel_work_of([run_id])
+            return
+        cancelled = {
+            command[1]
+            for _, _, commands in transitions
+            for command in commands
+            if command[0] == kinds.CANCEL_ACTIVITY
+        }
+        for seq in cancelled.intersection(inflight):
+            self._context.runner.cancel(run_id, seq, "cancel_requested")
         if lost:
-            self._recover(state, lost)
+            await self._recover(state, lost, cancelled)
 
     def _on_corrupt(self, state: RunState, error: Exception) -> None:
-        corrupt = CorruptJournalError(
-            wire.run_id_text(state.details.run_id), None, str(error)
-        )
+        corrupt = CorruptJournalError(wire.run_id_text(state.details.run_id), None, str(error))
         self._report_task_failure(state, corrupt)
 
-    def _recover(self, state: RunState, lost: Sequence[Event]) -> None:
+    async def _recover(
+        self, state: RunState, lost: Sequence[Event], cancelled: Container[int]
+    ) -> None:
         """Do again what a router that is gone had in hand."""
         run_id = state.details.run_id
+        try:
+            for name in self._translator.missing_queues(state, lost):
+                self._context.queue_ids[name] = await self._context.resolve_queue(name)
+        except BackendUnavailableError:
+            self._core.fail(run_id)
+            self._drop(run_id)
+            self._postpone(run_id, 0.25)
+            return
         again: list[Event] = []
         for command in lost:
             seq = command[1]
             if command[0] == kinds.ACTIVITY:
                 if (run_id, seq) in self._unstarted:
+                    # The journal says that it was committed to start here, and it has not.
                     del self._unstarted[run_id, seq]
-                    options = orjson.loads(command[4])
-                    self._effects.placed.append(Placed(run_id, seq, command, options))
                     self._inflight[run_id, seq] = state.lane
+                    options = orjson.loads(command[4])
+                    self._start_placed(
+                        [Placed(run_id, seq, command, options, state.details, state.now_ms)]
+                    )
                 else:
                     again.append(self._redispatch(state, command, b""))
+                    if seq in cancelled:
+                        self._effects.recalls.append((run_id, seq, cancelled_frame(seq), True))
             elif command[0] == kinds.CHILD:
                 self._effects.starts.append(self._translator.child_start(state, command))
                 self._effects.start_owners.append(Owner(kinds.CHILD, run_id, seq))
@@ -479,9 +542,7 @@ class Pipe:
         options = orjson.loads(meta)
         options.pop("w", None)
         queue_id = self._context.queue_ids[options.get("q", state.details.task_queue)]
-        frame = encode_event(
-            (kinds.ACTIVITY, seq, queue_id, name, task_meta(options, state), body)
-        )
+        frame = encode_event((kinds.ACTIVITY, seq, queue_id, name, task_meta(options, state), body))
         self._effects.task_queues.add(queue_id)
         return (kinds.REDISPATCH, seq, queue_id, "", frame, task_state)
 
@@ -509,7 +570,7 @@ class Pipe:
         except BackendUnavailableError:
             self._core.fail(run_id)
             self._postpone(run_id, 0.25)
-            self._states.pop(run_id, None)
+            self._drop(run_id)
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
             self._core.fail(run_id)
             raise
@@ -552,36 +613,33 @@ class Pipe:
         self, state: RunState, now_ms: int, jobs: list[Event], commands: list[Event]
     ) -> None:
         run_id = state.details.run_id
-        effects = Effects()
-        if jobs and jobs[0][0] == kinds.START:
-            state.start_ms = now_ms
-            self._closer.first_timers(state, now_ms, effects)
-        state.follow(jobs, commands)
-        if commands:
-            commands = self._translator.translate(state, now_ms, commands, effects)
-            if commands[-1][0] >= kinds.COMPLETE:
-                commands = self._closer.close(state, now_ms, commands, effects)
-        self._core.complete(run_id, now_ms, commands)
+        effects = self._effects
+        mark = effects.mark()
+        try:
+            if jobs and jobs[0][0] == kinds.START:
+                state.start_ms = now_ms
+                self._closer.first_timers(state, now_ms, effects)
+            state.follow(jobs, commands)
+            if commands:
+                commands = self._translator.translate(state, now_ms, commands, effects)
+                if commands[-1][0] >= kinds.COMPLETE:
+                    commands = self._closer.close(state, now_ms, commands, effects)
+            self._core.complete(run_id, now_ms, commands)
+        except BaseException:
+            effects.take_back(mark)
+            raise
         for job in jobs:
             if kinds.ACTIVITY_COMPLETED <= job[0] <= kinds.ACTIVITY_TIMED_OUT:
                 self._inflight.pop((run_id, job[1]), None)
-        for placed in effects.placed:
+        for placed in effects.placed_since(mark):
             self._inflight[placed.run_id, placed.seq] = state.lane
+            self._unstarted.pop((placed.run_id, placed.seq), None)
         state.now_ms = now_ms
         self._failures.pop(run_id, None)
         if state.details.attributes:
             self._forget_task_failure(state, effects)
         self._has_columns = True
-        self._merge(effects)
         self._states.move_to_end(run_id)
-
-    def _merge(self, effects: Effects) -> None:
-        mine = self._effects
-        for name in _EFFECT_LISTS:
-            added = getattr(effects, name)
-            if added:
-                getattr(mine, name).extend(added)
-        mine.task_queues |= effects.task_queues
 
     # Activities
 
@@ -592,9 +650,12 @@ class Pipe:
             return False
         if options.get("local"):
             return True
-        if not self._context.eager or lane in self._leaving or self._stopping:
+        if not self._eager or lane in self._leaving:
             return False
-        if "hb" in options or options.get("q", self._context.task_queue) != self._context.task_queue:
+        if (
+            "hb" in options
+            or options.get("q", self._context.task_queue) != self._context.task_queue
+        ):
             return False
         if runner.free + self._pace.recent() - self._placing - len(self._waiting) <= 0:
             return False
@@ -615,10 +676,9 @@ class Pipe:
         return (run_id, seq) in self._inflight
 
     def _start_activity(self, placed: Placed) -> None:
-        state = self._states.get(placed.run_id)
-        if state is None or (placed.run_id, placed.seq) not in self._inflight:
+        if (placed.run_id, placed.seq) not in self._inflight:
             return
-        details, now_ms = state.details, self._context.clock.now_ms()
+        details, now_ms = placed.details, self._context.clock.now_ms()
         _, seq, _, name, _, body = placed.command
         task = ActivityTask(
             run_id=placed.run_id,
@@ -633,7 +693,7 @@ class Pipe:
             workflow_type=details.workflow_type,
             namespace=details.namespace,
             task_queue=details.task_queue,
-            scheduled_ms=state.now_ms,
+            scheduled_ms=placed.scheduled_ms,
             started_ms=now_ms,
             local=True,
         )
@@ -646,6 +706,8 @@ class Pipe:
         self._pace.count()
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._start_waiting)
+        else:
+            self._context.on_slot_free()
         if outcome.kind == "async":
             self._watch_async(task)
             return
@@ -660,9 +722,7 @@ class Pipe:
         """An activity that a client completes may still not take longer than it is allowed."""
         limit = task.options.get("st") or task.options.get("sc")
         if limit:
-            asyncio.get_running_loop().call_later(
-                limit / 1000, self._retries_if_open, task
-            )
+            asyncio.get_running_loop().call_later(limit / 1000, self._retries_if_open, task)
 
     def _retries_if_open(self, task: ActivityTask) -> None:
         if (task.run_id, task.seq) in self._inflight:
@@ -675,21 +735,28 @@ class Pipe:
         for task, outcome in retries:
             key = (task.run_id, task.seq)
             state = self._states.get(task.run_id)
-            if state is None or key not in self._inflight:
+            if state is None or state.closed or key not in self._inflight:
+                # Closed: nobody wants it. Not in memory: whoever takes it in sees to it.
                 self._inflight.pop(key, None)
                 continue
             command = (
-                kinds.ACTIVITY, task.seq, 0, task.name, orjson.dumps(task.options), task.body
+                kinds.ACTIVITY,
+                task.seq,
+                0,
+                task.name,
+                orjson.dumps(task.options),
+                task.body,
             )
             again = self._redispatch(state, command, outcome.state)
             now_ms = max(state.now_ms, self._context.clock.now_ms())
             try:
                 self._core.complete(task.run_id, now_ms, [again])
             except CoreError:
-                if self._core.known(task.run_id) and state.instance is None:
-                    self._retries.append((task, outcome))  # cold: after it is loaded
-                else:
-                    self._inflight.pop(key, None)  # settled meanwhile
+                # Settled meanwhile. The core no longer trusts what it knew of the run.
+                self._inflight.pop(key, None)
+                self._drop(task.run_id)
+                if self._core.known(task.run_id):
+                    self._loads.append(task.run_id)
                 continue
             self._inflight.pop(key, None)
             state.now_ms = now_ms
@@ -710,13 +777,24 @@ class Pipe:
             del self._inflight[run_id, seq]
             self._context.runner.cancel(run_id, seq, "not_found")
 
+    def _drop(self, run_id: bytes) -> bool:
+        """Let a run go from memory; false if it was not there."""
+        state = self._states.pop(run_id, None)
+        if state is not None and state.instance is not None:
+            state.instance.dismantle()
+        return state is not None
+
     # Failures of workflow tasks
 
     def _on_task_failure(self, state: RunState, jobs: list[Event], error: BaseException) -> None:
         run_id = state.details.run_id
         self._core.fail(run_id)
-        self._states.pop(run_id, None)
+        self._drop(run_id)
         for job in jobs:
+            if job[0] == kinds.START and run_id not in self._failures:
+                # A run that never gets through its first task is timed out all the same.
+                now_ms = self._context.clock.now_ms()
+                self._closer.first_timers(state, now_ms, self._effects)
             if job[0] == kinds.QUERY:
                 self._effects.replies.append((job[4], b"N" + str(error).encode()))
         self._report_task_failure(state, error)
@@ -750,6 +828,11 @@ class Pipe:
         )
         self._effects.attributes.append((run_id, FAILURE_ATTRIBUTE, text))
         self._postpone(run_id, pause)
+
+    def _is_failing(self, run_id: bytes) -> bool:
+        return (
+            run_id in self._failures and run_id not in self._states and self._core.known(run_id)
+        )
 
     def _forget_task_failure(self, state: RunState, effects: Effects) -> None:
         """The task has succeeded: the record no longer says otherwise."""
@@ -803,7 +886,7 @@ class Pipe:
         self._core.forget(quiet)
         gone = set(quiet)
         for run_id in [r for r, state in self._states.items() if state.lane in gone]:
-            del self._states[run_id]
+            self._drop(run_id)
         self.lanes = [lane for lane in self.lanes if lane not in gone]
         self._leaving -= gone
         if self._session is not None:
@@ -817,29 +900,10 @@ class Pipe:
             return
         for run_id in list(self._states):
             if not self._core.known(run_id) or self._core.evict(run_id):
-                del self._states[run_id]
+                self._drop(run_id)
                 excess -= 1
                 if excess <= 0:
                     return
 
 
 _NOTHING_READ = StepReply(0)
-
-_EFFECT_LISTS = (
-    "starts",
-    "start_owners",
-    "sends",
-    "send_owners",
-    "waits",
-    "mails",
-    "replies",
-    "messages",
-    "attributes",
-    "timers",
-    "drop_timers",
-    "recalls",
-    "placed",
-    "cancelled",
-    "published",
-    "closed",
-)

@@ -38,18 +38,25 @@ class Engine:
             if command[0] == kinds.PATCH
         }
         instance.patches = patches
-        for index, (now_ms, jobs, commands) in enumerate(state.transitions):
-            if not jobs:
-                continue  # made by a router: no code ran
-            if any(job[0] in (kinds.TERMINATE, kinds.RUN_TIMED_OUT) for job in jobs):
-                instance.closed = True
-                break
-            self._replay(instance, state, index, now_ms, jobs, commands)
+        try:
+            self._replay_all(instance, state)
+        except BaseException:
+            instance.dismantle()
+            raise
         instance.is_replaying = False
         instance.replies = []
         state.instance = instance
         state.transitions = ()
         return instance
+
+    def _replay_all(self, instance: WorkflowInstance, state: RunState) -> None:
+        for index, (now_ms, jobs, commands) in enumerate(state.transitions):
+            if not jobs:
+                continue  # made by a router: no code ran
+            if any(job[0] in (kinds.TERMINATE, kinds.RUN_TIMED_OUT) for job in jobs):
+                instance.closed = True
+                return
+            self._replay(instance, state, index, now_ms, jobs, commands)
 
     def _new_instance(self, state: RunState) -> WorkflowInstance:
         workflow_type = state.details.workflow_type

@@ -148,7 +148,7 @@ class WorkerRouter:
         self._take(beat)
 
     async def _open_pipes(self) -> None:
-        for _ in range(PIPES):
+        for _ in range(len(self._pipes), PIPES):
             session = await self._backend.session(self._router_id, TIMER_HORIZON_MS)
             pipe = Pipe(self._pipe_context(), self._router_id)
             self._pipes.append(pipe)
@@ -180,6 +180,7 @@ class WorkerRouter:
             on_fenced=self._on_fenced,
             on_lanes_quiet=self._on_quiet,
             wake_all=self._wake_pipes,
+            on_slot_free=self._on_slot_free,
             owns_all=lambda: len(self._lanes) == LANES_PER_QUEUE,
             max_cached=-(-options.max_cached // PIPES),
             eager=options.eager,
@@ -236,7 +237,7 @@ class WorkerRouter:
         if not beat.alive:
             await self._rejoin()
             return
-        if self._engine.definitions and not self._pipes:  # the first was added later
+        if self._engine.definitions:  # the first may have been added later
             await self._open_pipes()
         if beat.routers != self._routers:
             self._routers = beat.routers
@@ -298,6 +299,10 @@ class WorkerRouter:
         if self._pump is not None:
             self._pump.wake(payload)
 
+    def _on_slot_free(self) -> None:
+        if self._pump is not None:
+            self._pump.slot_free()
+
     def _on_routers_hint(self, payload: str | None) -> None:
         if payload is not None:
             self._beat_now.set()
@@ -333,6 +338,8 @@ class WorkerRouter:
         try:
             if self._pump is not None:
                 self._pump.stop()
+            for pipe in self._pipes:
+                pipe.start_nothing()
             if self._options.runner is not None:
                 await self._options.runner.shutdown()
             for pipe in self._pipes:

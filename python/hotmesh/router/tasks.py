@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import orjson
@@ -72,6 +72,7 @@ class TaskPump:
         self._next_due: int | None = None
         self._wake: asyncio.Future[None] | None = None
         self._awake = True
+        self._short_of_slots = False
         self._stopping = False
 
     def wake(self, payload: str | None = "") -> None:
@@ -81,6 +82,12 @@ class TaskPump:
         self._awake = True
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
+
+    def slot_free(self) -> None:
+        """A slot of the runner is free again that something else had: use it, if we had to stop."""
+        if self._short_of_slots:
+            self._short_of_slots = False
+            self.wake()
 
     def heartbeat(self, task: ActivityTask, state: bytes) -> bool:
         """Store an activity's heartbeat; false if it isn't a task of the queue."""
@@ -101,7 +108,7 @@ class TaskPump:
         pause = 0.05
         while True:
             self._awake = False
-            batch, outcomes = self._batch()
+            batch, outcomes, detached = self._batch()
             try:
                 if self._worth_asking(batch):
                     sent = self._clock.mark()
@@ -111,7 +118,10 @@ class TaskPump:
                 pause = 0.05
             except BackendUnavailableError as error:
                 logger.warning("backend unavailable, trying again: %s", error)
+                # Whatever of it was applied is refused the second time.
                 self._outcomes = outcomes + self._outcomes
+                self._detached = detached + self._detached
+                self._restore_beats(batch)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 1.0)
                 continue
@@ -122,8 +132,9 @@ class TaskPump:
     def _worth_asking(self, batch: Tasks) -> bool:
         return bool(batch.room or batch.finish_run or batch.retry_run or batch.beat_run)
 
-    def _batch(self) -> tuple[Tasks, list[tuple[ActivityTask, Outcome]]]:
+    def _batch(self) -> tuple[Tasks, list[tuple[ActivityTask, Outcome]], list[ActivityTask]]:
         room = 0 if self._stopping else max(0, min(self._runner.free, BATCH_TASKS_MAX))
+        self._short_of_slots = not room
         batch = Tasks(self._router_id(), self._queue_id, self._lease_ms, room)
         outcomes, self._outcomes = self._outcomes, []
         for task, outcome in outcomes:
@@ -139,10 +150,19 @@ class TaskPump:
                 batch.finish_seq.append(task.seq)
                 batch.finish_attempt.append(task.attempt)
                 batch.finish_frame.append(encode_event(outcome.event))
-        self._add_beats(batch)
-        return batch, outcomes
+        detached, self._detached = self._detached, []
+        self._add_beats(batch, detached)
+        return batch, outcomes, detached
 
-    def _add_beats(self, batch: Tasks) -> None:
+    def _restore_beats(self, batch: Tasks) -> None:
+        self._renew_at = 0.0
+        for run_id, seq, state in zip(
+            batch.beat_run, batch.beat_seq, batch.beat_state, strict=True
+        ):
+            if state is not None:
+                self._beats.setdefault((run_id, seq), state)
+
+    def _add_beats(self, batch: Tasks, detached: Sequence[ActivityTask]) -> None:
         beats, self._beats = self._beats, {}
         due = time.monotonic() >= self._renew_at
         if due:
@@ -150,11 +170,10 @@ class TaskPump:
         for key, task in self._claimed.items():
             if due or key in beats:
                 self._add_beat(batch, task, self._lease_ms, beats.get(key))
-        for task in self._detached:
+        for task in detached:
             # A client will complete it: the claim lasts as long as the attempt may.
             limit = task.options.get("st") or task.options.get("sc") or self._lease_ms
             self._add_beat(batch, task, limit, None)
-        self._detached = []
 
     def _add_beat(
         self, batch: Tasks, task: ActivityTask, lease_ms: int, state: bytes | None
@@ -181,7 +200,7 @@ class TaskPump:
         for row in reply.tasks:
             self._start(row)
         if len(reply.tasks) >= batch.room > 0:
-            self._awake = True
+            self._awake = self._short_of_slots = True
 
     def _start(self, row: Any) -> None:
         run_id, seq, lane, attempt, _, frame, state, scheduled_ms = cast(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
@@ -151,9 +150,11 @@ class Worker:
         self._on_fatal_error = on_fatal_error
         identity = identity or client.identity
         build_id = build_id or _default_build_id()
-        seconds = deadlock_timeout.total_seconds() if isinstance(
-            deadlock_timeout, timedelta
-        ) else (deadlock_timeout or 0.0)
+        seconds = (
+            deadlock_timeout.total_seconds()
+            if isinstance(deadlock_timeout, timedelta)
+            else (deadlock_timeout or 0.0)
+        )
         inherited = [each for each in client.interceptors if isinstance(each, Interceptor)]
         self._runner: ActivityRunner | None = None
         if activities:
@@ -178,6 +179,7 @@ class Worker:
                 default_heartbeat_throttle_interval=default_heartbeat_throttle_interval,
                 on_fatal=self._on_fatal,
             )
+        self._bus = bus_for(events_url, client.backend, client.namespace)
         self._router = WorkerRouter(
             client.backend,
             RouterOptions(
@@ -192,11 +194,7 @@ class Worker:
                 ),
                 definitions=_definitions(workflows),
                 runner=self._runner,
-                bus=bus_for(
-                    events_url or os.environ.get("HOTMESH_EVENTS_URL"),
-                    client.backend,
-                    client.namespace,
-                ),
+                bus=self._bus,
                 lease_ms=lease_ms,
                 max_cached=max_cached_workflows,
                 deadlock_seconds=0.0 if debug_mode else seconds,
@@ -297,6 +295,7 @@ class Worker:
             raise
         finally:
             self._running = False
+            await self._bus.close()
             if not self._fatal.done():
                 self._fatal.cancel()
 

@@ -111,7 +111,7 @@ async def start_child_workflow(
         task_timeout: Recorded for compatibility.
         id_reuse_policy: Whether the id of a closed workflow may be used again.
         retry_policy: When a failed child is run again; never by default.
-        cron_schedule: Run it again at these times.
+        cron_schedule: Not supported: refused unless empty.
         memo: Recorded with the child.
         search_attributes: The child's search attributes.
         versioning_intent: Accepted for compatibility.
@@ -123,6 +123,7 @@ async def start_child_workflow(
 
     Raises:
         WorkflowAlreadyStartedError: the id is taken.
+        InvalidArgumentError: an option is not acceptable.
     """
     del versioning_intent
     name, found_type = workflow_target(workflow)

@@ -1,7 +1,7 @@
 //! The class `Router`. One call takes or gives a whole batch.
 
 use hotmesh_core::columns::Columns;
-use hotmesh_core::router::Ingested;
+use hotmesh_core::output::Ingested;
 use hotmesh_core::run::{Arrival, Origin};
 use hotmesh_core::{Router as CoreRouter, RunId};
 use pyo3::prelude::*;

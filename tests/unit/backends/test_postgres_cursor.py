@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotmesh.backends.postgres.cursor import MessageCursor, MessageQuery, TimerCursor
+from hotmesh.backends.postgres.cursor import Bounds, MessageCursor, MessageQuery, TimerCursor
 
 LANES = (64, 65, 66)
 
@@ -53,7 +53,8 @@ def read(stream: Stream, cursor: MessageCursor, room: int) -> list[int]:
     query = cursor.query(LANES, room)
     ids = stream.read(query, LANES, room)
     lanes = [stream.visible[i] for i in ids]
-    cursor.read(query, LANES, room, ids, lanes, stream.oldest_xid, stream.next_xid)
+    bounds = Bounds(stream.oldest_xid, stream.next_xid, stream.next_id - 1)
+    cursor.read(query, LANES, room, ids, lanes, bounds)
     return ids
 
 
@@ -167,3 +168,9 @@ def test_a_timer_scan_that_filled_its_room_is_followed_by_another() -> None:
     timers = TimerCursor(5_000)
     timers.read(1_000, 9_000, 100)
     assert timers.query(idle=False) is not None
+
+
+def test_what_was_dead_before_is_not_looked_at_again() -> None:
+    stream, cursor = Stream(next_id=1_000), MessageCursor()
+    assert read(stream, cursor, 10) == []
+    assert cursor.query(LANES, 10).cursors == [999, 999, 999]

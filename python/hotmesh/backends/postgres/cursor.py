@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 LOOK_BEHIND_STEPS = 16
 """Steps between two looks behind the cursors while messages keep coming."""
@@ -24,6 +25,17 @@ TIMER_SCAN_S = 0.1
 
 TIMER_ROOM = 1_000
 """Timers read at most (but for those that are due in the same millisecond)."""
+
+
+class Bounds(NamedTuple):
+    """What the database said around a read."""
+
+    oldest_xid: int
+    """Before it: every transaction before this one was over."""
+    next_xid: int
+    """After it: no transaction from this one on had begun."""
+    last_id: int
+    """Before it: the last message id handed out (of a query with ``probe`` only)."""
 
 
 @dataclass(slots=True)
@@ -88,38 +100,53 @@ class MessageCursor:
         room: int,
         ids: Sequence[int],
         id_lanes: Sequence[int],
-        oldest_xid: int,
-        next_xid: int,
+        bounds: Bounds,
     ) -> None:
-        """Take note of what came: ids in order, and the bounds of the snapshots around it."""
+        """Take note of what came, ids in order."""
+        self._advance(query, lanes, ids, id_lanes)
+        if query.probe and len(ids) < room:
+            self._drain(query, lanes, id_lanes, bounds.last_id)
+        self._known.update(zip(ids, id_lanes, strict=True))
+        self._plenty = len(ids) * 2 >= room
+        if query.behind is not None:
+            self._steps = 0
+        if self._mark is None:
+            self._mark = (bounds.next_xid, self._top)
+            return
+        # Everything up to the mark's id was written by transactions before the mark's xid. Once
+        # those are all over and a look behind came past that id, nothing can appear there.
+        mark_xid, mark_id = self._mark
+        past_mark = len(ids) < room or ids[-1] >= mark_id
+        if query.behind is not None and bounds.oldest_xid >= mark_xid and past_mark:
+            self._floor = mark_id
+            self._mark = (bounds.next_xid, self._top)
+
+    def _advance(
+        self,
+        query: MessageQuery,
+        lanes: Sequence[int],
+        ids: Sequence[int],
+        id_lanes: Sequence[int],
+    ) -> None:
+        """Move the cursors to the last id of each lane; late ids do not move them back."""
         cursors = self._cursors
-        late = 0
-        for lane, cursor in zip(lanes, query.cursors, strict=True):
-            cursors[lane] = cursor
+        cursors.update(zip(lanes, query.cursors, strict=True))
         for message, lane in zip(ids, id_lanes, strict=True):
             if message > cursors[lane]:
                 cursors[lane] = message
-            else:
-                late += 1
-        self._known.update(zip(ids, id_lanes, strict=True))
-        if query.probe and len(ids) < room:
-            counts = Counter(id_lanes)
-            self._drained.update(lane for lane in lanes if counts[lane] < query.lane_room)
-        self._plenty = len(ids) * 2 >= room
         if ids:
             self._top = max(self._top, ids[-1])
-        if query.behind is None:
-            if self._mark is None:
-                self._mark = (next_xid, self._top)
-            return
-        self._steps = 0
-        # Everything up to the mark's id was written by transactions before the mark's xid. Once
-        # those are all over and we have looked behind, nothing can appear there any more.
-        if self._mark is None:
-            self._mark = (next_xid, self._top)
-        elif oldest_xid >= self._mark[0] and late < room:
-            self._floor = self._mark[1]
-            self._mark = (next_xid, self._top)
+
+    def _drain(
+        self, query: MessageQuery, lanes: Sequence[int], id_lanes: Sequence[int], last_id: int
+    ) -> None:
+        """Lanes read to their end: their cursors skip all that was there, dead rows included."""
+        counts = Counter(id_lanes)
+        drained = [lane for lane in lanes if counts[lane] < query.lane_room]
+        self._drained.update(drained)
+        self._top = max(self._top, last_id)
+        for lane in drained:
+            self._cursors[lane] = max(self._cursors[lane], last_id)
 
     def settle(self, ids: Iterable[int]) -> None:
         """These messages are acknowledged."""

@@ -32,7 +32,10 @@ async def ensure_schema(link: Link, address: Address) -> None:
     """
     named = statements(address.schema)
     try:
-        async with link.connected() as connection, connection.transaction():
+        async with (
+            link.connected() as connection,
+            connection.transaction(isolation="read_committed"),
+        ):
             if await _stored_version(connection, address, named) == SCHEMA_VERSION:
                 return
             await connection.execute(named["schema_lock"], address.lock_key("schema"))

@@ -9,7 +9,7 @@ import asyncpg
 
 from hotmesh.backends.postgres.address import Address
 from hotmesh.backends.postgres.columns import StartBatch, send_outcomes, step_columns
-from hotmesh.backends.postgres.cursor import TIMER_ROOM, MessageCursor, TimerCursor
+from hotmesh.backends.postgres.cursor import TIMER_ROOM, Bounds, MessageCursor, TimerCursor
 from hotmesh.backends.postgres.link import Link
 from hotmesh.backends.postgres.rows import loaded_run
 from hotmesh.backends.protocol import LoadedRun, Step, StepReply
@@ -82,7 +82,12 @@ class PostgresSession:
             columns = [row[field] or () for field in _FIELDS_READ]
             found = list(zip(*columns, strict=True))
             self._messages.read(
-                messages, lanes, room, columns[0], columns[1], row["oldest_xid"], row["next_xid"]
+                messages,
+                lanes,
+                room,
+                columns[0],
+                columns[1],
+                Bounds(row["oldest_xid"], row["next_xid"], row["last_id"]),
             )
         due: Sequence[Sequence[object]] = ()
         if timers is not None:

@@ -16,42 +16,17 @@ from typing import cast
 
 from hotmesh.core import kinds
 from hotmesh.core._python.claims import Claims
-from hotmesh.core._python.codec import (
-    decode_event,
-    decode_transition,
-    encode_event,
-    join_transition,
-)
+from hotmesh.core._python.codec import decode_event, decode_transition, encode_event
 from hotmesh.core._python.columns import Columns
-from hotmesh.core._python.ledger import SCHEDULE_TO_START, Ledger, OpenCommand
-from hotmesh.core._python.run import Arrival, MessageOrigin, Origin, Run, TimerOrigin
-from hotmesh.core._python.timers import Timers, event_of, timer_key
+from hotmesh.core._python.ledger import Ledger
+from hotmesh.core._python.output import Batch, Output
+from hotmesh.core._python.run import Arrival, MessageOrigin, Run, TimerOrigin
+from hotmesh.core._python.timers import event_of
 from hotmesh.core.errors import CodecError, CoreError, LedgerError, RouterError
-from hotmesh.core.types import Activation, Drained, Event, Ingested, Loaded, Row, Transition
+from hotmesh.core.types import Drained, Event, Ingested, Loaded, Row, Transition
 
 _LANE_UNKNOWN = -1
 """Lane of a run that a local event named before anything was read of it; `load` tells it."""
-
-
-class _Batch:
-    """What one `ingest` finds out."""
-
-    __slots__ = ("active", "errors", "expired", "fresh", "late", "loads")
-
-    def __init__(self, loads: list[bytes]) -> None:
-        self.active: dict[bytes, Run] = {}  # runs with new jobs, in order of the first one
-        self.fresh: dict[bytes, int] = {}
-        self.loads = loads
-        self.late: list[tuple[bytes, Event]] = []
-        self.errors: list[tuple[int, int, bytes, str]] = []
-        self.expired: list[tuple[bytes, int]] = []
-
-    def result(self) -> Ingested:
-        activations: list[Activation] = [
-            (run_id, [job.event for job in run.jobs], self.fresh.get(run_id, -1))
-            for run_id, run in self.active.items()
-        ]
-        return activations, self.loads, self.late, self.errors, self.expired
 
 
 class Router:
@@ -64,13 +39,14 @@ class Router:
 
     def __init__(self, horizon_ms: int) -> None:
         self._horizon_ms = horizon_ms
+        self._reset()
+
+    def _reset(self) -> None:
         self._now_ms = 0
         self._runs: dict[bytes, Run] = {}
         self._ready: dict[bytes, None] = {}  # idle warm runs that have a backlog, in order
         self._claims = Claims()
-        self._timers = Timers()
-        self._columns = Columns()
-        self._dirty: set[bytes] = set()  # runs with rows in the columns
+        self._output = Output()
         self._touched: set[bytes] = set()  # runs with rows drained but not committed
         self._drained_acks: list[int] = []
         self._drained_drops: list[tuple[bytes, int]] = []
@@ -108,22 +84,22 @@ class Router:
         """
         made_here = [(run_id, Arrival(event, encode_event(event), None)) for run_id, event in local]
         self._now_ms = max(self._now_ms, now_ms)
-        batch = _Batch(self._recovered)
+        batch = Batch(self._recovered)
         self._recovered = []
         self._flush(batch)
         for index, row in enumerate(messages):
             self._take_message(index, row, batch)
         for run_id, arrival in made_here:
             run = self._runs.get(run_id) or self._discover(run_id, _LANE_UNKNOWN, batch)
-            self._offer(run, arrival, batch)
+            self._output.offer(run, arrival, batch)
         for row in timers:
             lane, due_ms, run_id, key = cast("tuple[int, int, bytes, int]", tuple(row)[:4])
-            self._timers.add(run_id, lane, due_ms, key)
-        for timer in self._timers.fire(self._now_ms):
+            self._output.timers.add(run_id, lane, due_ms, key)
+        for timer in self._output.timers.fire(self._now_ms):
             run = self._runs.get(timer.run_id) or self._discover(timer.run_id, timer.lane, batch)
             event = event_of(timer.key)
             origin = TimerOrigin(timer.lane, timer.due_ms, timer.key)
-            self._offer(run, Arrival(event, encode_event(event), origin), batch)
+            self._output.offer(run, Arrival(event, encode_event(event), origin), batch)
         return batch.result()
 
     def load(
@@ -194,21 +170,20 @@ class Router:
         run = self._warm(run_id)
         recorded = [each for each in commands if each[0] != kinds.UPDATE_REJECTED]
         try:
-            frames = self._record(run, now_ms, recorded)
+            frames, journaled = self._output.record(run, now_ms, recorded)
         except CoreError:
             self.fail(run_id)
             raise
         fresh = {each[1] for each in recorded if each[0] in (kinds.ACTIVITY, kinds.TIMER)}
+        held_until_ms = self._now_ms + self._horizon_ms
         for command, frame in zip(recorded, frames, strict=True):
-            self._schedule(run, command, frame)
-        for settled, kind in run.ledger.take_released():
-            if settled.seq not in fresh:
-                self._drop_timers_of(run, settled)
-                if kind == kinds.ACTIVITY_TIMED_OUT and settled.is_task:
-                    self._columns.drop_tasks.append((run_id, settled.seq))
+            self._output.schedule(run, command, frame, held_until_ms)
+        self._output.release(run, fresh)
         if run.ledger.closed and not run.closed:
-            self._close(run, recorded[-1], fresh)
-        self._settle_origins(run)
+            self._output.close(run, recorded[-1], fresh)
+        jobs = self._output.settle_origins(run)
+        if journaled:
+            self._local.extend((run_id, job) for job in jobs if job.is_local)
         if run.backlog:
             self._ready[run_id] = None
 
@@ -234,9 +209,8 @@ class Router:
         """
         run = self._warm(run_id)
         run.run_timers[key] = due_ms
-        self._columns.timers.append((run_id, lane, due_ms, key))
-        self._dirty.add(run_id)
-        self._hold(run_id, lane, due_ms, key)
+        held_until_ms = self._now_ms + self._horizon_ms
+        self._output.write_timer(run_id, lane, due_ms, key, held_until_ms)
 
     def set_run_timers(self, run_id: bytes, timers: Iterable[tuple[int, int]]) -> None:
         """Say which timeouts (due_ms, key) a loaded run has in the store.
@@ -250,9 +224,10 @@ class Router:
 
     def drain(self) -> Drained:
         """Take the columns gathered since the last call, in the order of `Step`'s fields."""
-        columns, self._columns = self._columns, Columns()
-        self._touched |= self._dirty
-        self._dirty = set()
+        output = self._output
+        columns, output.columns = output.columns, Columns()
+        self._touched |= output.dirty
+        output.dirty = set()
         self._drained_acks.extend(row[2] for row in columns.acks)
         self._drained_drops.extend((row[0], row[3]) for row in columns.drop_timers)
         self._drained_local.extend(self._local)
@@ -264,7 +239,7 @@ class Router:
         for message_id in self._drained_acks:
             self._claims.settle(message_id)
         for run_id, key in self._drained_drops:
-            self._timers.settle(run_id, key)
+            self._output.timers.settle(run_id, key)
         touched, self._touched = self._touched, set()
         self._drained_acks = []
         self._drained_drops = []
@@ -304,7 +279,7 @@ class Router:
         run = self._runs.get(run_id)
         if run is None or not run.warm or run.jobs or run.backlog or run.anchor is not None:
             return False
-        if run_id in self._dirty or run_id in self._touched:
+        if run_id in self._output.dirty or run_id in self._touched:
             return False
         del self._runs[run_id]
         return True
@@ -312,16 +287,16 @@ class Router:
     def forget(self, lanes: Collection[int] | None) -> None:
         """Forget everything of these lanes (None: of all), rows not drained included."""
         if lanes is None:
-            self.__init__(self._horizon_ms)
+            self._reset()
             return
         lanes = frozenset(lanes)
         gone = {run_id for run_id, run in self._runs.items() if run.lane in lanes}
-        gone.update(self._timers.in_lanes(lanes))
+        gone.update(self._output.timers.in_lanes(lanes))
         self._forget_runs(gone)
 
     def next_due(self) -> int | None:
         """When the next timer held here fires (backend milliseconds), or None."""
-        return self._timers.next_due()
+        return self._output.timers.next_due()
 
     def has_ready(self) -> bool:
         """Whether an `ingest` would deliver something that waits already."""
@@ -352,12 +327,12 @@ class Router:
             "anchored": sum(run.anchor is not None for run in runs),
             "backlog": sum(len(run.backlog) for run in runs),
             "claims": len(self._claims),
-            "timers": len(self._timers),
+            "timers": len(self._output.timers),
         }
 
     # Within: messages
 
-    def _take_message(self, index: int, row: Row, batch: _Batch) -> None:
+    def _take_message(self, index: int, row: Row, batch: Batch) -> None:
         message_id, lane, run_id, frame = cast("tuple[int, int, bytes, bytes]", tuple(row)[:4])
         if not self._claims.take(message_id, run_id):
             return
@@ -366,7 +341,7 @@ class Router:
             event = decode_event(frame)
         except CodecError as error:
             batch.errors.append((message_id, lane, run_id, str(error)))
-            self._acknowledge(run_id, origin)
+            self._output.acknowledge_message(run_id, origin)
             return
         run = self._runs.get(run_id)
         if run is None:
@@ -375,153 +350,21 @@ class Router:
                 batch.fresh[run_id] = index
             else:
                 run = self._discover(run_id, lane, batch)
-        self._offer(run, Arrival(event, frame, origin), batch)
+        self._output.offer(run, Arrival(event, frame, origin), batch)
 
-    def _discover(self, run_id: bytes, lane: int, batch: _Batch) -> Run:
+    def _discover(self, run_id: bytes, lane: int, batch: Batch) -> Run:
         run = self._runs[run_id] = Run(run_id, lane, warm=False)
         batch.loads.append(run_id)
         return run
 
-    def _flush(self, batch: _Batch) -> None:
+    def _flush(self, batch: Batch) -> None:
         ready, self._ready = self._ready, {}
         for run_id in ready:
             run = self._runs[run_id]
             backlog, run.backlog = run.backlog, []
             for arrival in backlog:
-                self._offer(run, arrival, batch)
+                self._output.offer(run, arrival, batch)
             self._drop_if_done(run_id)
-
-    def _offer(self, run: Run, arrival: Arrival, batch: _Batch) -> None:
-        if not run.warm or (run.jobs and run.run_id not in batch.active):
-            run.backlog.append(arrival)
-            return
-        event, _, origin, _ = arrival
-        kind, seq, number = event[0], event[1], event[2]
-        if kind == kinds.QUERY:
-            run.jobs.append(arrival)
-        elif run.closed:
-            if isinstance(origin, MessageOrigin):
-                batch.late.append((run.run_id, event))
-            self._acknowledge(run.run_id, origin)
-            return
-        elif (
-            kind == kinds.ACTIVITY_TIMED_OUT
-            and number == SCHEDULE_TO_START
-            and isinstance(origin, TimerOrigin)
-        ):
-            self._expire(run, seq, origin, batch)
-            return
-        elif not run.accept(arrival):
-            self._refuse(run, origin)
-            return
-        batch.active[run.run_id] = run
-
-    def _expire(self, run: Run, seq: int, origin: TimerOrigin, batch: _Batch) -> None:
-        """A task was not claimed in time, perhaps: only the store can tell."""
-        command = run.ledger.open.get(seq)
-        if command is not None and command.is_task:
-            run.ledger.forget_deadline(seq, SCHEDULE_TO_START)
-            batch.expired.append((run.run_id, seq))
-            self._acknowledge(run.run_id, origin)
-        else:
-            self._refuse(run, origin)
-
-    def _refuse(self, run: Run, origin: Origin) -> None:
-        """A duplicate: acknowledge it, unless it must hold the place of lost local work."""
-        if origin is not None and run.anchor is None and run.has_local_work():
-            run.anchor = origin
-        else:
-            self._acknowledge(run.run_id, origin)
-
-    # Within: acknowledgements
-
-    def _acknowledge(self, run_id: bytes, origin: Origin) -> None:
-        if origin is None:
-            return
-        self._dirty.add(run_id)
-        if isinstance(origin, MessageOrigin):
-            self._columns.acks.append((run_id, origin.lane, origin.message_id))
-            return
-        lane, due_ms, key = origin
-        self._columns.drop_timers.append((run_id, lane, due_ms, key))
-        if (run := self._runs.get(run_id)) is not None:
-            run.run_timers.pop(key, None)
-
-    def _settle_origins(self, run: Run) -> None:
-        """Acknowledge what the ended activation came from, but for one anchor if one is needed."""
-        jobs, run.jobs = run.jobs, []
-        if run.has_local_work():
-            if run.anchor is None:
-                run.anchor = _choose_anchor(jobs)
-        elif run.anchor is not None:
-            self._acknowledge(run.run_id, run.anchor)
-            run.anchor = None
-        for job in jobs:
-            if job.origin is not run.anchor:
-                self._acknowledge(run.run_id, job.origin)
-
-    # Within: what commands entail
-
-    def _record(self, run: Run, now_ms: int, commands: Sequence[Event]) -> list[bytes]:
-        """Write the transition, unless there is nothing in it to record; the commands' frames."""
-        frames = [encode_event(command) for command in commands]
-        for command in commands:
-            run.ledger.command(command)
-        job_frames = [job.frame for job in run.jobs if job.event[0] != kinds.QUERY]
-        if job_frames or frames:
-            frame = join_transition(now_ms, job_frames, frames)
-            self._columns.journal.append((run.run_id, run.journal_seq, frame))
-            self._dirty.add(run.run_id)
-            self._local.extend((run.run_id, job) for job in run.jobs if job.is_local)
-            run.journal_seq += 1
-        return frames
-
-    def _schedule(self, run: Run, command: Event, frame: bytes) -> None:
-        """Write the timers and tasks of a command that is still wanted after this activation."""
-        kind, seq, number, _, meta, body = command
-        if run.ledger.closed or not run.ledger.is_open(seq):
-            return
-        if kind == kinds.TIMER:
-            self._write_timer(run, number, timer_key(seq, 0))
-        elif kind == kinds.DEADLINE:
-            self._write_timer(run, number, timer_key(seq, meta[0]))
-        elif kind == kinds.ACTIVITY and number > 0:
-            self._columns.tasks.append((run.run_id, number, run.lane, seq, 0, 0, frame, b""))
-        elif kind == kinds.REDISPATCH:
-            self._columns.tasks.append((run.run_id, number, run.lane, seq, 1, 0, meta, body))
-
-    def _write_timer(self, run: Run, due_ms: int, key: int) -> None:
-        self._columns.timers.append((run.run_id, run.lane, due_ms, key))
-        self._hold(run.run_id, run.lane, due_ms, key)
-
-    def _hold(self, run_id: bytes, lane: int, due_ms: int, key: int) -> None:
-        if due_ms <= self._now_ms + self._horizon_ms:
-            self._timers.add(run_id, lane, due_ms, key)
-
-    def _drop_timer(self, run: Run, due_ms: int, key: int) -> None:
-        if self._timers.drop(run.run_id, run.lane, due_ms, key):
-            self._columns.drop_timers.append((run.run_id, run.lane, due_ms, key))
-
-    def _drop_timers_of(self, run: Run, command: OpenCommand) -> None:
-        if command.kind == kinds.TIMER:
-            self._drop_timer(run, command.number, timer_key(command.seq, 0))
-        for purpose, due_ms in command.deadlines:
-            self._drop_timer(run, due_ms, timer_key(command.seq, purpose))
-
-    def _close(self, run: Run, command: Event, fresh: set[int]) -> None:
-        run.closed = True
-        waits = False
-        for seq in sorted(run.ledger.open):
-            found = run.ledger.open[seq]
-            waits = waits or found.kind == kinds.WAIT
-            if seq not in fresh:
-                self._drop_timers_of(run, found)
-                if found.is_task:
-                    self._columns.drop_tasks.append((run.run_id, seq))
-        for key in sorted(run.run_timers):
-            self._drop_timer(run, run.run_timers[key], key)
-        status = kinds.CLOSE_STATUS[command[0]]
-        self._columns.closes.append((run.run_id, run.lane, status, command[5], waits))
 
     # Within: memory
 
@@ -538,7 +381,7 @@ class Router:
         run = self._runs.get(run_id)
         if run is None or not (run.warm and run.closed) or run.jobs or run.backlog:
             return
-        if run_id not in self._dirty and run_id not in self._touched:
+        if run_id not in self._output.dirty and run_id not in self._touched:
             del self._runs[run_id]
 
     def _local_of(self, run_ids: Sequence[bytes]) -> dict[bytes, tuple[int, list[Arrival]]]:
@@ -559,24 +402,14 @@ class Router:
         for run_id in gone:
             self._runs.pop(run_id, None)
             self._ready.pop(run_id, None)
-        self._columns.discard(gone)
+        self._output.columns.discard(gone)
         self._local = [each for each in self._local if each[0] not in gone]
         self._drained_local = [each for each in self._drained_local if each[0] not in gone]
         self._recovered = [run_id for run_id in self._recovered if run_id not in gone]
-        self._dirty -= gone
+        self._output.dirty -= gone
         self._touched -= gone
         self._claims.forget(gone)
-        self._timers.forget(gone)
-
-
-def _choose_anchor(jobs: Sequence[Arrival]) -> Origin:
-    """The origin that holds the place of local work: a message if there is one, else a timer."""
-    origins = [job.origin for job in jobs if job.event[0] != kinds.QUERY]
-    for wanted in (MessageOrigin, TimerOrigin):
-        for origin in origins:
-            if isinstance(origin, wanted):
-                return origin
-    return None
+        self._output.timers.forget(gone)
 
 
 def _rebuild(transitions: Sequence[Transition]) -> Ledger:

@@ -178,8 +178,7 @@ limit $8;
 -- The rollcall of a namespace.
 select router.router_id, router.namespace, router.queue_id, queue.task_queue,
     (select count(*) from hotmesh.lane where lane.owner = router.router_id),
-    router.seen_ms, router.alive and router.seen_ms + router.lease_ms >= hotmesh.now_ms(),
-    router.info
+    router.seen_ms, router.alive, router.info
 from hotmesh.router
 join hotmesh.queue on queue.id = router.queue_id
 where router.namespace = $1

@@ -34,7 +34,7 @@ create table hotmesh.run (
     closed_ms bigint not null default 0,
     result bytea not null default ''
 ) with (
-    fillfactor = 50,
+    fillfactor = 45,
     autovacuum_vacuum_scale_factor = 0.05,
     autovacuum_vacuum_cost_delay = 0
 );

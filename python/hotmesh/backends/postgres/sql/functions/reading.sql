@@ -73,6 +73,25 @@ create or replace function hotmesh.read_timers(
 declare
     ahead bigint;
 begin
+    -- Nearly always all there is fits.
+    select array_agg(found.lane), array_agg(found.due_ms), array_agg(found.run_id),
+        array_agg(found.key)
+    into lanes, dues, runs, keys
+    from (
+        select timer.* from (select unnest(own_lanes) as lane) own
+        cross join lateral (
+            select t.lane, t.due_ms, t.run_id, t.key from hotmesh.timer t
+            where t.lane = own.lane and t.due_ms <= upto
+                and (t.due_ms > seen or t.xid >= oldest_xid::text::xid8)
+            order by t.due_ms limit room
+        ) timer
+        order by timer.due_ms limit room
+    ) found;
+    if lanes is null or cardinality(lanes) < room then
+        covered := greatest(upto, seen);
+        return;
+    end if;
+
     select count(*), max(found.due_ms) into ahead, covered
     from (
         select next.due_ms

@@ -97,11 +97,13 @@ create or replace function hotmesh.step(
     mail_data bytea[],
     reply_ids bytea[],
     reply_datas bytea[],
-    -- What came back. The snapshot's bounds tell the reader what it can't have seen yet.
+    -- What came back. The snapshot's bounds tell the reader what it can't have seen yet;
+    -- `last_id` is the last message id handed out before the read, if `probe`.
     out now bigint,
     out fenced boolean,
     out oldest_xid bigint,
     out next_xid bigint,
+    out last_id bigint,
     out message_ids bigint[],
     out message_lanes int[],
     out message_runs bytea[],
@@ -262,6 +264,10 @@ begin
 
     if lanes is null then
         return;
+    end if;
+    if probe then
+        select case when is_called then last_value else 0 end into last_id
+        from hotmesh.stream_id_seq;
     end if;
     oldest_xid := pg_snapshot_xmin(pg_current_snapshot())::text::bigint;
     if room > 0 then

@@ -1,4 +1,4 @@
-"""Topics and the patterns that select them: tokens joined by dots, as in NATS.
+"""Topics of events and the patterns that select them: tokens joined by dots, as in NATS.
 
 In a pattern ``*`` stands for exactly one token and a final ``>`` for one token or more.
 """
@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 
-from hotmesh.exceptions import InvalidArgumentError
-from hotmesh.limits import NAME_BYTES_MAX
+import orjson
+
+from hotmesh.exceptions import InvalidArgumentError, PayloadTooLargeError
+from hotmesh.limits import EVENT_BYTES_MAX, NAME_BYTES_MAX
 
 ONE = "*"
 REST = ">"
@@ -29,6 +31,22 @@ def checked_topic(topic: str) -> str:
             f"Topic {topic!r} must be tokens joined by dots, without white space, '*' or '>'"
         )
     return topic
+
+
+def check_event(topic: str, data: bytes) -> None:
+    """Refuse an event that some bus could not carry.
+
+    Args:
+        topic: Its topic.
+        data: Its data as JSON text.
+
+    Raises:
+        InvalidArgumentError: The topic is not acceptable.
+        PayloadTooLargeError: Topic and data together exceed ``EVENT_BYTES_MAX``.
+    """
+    size = len(orjson.dumps(checked_topic(topic))) + len(data)
+    if size > EVENT_BYTES_MAX:
+        raise PayloadTooLargeError(size, EVENT_BYTES_MAX, f"event on topic {topic!r}")
 
 
 def checked_pattern(pattern: str) -> str:

@@ -1,0 +1,137 @@
+"""`python -m hotmesh.bench.client PLAN`: the client process; prints the measurement as JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import sys
+import time
+from typing import Any
+
+from hotmesh._version import __version__
+from hotmesh.bench.driving import Drive, drive
+from hotmesh.bench.fleet import Fleet
+from hotmesh.bench.loops import loop_name, run_loop
+from hotmesh.bench.meters import Reading, meter_for
+from hotmesh.bench.plan import NAMESPACE, Plan
+from hotmesh.bench.worker import usage
+from hotmesh.bench.workloads import WORKLOADS, Workload
+from hotmesh.client import Client
+from hotmesh.core import core_info
+
+PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+
+
+async def measure(plan: Plan) -> dict[str, Any]:
+    """Carry out a plan.
+
+    Raises:
+        HotMeshError: The database can't be reached, or a worker process failed.
+    """
+    workload = WORKLOADS[plan.workload]
+    async with await Client.connect(plan.url, namespace=NAMESPACE) as client:
+        meter = await meter_for(client.backend)
+        try:
+            async with Fleet(plan, remote=workload.remote) as fleet:
+                await _run(client, plan, workload, plan.warm_up, warm=True)
+                before, own_before, theirs_before = await meter.read(), usage(), await fleet.usage()
+                driven = await _run(client, plan, workload, plan.count, warm=False)
+                theirs, own = await fleet.usage(), usage()
+                counted = (await meter.read()).since(before)
+            measured = _document(plan, workload, driven, counted, client.backend.name)
+            measured["client"] = _used(own_before, own, len(driven.latencies))
+            measured["workers"] = [
+                _used(start, end, len(driven.latencies))
+                for start, end in zip(theirs_before, theirs, strict=True)
+            ]
+        finally:
+            await meter.close()
+        if not plan.keep:
+            await client.backend.prune(NAMESPACE, int(time.time() * 1000))
+    return measured
+
+
+async def _run(
+    client: Client, plan: Plan, workload: Workload, count: int, *, warm: bool
+) -> Drive:
+    if warm and not count:
+        return Drive()
+    prefix = f"{plan.task_queue}-{'warm' if warm else 'run'}"
+    return await drive(client, plan, workload, prefix=prefix, count=count, show=not warm)
+
+
+def _document(
+    plan: Plan, workload: Workload, driven: Drive, counted: Reading, backend: str
+) -> dict[str, Any]:
+    count = len(driven.latencies)
+    steps = workload.steps(plan)
+    return {
+        "hotmesh": __version__,
+        "core": core_info().implementation,
+        "python": platform.python_version(),
+        "loop": loop_name(),
+        "cpus": os.cpu_count(),
+        "backend": backend,
+        "workload": plan.workload,
+        "workflows": count,
+        "open": plan.open,
+        "worker_processes": plan.workers,
+        "seconds": round(driven.seconds, 3),
+        "workflows_per_s": round(count / driven.seconds, 1),
+        "steps_per_s": round(count * steps / driven.seconds, 1),
+        "latency_of": workload.latency,
+        "latency_ms": _percentiles(driven.latencies),
+        "database": {
+            "cpu_s": _rounded(counted.cpu_s, 2),
+            "log_bytes_per_workflow": _share(counted.log_bytes, count),
+            "rows_per_workflow": _share(counted.rows, count),
+            "round_trips_per_workflow": _share(counted.round_trips, count),
+        },
+    }
+
+
+def _percentiles(latencies: list[float]) -> dict[str, float]:
+    if not latencies:
+        return {}
+    last = len(latencies) - 1
+    found = {name: latencies[round(last * share)] for name, share in PERCENTILES.items()}
+    found["max"] = latencies[-1]
+    return {name: round(value * 1000, 3) for name, value in found.items()}
+
+
+def _used(before: dict[str, Any], after: dict[str, Any], count: int) -> dict[str, Any]:
+    cpu_s = after["cpu_s"] - before["cpu_s"]
+    used: dict[str, Any] = {
+        "cpu_s": round(cpu_s, 3),
+        "cpu_us_per_workflow": round(cpu_s * 1e6 / count, 1) if count else None,
+        "memory_bytes": after["memory_bytes"],
+        "disk_bytes": None
+        if after["disk_bytes"] is None
+        else after["disk_bytes"] - before["disk_bytes"],
+    }
+    if "profile" in after:
+        start: dict[str, float] = before["profile"]
+        end: dict[str, float] = after["profile"]
+        used["profile_s"] = {k: round(v - start.get(k, 0.0), 4) for k, v in end.items()}
+    return used
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
+
+
+def _share(value: float | None, count: int) -> float | None:
+    return None if value is None or not count else round(value / count, 3)
+
+
+def main(words: list[str]) -> None:
+    """Run with the words of the command line."""
+    logging.basicConfig(level=logging.WARNING)
+    measured = run_loop(measure(Plan.from_json(words[0])))
+    sys.stdout.write(json.dumps(measured) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

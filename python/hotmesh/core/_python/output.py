@@ -1,0 +1,221 @@
+"""The output: what a router's runs leave to be written, and the timers that follow from it.
+
+Gives an event to a run or disposes of it, decides what may be acknowledged, and turns the commands
+of an activation into rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+
+from hotmesh.core import kinds
+from hotmesh.core._python.codec import encode_event, join_transition
+from hotmesh.core._python.columns import Columns
+from hotmesh.core._python.ledger import SCHEDULE_TO_START, OpenCommand
+from hotmesh.core._python.run import Arrival, MessageOrigin, Origin, Run, TimerOrigin
+from hotmesh.core._python.timers import Timers, timer_key
+from hotmesh.core.types import Activation, Event, Ingested
+
+
+class Batch:
+    """What one `ingest` finds out."""
+
+    __slots__ = ("active", "errors", "expired", "fresh", "late", "loads")
+
+    def __init__(self, loads: list[bytes]) -> None:
+        self.active: dict[bytes, Run] = {}  # runs with new jobs, in order of the first one
+        self.fresh: dict[bytes, int] = {}
+        self.loads = loads
+        self.late: list[tuple[bytes, Event]] = []
+        self.errors: list[tuple[int, int, bytes, str]] = []
+        self.expired: list[tuple[bytes, int]] = []
+
+    def result(self) -> Ingested:
+        """As `Router.ingest` returns it."""
+        activations: list[Activation] = [
+            (run_id, [job.event for job in run.jobs], self.fresh.get(run_id, -1))
+            for run_id, run in self.active.items()
+        ]
+        return activations, self.loads, self.late, self.errors, self.expired
+
+
+class Output:
+    """Rows gathered for the next step, and the timers held here."""
+
+    __slots__ = ("columns", "dirty", "timers")
+
+    def __init__(self) -> None:
+        self.columns = Columns()
+        self.timers = Timers()
+        self.dirty: set[bytes] = set()
+        """Runs with rows in the columns."""
+
+    def offer(self, run: Run, arrival: Arrival, batch: Batch) -> None:
+        """Give an event to a run: it becomes a job, waits in the backlog, or is done with."""
+        if not run.warm or (run.jobs and run.run_id not in batch.active):
+            run.backlog.append(arrival)
+            return
+        event, _, origin, _ = arrival
+        kind, seq, number = event[0], event[1], event[2]
+        if kind == kinds.QUERY:
+            run.jobs.append(arrival)
+        elif run.closed:
+            if isinstance(origin, MessageOrigin):
+                batch.late.append((run.run_id, event))
+            self.acknowledge(run, origin)
+            return
+        elif (
+            kind == kinds.ACTIVITY_TIMED_OUT
+            and number == SCHEDULE_TO_START
+            and isinstance(origin, TimerOrigin)
+        ):
+            self._expire(run, seq, origin, batch)
+            return
+        elif not run.accept(arrival):
+            self._refuse(run, origin)
+            return
+        batch.active[run.run_id] = run
+
+    def _expire(self, run: Run, seq: int, origin: TimerOrigin, batch: Batch) -> None:
+        """A task was not claimed in time, perhaps: only the store can tell."""
+        command = run.ledger.open.get(seq)
+        if command is not None and command.is_task:
+            run.ledger.forget_deadline(seq, SCHEDULE_TO_START)
+            batch.expired.append((run.run_id, seq))
+            self.acknowledge(run, origin)
+        else:
+            self._refuse(run, origin)
+
+    def _refuse(self, run: Run, origin: Origin) -> None:
+        """A duplicate: acknowledge it, unless it must hold the place of lost local work."""
+        if origin is not None and run.anchor is None and run.has_local_work():
+            run.anchor = origin
+        else:
+            self.acknowledge(run, origin)
+
+    def acknowledge(self, run: Run, origin: Origin) -> None:
+        """The store need not hand this out again."""
+        if origin is None:
+            return
+        if isinstance(origin, MessageOrigin):
+            self.acknowledge_message(run.run_id, origin)
+            return
+        lane, due_ms, key = origin
+        self.columns.drop_timers.append((run.run_id, lane, due_ms, key))
+        self.dirty.add(run.run_id)
+        run.run_timers.pop(key, None)
+
+    def acknowledge_message(self, run_id: bytes, origin: MessageOrigin) -> None:
+        """As `acknowledge`, for a message whose run may be unknown."""
+        self.columns.acks.append((run_id, origin.lane, origin.message_id))
+        self.dirty.add(run_id)
+
+    def settle_origins(self, run: Run) -> list[Arrival]:
+        """Acknowledge what the ended activation came from, but for one anchor if one is needed.
+
+        Returns:
+            The jobs of that activation, which are the run's no more.
+        """
+        jobs, run.jobs = run.jobs, []
+        if run.has_local_work():
+            if run.anchor is None:
+                run.anchor = _choose_anchor(jobs)
+        elif run.anchor is not None:
+            self.acknowledge(run, run.anchor)
+            run.anchor = None
+        for job in jobs:
+            if job.origin is not run.anchor:
+                self.acknowledge(run, job.origin)
+        return jobs
+
+    def record(self, run: Run, now_ms: int, commands: Sequence[Event]) -> tuple[list[bytes], bool]:
+        """Write the transition, unless there is nothing in it to record.
+
+        Returns:
+            The commands' frames, and whether the transition was written.
+
+        Raises:
+            LedgerError, CodecError: A command was refused; nothing was written.
+        """
+        frames = [encode_event(command) for command in commands]
+        for command in commands:
+            run.ledger.command(command)
+        job_frames = [job.frame for job in run.jobs if job.event[0] != kinds.QUERY]
+        if not job_frames and not frames:
+            return frames, False
+        frame = join_transition(now_ms, job_frames, frames)
+        self.columns.journal.append((run.run_id, run.journal_seq, frame))
+        self.dirty.add(run.run_id)
+        run.journal_seq += 1
+        return frames, True
+
+    def schedule(self, run: Run, command: Event, frame: bytes, held_until_ms: int) -> None:
+        """Write the timers and tasks of a command that is still wanted after this activation."""
+        kind, seq, number, _, meta, body = command
+        if run.ledger.closed or not run.ledger.is_open(seq):
+            return
+        run_id, lane = run.run_id, run.lane
+        if kind == kinds.TIMER:
+            self.write_timer(run_id, lane, number, timer_key(seq, 0), held_until_ms)
+        elif kind == kinds.DEADLINE:
+            self.write_timer(run_id, lane, number, timer_key(seq, meta[0]), held_until_ms)
+        elif kind == kinds.ACTIVITY and number > 0:
+            self.columns.tasks.append((run_id, number, lane, seq, 0, 0, frame, b""))
+        elif kind == kinds.REDISPATCH:
+            self.columns.tasks.append((run_id, number, lane, seq, 1, 0, meta, body))
+
+    def write_timer(
+        self, run_id: bytes, lane: int, due_ms: int, key: int, held_until_ms: int
+    ) -> None:
+        """Write a timer; one due by `held_until_ms` is held here too, later ones are read."""
+        self.columns.timers.append((run_id, lane, due_ms, key))
+        self.dirty.add(run_id)
+        if due_ms <= held_until_ms:
+            self.timers.add(run_id, lane, due_ms, key)
+
+    def release(self, run: Run, fresh: Set[int]) -> None:
+        """Delete what commands left behind that were settled since the last activation.
+
+        Nothing was written for `fresh` ones, which this very activation opened and settled.
+        """
+        for settled, kind in run.ledger.take_released():
+            if settled.seq not in fresh:
+                self._drop_timers_of(run, settled)
+                if kind == kinds.ACTIVITY_TIMED_OUT and settled.is_task:
+                    self.columns.drop_tasks.append((run.run_id, settled.seq))
+
+    def _drop_timer(self, run: Run, due_ms: int, key: int) -> None:
+        if self.timers.drop(run.run_id, run.lane, due_ms, key):
+            self.columns.drop_timers.append((run.run_id, run.lane, due_ms, key))
+
+    def _drop_timers_of(self, run: Run, command: OpenCommand) -> None:
+        if command.kind == kinds.TIMER:
+            self._drop_timer(run, command.number, timer_key(command.seq, 0))
+        for purpose, due_ms in command.deadlines:
+            self._drop_timer(run, due_ms, timer_key(command.seq, purpose))
+
+    def close(self, run: Run, command: Event, fresh: Set[int]) -> None:
+        """Write the run's end, and delete all that waits for it."""
+        run.closed = True
+        waits = False
+        for seq in sorted(run.ledger.open):
+            found = run.ledger.open[seq]
+            waits = waits or found.kind == kinds.WAIT
+            if seq not in fresh:
+                self._drop_timers_of(run, found)
+                if found.is_task:
+                    self.columns.drop_tasks.append((run.run_id, seq))
+        for key in sorted(run.run_timers):
+            self._drop_timer(run, run.run_timers[key], key)
+        status = kinds.CLOSE_STATUS[command[0]]
+        self.columns.closes.append((run.run_id, run.lane, status, command[5], waits))
+
+
+def _choose_anchor(jobs: Sequence[Arrival]) -> Origin:
+    """The origin that holds the place of local work: a message if there is one, else a timer."""
+    origins = [job.origin for job in jobs if job.event[0] != kinds.QUERY]
+    for wanted in (MessageOrigin, TimerOrigin):
+        for origin in origins:
+            if isinstance(origin, wanted):
+                return origin
+    return None
