@@ -28,7 +28,8 @@ create function hotmesh_floor.commit_batch(
     closed_run bigint[], closed_result bytea[], handled bigint[]
 ) returns void language plpgsql as $$
 begin
-    insert into hotmesh_floor.journal select * from unnest(journal_run, journal_seq, journal_payload);
+    insert into hotmesh_floor.journal
+        select * from unnest(journal_run, journal_seq, journal_payload);
     update hotmesh_floor.runs set closed = true, result = c.result
         from unnest(closed_run, closed_result) as c(run, result) where runs.run = c.run;
     delete from hotmesh_floor.inbox where id = any(handled);

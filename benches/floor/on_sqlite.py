@@ -48,7 +48,7 @@ class SqliteStore:
     async def prepare(self) -> None:
         self._connection.close()
         for suffix in ("", "-wal", "-shm"):
-            Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+            Path(f"{self._path}{suffix}").unlink(missing_ok=True)  # noqa: ASYNC240
         self._connection = self._open()
         self._connection.executescript(SCHEMA)
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NoReturn, Protocol, TypeVar, cast, overload
 
-from hotmesh.common import MetricMeter, Priority, RawValue, RetryPolicy
+from hotmesh.common import MetricMeter, Priority, RetryPolicy
 from hotmesh.converter import PayloadConverter
-from hotmesh.engine.definition import type_hints_of
+from hotmesh.engine.definition import is_raw_sequence, type_hints_of
 
 __all__ = [
     "ActivityCancellationDetails",
@@ -157,7 +157,8 @@ class ActivityDefinition:
         if any(each.kind is each.KEYWORD_ONLY for each in parameters):
             raise TypeError(f"Activity {name or fn!r} cannot have keyword-only arguments")
         arg_types, ret_type = type_hints_of(called, skip_self=is_method)
-        if name is None and arg_types != [Sequence[RawValue]]:
+        takes_raw = arg_types is not None and len(arg_types) == 1 and is_raw_sequence(arg_types[0])
+        if name is None and not takes_raw:
             raise TypeError("Dynamic activity must accept a single Sequence[RawValue]")
         by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         positional = [each for each in parameters if each.kind in by_position]

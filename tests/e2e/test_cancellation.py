@@ -1,6 +1,7 @@
 """Cancellation: of workflows, of what they wait for, and what each side gets to see."""
 
 import asyncio
+import dataclasses
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -32,7 +33,8 @@ class Probe:
                 await asyncio.sleep(0.01)
         except asyncio.CancelledError:
             details = activity.cancellation_details()
-            self.saw.append("requested" if details and details.cancel_requested else str(details))
+            assert details is not None
+            self.saw += [name for name, told in dataclasses.asdict(details).items() if told]
             if then == "swallow":
                 return "finished all the same"
             if then == "fail":
@@ -163,7 +165,10 @@ async def test_cancelling_a_workflow_cancels_its_activity(
         async with asyncio.timeout(10):
             await probe.ended.wait()
     assert isinstance(error, CancelledError)
-    assert probe.saw[0] in ("requested", "not_found") or "requested" in probe.saw[0]
+    # Where the workflow does not wait, it may have closed before the activity hears of it.
+    waited = kind == ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
+    expected = [["cancel_requested"]] if waited else [["cancel_requested"], ["not_found"]]
+    assert probe.saw in expected
 
 
 async def test_waiting_for_a_cancelled_activity_gets_what_it_returns(client: Client) -> None:
@@ -201,18 +206,16 @@ async def test_an_abandoned_activity_is_not_told(client: Client) -> None:
             )
             await asyncio.sleep(0.02)
             handle.cancel()
-            try:
+            with pytest.raises(ActivityError, match="cancelled"):
                 await handle
-            except ActivityError as error:
-                assert isinstance(error.cause, CancelledError)
             await asyncio.sleep(0.05)
             return "abandoned"
 
     probe = Probe()
     async with working(client, Abandons, activities=[probe.wait]):
         assert await execute(client, Abandons.run) == "abandoned"
-        seen = list(probe.saw)
-    assert seen in ([], ["requested"]) or "requested" not in seen
+        await probe.ended.wait()
+    assert probe.saw == ["not_found"]  # Only that its workflow has closed.
 
 
 async def test_an_activity_cancelled_before_it_is_sent_never_runs(client: Client) -> None:
@@ -315,13 +318,13 @@ async def test_shield_and_timeout_scopes_are_plain_asyncio(client: Client) -> No
         waiting = asyncio.create_task(asyncio.wait_for(asyncio.shield(handle), 0.001))
         try:
             await waiting
-        except asyncio.TimeoutError:
+        except TimeoutError:
             found.append("timed out")
         found.append(await handle)
         try:
             async with asyncio.timeout(0.01):
                 await asyncio.sleep(60)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             found.append("scope over")
         return found
 

@@ -10,7 +10,7 @@ from hotmesh import workflow
 from hotmesh.client import Client, WorkflowContinuedAsNewError, WorkflowExecutionStatus
 from hotmesh.common import RetryPolicy, SearchAttributeKey, SearchAttributePair
 from hotmesh.common import TypedSearchAttributes as Typed
-from hotmesh.exceptions import ApplicationError, InvalidArgumentError, TimeoutError
+from hotmesh.exceptions import ApplicationError, InvalidArgumentError, TimeoutError  # noqa: A004  # noqa: A004 - the SDK's name  # noqa: A004 - the SDK's name
 from support.running import attempts, execute, failure_of, start, working
 
 COLOR = SearchAttributeKey.for_keyword("color")
@@ -223,9 +223,7 @@ async def test_a_failed_workflow_is_retried_as_a_new_run(any_client: Client) -> 
 
 async def test_a_workflows_attempts_are_never_exceeded(client: Client) -> None:
     async with working(client, Flaky):
-        error = await failure_of(
-            execute(client, Flaky.run, 100, "", retry_policy=attempts(3))
-        )
+        error = await failure_of(execute(client, Flaky.run, 100, "", retry_policy=attempts(3)))
     assert isinstance(error, ApplicationError)
     assert error.message == "attempt 3"
 

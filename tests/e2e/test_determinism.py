@@ -13,7 +13,7 @@ import pytest
 from hotmesh import activity, workflow
 from hotmesh.client import Client, WorkflowExecutionStatus
 from hotmesh.exceptions import ApplicationError
-from support.running import SOON, execute, failure_of, start, task_failure, working
+from support.running import SOON, eventually, execute, failure_of, start, task_failure, working
 
 
 @activity.defn
@@ -115,27 +115,25 @@ def release(version: int) -> Any:
     class Released:
         def __init__(self) -> None:
             self.steps = 0
+            self.ready = False
 
         @workflow.run
         async def run(self) -> list[Any]:
-            took: list[Any] = [await workflow.execute_activity(
-                echo, "begin", start_to_close_timeout=SOON
-            )]
+            took: list[Any] = [
+                await workflow.execute_activity(echo, "begin", start_to_close_timeout=SOON)
+            ]
             await workflow.wait_condition(lambda: self.steps > 0)
             for _ in range(2):
-                if version == 1:
-                    took.append(await workflow.execute_activity(
-                        echo, "old", start_to_close_timeout=SOON
-                    ))
-                elif version == 2 and not workflow.patched("change"):
-                    took.append(await workflow.execute_activity(
-                        echo, "old", start_to_close_timeout=SOON
-                    ))
+                if version == 1 or (version == 2 and not workflow.patched("change")):
+                    took.append(
+                        await workflow.execute_activity(echo, "old", start_to_close_timeout=SOON)
+                    )
                 else:
                     if version == 3:
                         workflow.deprecate_patch("change")
                     await workflow.sleep(0.001)
                     took.append("new")
+            self.ready = True
             await workflow.wait_condition(lambda: self.steps > 1)
             return took
 
@@ -144,8 +142,8 @@ def release(version: int) -> Any:
             self.steps += 1
 
         @workflow.query
-        def count(self) -> int:
-            return self.steps
+        def is_ready(self) -> bool:
+            return self.ready
 
     return Released
 
@@ -165,10 +163,9 @@ async def test_patched_stays_false_for_runs_that_took_the_old_branch(client: Cli
     async with working(client, release(1), activities=[echo]):
         handle = await start(client, "Released")
         await handle.signal("step")
-        while (await handle.describe()).history_length < 5:  # Both old steps are journaled.
-            await asyncio.sleep(0.005)
+        await eventually(lambda: handle.query("is_ready"), "both old steps are taken")
     async with working(client, release(2), activities=[echo]):
-        assert await handle.query("count") == 1
+        assert await handle.query("is_ready")
         await handle.signal("step")
         assert await handle.result() == ["begin", "old", "old"]
 
@@ -177,7 +174,7 @@ async def test_a_patch_may_be_deprecated_and_removed(client: Client) -> None:
     async with working(client, release(2), activities=[echo]):
         handle = await start(client, "Released")
         await handle.signal("step")
-        assert await handle.query("count") == 1
+        await eventually(lambda: handle.query("is_ready"), "both new steps are taken")
     async with working(client, release(3), activities=[echo]):
         await handle.signal("step")
         assert await handle.result() == ["begin", "new", "new"]
@@ -212,6 +209,10 @@ def shaped(change: str) -> Any:
     return Shaped
 
 
+async def has_history(handle: Any, length: int) -> bool:
+    return (await handle.describe()).history_length >= length
+
+
 @pytest.mark.parametrize(
     ("change", "journal", "code"),
     [
@@ -228,8 +229,7 @@ async def test_a_changed_workflow_is_told_its_first_difference_and_heals(
 
     async with working(client, shaped(""), activities=[echo]):
         handle = await start(client, "Shaped", id="changed")
-        while (await handle.describe()).history_length < 3:
-            await asyncio.sleep(0.005)
+        await eventually(lambda: has_history(handle, 3), "the timer has fired")
     async with working(client, shaped(change), bystander, activities=[echo]) as worker:
         await handle.signal("end")
         failure = await task_failure(handle)
@@ -245,8 +245,7 @@ async def test_a_changed_workflow_is_told_its_first_difference_and_heals(
 async def test_non_determinism_fails_the_run_where_that_is_asked_for(client: Client) -> None:
     async with working(client, shaped(""), activities=[echo]):
         handle = await start(client, "Shaped")
-        while (await handle.describe()).history_length < 3:
-            await asyncio.sleep(0.005)
+        await eventually(lambda: has_history(handle, 3), "the timer has fired")
     async with working(
         client,
         shaped("less"),
@@ -291,9 +290,7 @@ async def test_a_workflow_that_blocks_the_loop_is_interrupted(
         await workflow.sleep(0.001)
         return "fine"
 
-    async with working(
-        client, blocks, bystander, deadlock_timeout=timedelta(milliseconds=100)
-    ):
+    async with working(client, blocks, bystander, deadlock_timeout=timedelta(milliseconds=100)):
         handle = await start(client, "blocks")
         assert await execute(client, "bystander") == "fine"
         failure = await task_failure(handle)
@@ -319,9 +316,7 @@ async def test_a_small_cache_forces_replay_and_everything_still_works(any_client
         found: list[Any] = []
         for step in range(3):
             found.append(
-                await workflow.execute_activity(
-                    echo, [number, step], start_to_close_timeout=SOON
-                )
+                await workflow.execute_activity(echo, [number, step], start_to_close_timeout=SOON)
             )
             await workflow.sleep(0.001)
         return found

@@ -66,9 +66,7 @@ async def test_a_closed_id_may_be_used_again_by_default(any_client: Client) -> N
         (Reuse.REJECT_DUPLICATE, "fine", False),
     ],
 )
-async def test_reuse_policies(
-    any_client: Client, policy: Reuse, first: str, allowed: bool
-) -> None:
+async def test_reuse_policies(any_client: Client, policy: Reuse, first: str, allowed: bool) -> None:
     async with working(any_client, Job):
         handle = await start(any_client, Job.run, first, id="reused")
         if first == "fail":

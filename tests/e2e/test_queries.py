@@ -134,7 +134,9 @@ async def test_a_query_may_not_change_the_workflow(client: Client) -> None:
 async def test_a_wrong_argument_count_is_named(client: Client) -> None:
     async with working(client, Counter):
         handle = await start(client, Counter.run, 1)
-        with pytest.raises(WorkflowQueryFailedError, match=r"query 'sum' takes .* but 3 were given"):
+        with pytest.raises(
+            WorkflowQueryFailedError, match=r"query 'sum' takes .* but 3 were given"
+        ):
             await handle.query("sum", args=[1, 2, 3])
 
 

@@ -223,8 +223,8 @@ class LeavesHandlers:
 async def test_a_run_that_leaves_a_signal_handler_behind_warns(client: Client) -> None:
     async with working(client, LeavesHandlers):
         handle = await start(client, LeavesHandlers.run, False)
+        await handle.signal(LeavesHandlers.slow)
         with pytest.warns(workflow.UnfinishedSignalHandlersWarning, match=r"\[TMPRL1102\]"):
-            await handle.signal(LeavesHandlers.slow)
             await handle.result()
 
 

@@ -1,6 +1,7 @@
 """Timers and asyncio's own tools, on the workflow's loop."""
 
 import asyncio
+import builtins
 import time
 from datetime import timedelta
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from hotmesh import workflow
 from hotmesh.client import Client
 from hotmesh.core import kinds
-from hotmesh.exceptions import ApplicationError, TimeoutError, TimeoutType
+from hotmesh.exceptions import ApplicationError, TimeoutError, TimeoutType  # noqa: A004  # noqa: A004 - the SDK's name  # noqa: A004 - the SDK's name
 from support.running import execute, failure_of, start, task_failure, working
 
 
@@ -76,16 +77,16 @@ async def test_wait_for_and_timeout_scopes(client: Client) -> None:
         found: list[str] = []
         try:
             await asyncio.wait_for(asyncio.Event().wait(), 0.01)
-        except asyncio.TimeoutError:
+        except builtins.TimeoutError:
             found.append("wait_for")
         try:
             async with asyncio.timeout(0.01):
                 await asyncio.Event().wait()
-        except asyncio.TimeoutError:
+        except builtins.TimeoutError:
             found.append("timeout")
         try:
             await workflow.wait_condition(lambda: False, timeout=timedelta(milliseconds=10))
-        except asyncio.TimeoutError:
+        except builtins.TimeoutError:
             found.append("wait_condition")
         return found
 
@@ -210,7 +211,7 @@ async def test_as_completed_and_wait_have_timeouts(client: Client) -> None:
         for each in workflow.as_completed([never], timeout=0.001):
             try:
                 await each
-            except asyncio.TimeoutError:
+            except builtins.TimeoutError:
                 found.append("timed out")
         never.cancel()
         return found
@@ -301,9 +302,7 @@ async def test_an_uncaught_timeout_fails_the_workflow(client: Client) -> None:
 
 
 @pytest.mark.parametrize("option", ["run_timeout", "execution_timeout"])
-async def test_a_workflow_that_takes_too_long_is_timed_out(
-    any_client: Client, option: str
-) -> None:
+async def test_a_workflow_that_takes_too_long_is_timed_out(any_client: Client, option: str) -> None:
     async with working(any_client, sleeps):
         error = await failure_of(
             execute(any_client, "sleeps", 60, **{option: timedelta(milliseconds=50)})

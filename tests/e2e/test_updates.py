@@ -213,9 +213,7 @@ async def test_the_same_update_id_is_carried_out_once(any_client: Client) -> Non
 async def test_waiting_for_admission_is_refused(client: Client) -> None:
     handle = await start(client, Account.run)
     with pytest.raises(InvalidArgumentError, match="ADMITTED"):
-        await handle.start_update(
-            Account.add, 1, wait_for_stage=WorkflowUpdateStage.ADMITTED
-        )
+        await handle.start_update(Account.add, 1, wait_for_stage=WorkflowUpdateStage.ADMITTED)
 
 
 async def test_an_update_without_a_worker_ends_in_time(client: Client) -> None:
@@ -281,8 +279,8 @@ async def test_an_update_that_the_run_leaves_unfinished_fails(client: Client) ->
         )
         waiting = asyncio.create_task(update.result())
         await handle.query(Account.logged)
+        await handle.signal(Account.close)
         with pytest.warns(workflow.UnfinishedUpdateHandlersWarning, match=r"\[TMPRL1102\]"):
-            await handle.signal(Account.close)
             await handle.result()
         with pytest.raises(WorkflowUpdateFailedError) as caught:
             await waiting

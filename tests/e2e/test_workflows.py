@@ -1,4 +1,4 @@
-"""What a workflow is: its forms, its arguments and results, what fails it and what only delays it."""
+"""What a workflow is: its forms, arguments and results, what fails it and what only delays it."""
 
 import asyncio
 from collections.abc import Sequence
@@ -65,7 +65,7 @@ class Raises:
         if what == "application":
             raise ApplicationError("bad order", "detail", 7, type="BadOrder")
         if what == "timeout":
-            raise asyncio.TimeoutError("too slow")
+            raise TimeoutError("too slow")
         if what == "cause":
             try:
                 raise ValueError("inner")
@@ -119,7 +119,11 @@ async def test_an_application_error_fails_the_run_with_all_it_says(any_client: C
         error = await failure_of(handle.result())
         described = await handle.describe()
     assert isinstance(error, ApplicationError)
-    assert (error.message, error.type, list(error.details)) == ("bad order", "BadOrder", ["detail", 7])
+    assert (error.message, error.type, list(error.details)) == (
+        "bad order",
+        "BadOrder",
+        ["detail", 7],
+    )
     assert described.status == WorkflowExecutionStatus.FAILED
 
 
@@ -268,7 +272,7 @@ async def test_a_run_that_leaves_memory_cleans_up_but_changes_nothing(client: Cl
             await asyncio.sleep(0.05)
         finally:
             try:
-                asyncio.create_task(workflow.sleep(60))
+                asyncio.create_task(workflow.sleep(60))  # noqa: RUF006 - refused
                 workflow.start_activity("x", start_to_close_timeout=1)
             except workflow.ReadOnlyContextError as error:
                 refused.append(str(error))

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from hotmesh.client import Client, WorkflowHandle
+from hotmesh.core import decode_transition
 from hotmesh.engine import wire
 from scenario.cluster import attempts, highest_attempts
 from scenario.fault_app import ATTEMPTS_MAX, TASK_QUEUE, expected
@@ -28,9 +29,9 @@ async def start_trees(client: Client, count: int, first: int = 0) -> Trees:
     return trees
 
 
-async def check_trees(client: Client, trees: Trees, log: Path, seconds: float = 120.0) -> None:
+async def check_trees(client: Client, trees: Trees, log: Path, seconds: float = 60.0) -> None:
     """Every result is right, no step and no attempt was made twice."""
-    results = await asyncio.wait_for(asyncio.gather(*(tree.result() for tree in trees)), seconds)
+    results = await results_of(client, trees, seconds)
     assert results == [expected(int(tree.id.removeprefix("tree-"))) for tree in trees]
     assert not {line: count for line, count in attempts(log).items() if count > 1}
     assert max(highest_attempts(log).values()) <= ATTEMPTS_MAX
@@ -39,6 +40,22 @@ async def check_trees(client: Client, trees: Trees, log: Path, seconds: float = 
         assert run_id is not None
         frames = await client.backend.journal(wire.run_id_bytes(run_id))
         assert doubled_jobs(frames) == []
+
+
+async def results_of(client: Client, trees: Trees, seconds: float) -> list[list[int]]:
+    """The results; if they don't come in time, it says what is stuck where."""
+    waiting = [asyncio.ensure_future(tree.result()) for tree in trees]
+    _, late = await asyncio.wait(waiting, timeout=seconds)
+    if late:
+        stuck: list[str] = []
+        for tree, future in zip(trees, waiting, strict=True):
+            if future in late:
+                described = await tree.describe()
+                frames = await client.backend.journal(wire.run_id_bytes(described.run_id))
+                last = decode_transition(frames[-1]) if frames else "no journal"
+                stuck.append(f"{tree.id} {described.status} {len(frames)} transitions, {last}")
+        raise AssertionError("\n".join([f"{len(late)} stuck", *stuck[:5]]))
+    return [future.result() for future in waiting]
 
 
 async def check_nothing_left(client: Client) -> None:

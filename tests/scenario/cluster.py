@@ -28,7 +28,7 @@ class WorkerProcess:
     async def start(
         cls, url: str, log: Path, lease: float = LEASE_S, build_id: str = "one"
     ) -> WorkerProcess:
-        """Start one; returns once it has joined (or died).
+        """Start one; returns once it has joined.
 
         Args:
             url: The database.
@@ -43,7 +43,8 @@ class WorkerProcess:
                 stderr=errors,
             )
         assert process.stdout is not None
-        await process.stdout.readline()
+        joined = await process.stdout.readline()
+        assert joined == b"ready\n", f"the worker has not joined: see {log.with_suffix('.err')}"
         return cls(process)
 
     def pause(self) -> None:

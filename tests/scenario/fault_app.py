@@ -21,7 +21,12 @@ from typing import Any
 from hotmesh import activity, workflow
 from hotmesh.client import Client
 from hotmesh.common import RetryPolicy
-from hotmesh.exceptions import ActivityError, ApplicationError, TimeoutError  # noqa: A004
+from hotmesh.exceptions import (
+    ActivityError,
+    ApplicationError,
+    ApplicationErrorCategory,
+    TimeoutError,  # noqa: A004
+)
 from hotmesh.worker import Worker
 
 TASK_QUEUE = "faults"
@@ -55,7 +60,7 @@ async def double(value: int) -> int:
 async def flaky(value: int) -> int:
     _note()
     if activity.info().attempt < 2:
-        raise ApplicationError("first attempt fails")
+        raise ApplicationError("expected", category=ApplicationErrorCategory.BENIGN)
     return value + 1
 
 
@@ -173,9 +178,9 @@ async def main(url: str, lease: float, build_id: str) -> None:
         await Client.connect(url) as client,
         worker_of(client, lease, build_id),
     ):
-        print("ready", flush=True)
+        print("ready", flush=True)  # noqa: T201
         await stop.wait()
-    print("left", flush=True)
+    print("left", flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pytest
 import redis.asyncio
 
 from hotmesh.client import Client
-from scenario.checks import Trees, check_nothing_left, check_trees, start_trees
+from scenario.checks import Trees, check_nothing_left, check_trees, results_of, start_trees
 from scenario.cluster import Fleet, fleet
 from servers import PostgresServer, RedisCluster, RedisServer
 
@@ -33,9 +33,9 @@ async def at_work(url: str, directory: Path) -> AsyncIterator[tuple[Client, Tree
     async with await Client.connect(url) as client, fleet(url, log) as workers:
         hands = [await workers.add() for _ in range(2)]
         trees = await start_trees(client, WORKFLOWS)
-        waiting = asyncio.gather(*(tree.result() for tree in trees))
+        waiting = asyncio.ensure_future(results_of(client, [*trees], 40.0))
         yield client, trees, workers
-        await asyncio.wait_for(waiting, 120)
+        await waiting
         await check_trees(client, trees, log)
         for worker in hands:
             await worker.leave()

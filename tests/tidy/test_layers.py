@@ -28,7 +28,7 @@ LAYERS = {
     "router": {"router"},
     "surface": {"client", "worker"},
     "face": {"contrib", "meshflow", "temporal", "testing"},
-    "command": {"__main__", "cli"},
+    "command": {"__main__", "bench", "cli"},
 }
 _LOWER = {"leaf", "core", "engine", "backends", "events", "router"}
 ALLOWED = {

@@ -14,7 +14,7 @@ from hotmesh._version import __version__
 from hotmesh.bench.driving import Drive, drive
 from hotmesh.bench.fleet import Fleet
 from hotmesh.bench.loops import loop_name, run_loop
-from hotmesh.bench.meters import Reading, meter_for
+from hotmesh.bench.meters import Meter, added, meter_for
 from hotmesh.bench.plan import NAMESPACE, Plan
 from hotmesh.bench.worker import usage
 from hotmesh.bench.workloads import WORKLOADS, Workload
@@ -30,41 +30,53 @@ async def measure(plan: Plan) -> dict[str, Any]:
     Raises:
         HotMeshError: The database can't be reached, or a worker process failed.
     """
-    workload = WORKLOADS[plan.workload]
     async with await Client.connect(plan.url, namespace=NAMESPACE) as client:
+        # It has made the schema; that is no part of what is measured.
         meter = await meter_for(client.backend)
-        try:
-            async with Fleet(plan, remote=workload.remote) as fleet:
-                await _run(client, plan, workload, plan.warm_up, warm=True)
-                before, own_before, theirs_before = await meter.read(), usage(), await fleet.usage()
-                driven = await _run(client, plan, workload, plan.count, warm=False)
-                theirs, own = await fleet.usage(), usage()
-                counted = (await meter.read()).since(before)
-            measured = _document(plan, workload, driven, counted, client.backend.name)
-            measured["client"] = _used(own_before, own, len(driven.latencies))
-            measured["workers"] = [
-                _used(start, end, len(driven.latencies))
-                for start, end in zip(theirs_before, theirs, strict=True)
-            ]
-        finally:
-            await meter.close()
-        if not plan.keep:
+    try:
+        before = await meter.work()
+        measured = await _measure(plan, meter)
+        after = await meter.work()
+    finally:
+        await meter.close()
+    if not plan.keep:
+        async with await Client.connect(plan.url, namespace=NAMESPACE) as client:
             await client.backend.prune(NAMESPACE, int(time.time() * 1000))
+    count = measured["workflows"] + plan.warm_up
+    measured["database"] |= {
+        "rows_per_workflow": _share(added(before.rows, after.rows), count),
+        "round_trips_per_workflow": _share(added(before.round_trips, after.round_trips), count),
+    }
     return measured
 
 
-async def _run(
-    client: Client, plan: Plan, workload: Workload, count: int, *, warm: bool
-) -> Drive:
-    if warm and not count:
-        return Drive()
-    prefix = f"{plan.task_queue}-{'warm' if warm else 'run'}"
-    return await drive(client, plan, workload, prefix=prefix, count=count, show=not warm)
+async def _measure(plan: Plan, meter: Meter) -> dict[str, Any]:
+    workload = WORKLOADS[plan.workload]
+    async with (
+        await Client.connect(plan.url, namespace=NAMESPACE) as client,
+        Fleet(plan, remote=workload.remote) as fleet,
+    ):
+        await drive(client, plan, workload, count=plan.warm_up, measured=False)
+        own, theirs, database = usage(), await fleet.usage(), await meter.use()
+        driven = await drive(client, plan, workload, count=plan.count, measured=True)
+        own_after, theirs_after = usage(), await fleet.usage()
+        database_after = await meter.use()
+    count = len(driven.latencies)
+    log_bytes = added(database.log_bytes, database_after.log_bytes)
+    return {
+        **_document(plan, workload, driven, client.backend.name),
+        "database": {
+            "cpu_s": _rounded(added(database.cpu_s, database_after.cpu_s)),
+            "log_bytes_per_workflow": _share(log_bytes, count),
+        },
+        "client": _used(own, own_after, count),
+        "workers": [
+            _used(start, end, count) for start, end in zip(theirs, theirs_after, strict=True)
+        ],
+    }
 
 
-def _document(
-    plan: Plan, workload: Workload, driven: Drive, counted: Reading, backend: str
-) -> dict[str, Any]:
+def _document(plan: Plan, workload: Workload, driven: Drive, backend: str) -> dict[str, Any]:
     count = len(driven.latencies)
     steps = workload.steps(plan)
     return {
@@ -83,12 +95,6 @@ def _document(
         "steps_per_s": round(count * steps / driven.seconds, 1),
         "latency_of": workload.latency,
         "latency_ms": _percentiles(driven.latencies),
-        "database": {
-            "cpu_s": _rounded(counted.cpu_s, 2),
-            "log_bytes_per_workflow": _share(counted.log_bytes, count),
-            "rows_per_workflow": _share(counted.rows, count),
-            "round_trips_per_workflow": _share(counted.round_trips, count),
-        },
     }
 
 
@@ -118,8 +124,8 @@ def _used(before: dict[str, Any], after: dict[str, Any], count: int) -> dict[str
     return used
 
 
-def _rounded(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
 
 
 def _share(value: float | None, count: int) -> float | None:

@@ -25,7 +25,7 @@ class Drive:
 
 
 async def drive(
-    client: Client, plan: Plan, workload: Workload, *, prefix: str, count: int, show: bool
+    client: Client, plan: Plan, workload: Workload, *, count: int, measured: bool
 ) -> Drive:
     """Run workflows through.
 
@@ -33,14 +33,15 @@ async def drive(
         client: Starts them.
         plan: How many at once, and for how long.
         workload: What they are.
-        prefix: Of their ids.
         count: How many; 0: until the plan's duration is over.
-        show: Print a progress line to a terminal.
+        measured: Whether it is the measurement itself, with a progress line on a terminal, or the
+            warm-up before it.
     """
     result = Drive()
     arguments = workload.arguments(plan)
     began = time.perf_counter()
-    numbers = _numbers(count, began + plan.duration if plan.duration and show else None)
+    prefix = f"{plan.task_queue}-{'run' if measured else 'warm'}"
+    numbers = _numbers(count, began + plan.duration if plan.duration and measured else None)
 
     async def slot() -> None:
         for number in numbers:
@@ -57,7 +58,7 @@ async def drive(
             result.latencies.append(latency)
 
     slots = min(plan.open, count) if count else plan.open
-    watch = asyncio.create_task(_watch(result, count)) if show and sys.stderr.isatty() else None
+    watch = asyncio.create_task(_watch(result, count)) if measured and sys.stderr.isatty() else None
     try:
         async with asyncio.TaskGroup() as group:
             for _ in range(slots):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 from urllib.parse import parse_qsl, urlencode
 
@@ -12,45 +13,48 @@ from hotmesh.backends.protocol import Backend
 from hotmesh.bench import processes
 
 STATISTICS_SECONDS = 3.0
-"""How long Postgres may take to publish what its backends have counted."""
+"""How long ended Postgres backends may take to publish what they have counted."""
 
 STATISTICS_POLL_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """Counters since some fixed moment; None where nobody counts."""
+class Use:
+    """What is known at any moment; None where nobody counts."""
 
     cpu_s: float | None = None
     log_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is known for sure only once all connections are closed; None where nobody counts."""
+
     rows: int | None = None
     """Rows inserted, updated and deleted; on Redis, commands that scripts ran."""
     round_trips: int | None = None
     """Transactions; on Redis, requests read from sockets."""
 
-    def since(self, before: Reading) -> Reading:
-        """What was added after ``before``."""
-        return Reading(
-            *(
-                None
-                if (end := getattr(self, each.name)) is None
-                or (start := getattr(before, each.name)) is None
-                else end - start
-                for each in fields(Reading)
-            )
-        )
-
 
 class Meter(Protocol):
     """Reads one database's counters."""
 
-    async def read(self) -> Reading:
-        """Read them now."""
+    async def use(self) -> Use:
+        """Read what is known at once."""
+        ...
+
+    async def work(self) -> Work:
+        """Read the rest, when it stands still."""
         ...
 
     async def close(self) -> None:
         """Give the connection back."""
         ...
+
+
+def added(before: float | None, after: float | None) -> float | None:
+    """What a counter was advanced by; None where nobody counts."""
+    return None if before is None or after is None else after - before
 
 
 async def meter_for(backend: Backend) -> Meter:
@@ -72,17 +76,20 @@ def _for_driver(url: str) -> str:
 class _NoMeter:
     """SQLite runs inside the client and the workers; their own counters say everything."""
 
-    async def read(self) -> Reading:
-        return Reading()
+    async def use(self) -> Use:
+        return Use()
+
+    async def work(self) -> Work:
+        return Work()
 
     async def close(self) -> None:
         pass
 
 
 class _PostgresMeter:
-    _COUNTERS = """
-        select xact_commit, tup_inserted + tup_updated + tup_deleted,
-            (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint
+    _LOG = "select (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint"
+    _WORK = """
+        select tup_inserted + tup_updated + tup_deleted, xact_commit
         from pg_stat_database where datname = current_database()
     """
 
@@ -103,30 +110,29 @@ class _PostgresMeter:
         meter._own = 1
         return meter
 
-    async def read(self) -> Reading:
-        transactions, rows, log_bytes = await self._settled()
+    async def use(self) -> Use:
         cpu_s = None
         if self._postmaster is not None:
             cpu_s = processes.family_cpu(self._postmaster, "postgres")
-        return Reading(cpu_s, log_bytes, rows, transactions - self._own)
+        self._own += 1
+        return Use(cpu_s, await self._connection.fetchval(self._LOG))
 
-    async def _settled(self) -> tuple[int, int, int]:
-        """The counters once they stand still: backends publish them with a delay."""
+    async def work(self) -> Work:
         last = await self._counters()
         until = time.monotonic() + STATISTICS_SECONDS
         while time.monotonic() < until:
             await asyncio.sleep(STATISTICS_POLL_SECONDS)
             now = await self._counters()
-            if now[1] == last[1]:
+            if now.rows == last.rows:
                 return now
             last = now
         return last
 
-    async def _counters(self) -> tuple[int, int, int]:
+    async def _counters(self) -> Work:
         await self._connection.execute("select pg_stat_clear_snapshot()")
         self._own += 2
-        row = await self._connection.fetchrow(self._COUNTERS)
-        return int(row[0]), int(row[1]), int(row[2])
+        rows, transactions = await self._connection.fetchrow(self._WORK)
+        return Work(int(rows), int(transactions) - self._own)
 
     async def close(self) -> None:
         await self._connection.close()
@@ -134,19 +140,17 @@ class _PostgresMeter:
 
 class _RedisMeter:
     def __init__(self, url: str) -> None:
-        import redis.asyncio
+        library: Any = importlib.import_module("redis.asyncio")
+        self._redis = library.from_url(url)
 
-        self._redis: Any = cast("Any", redis.asyncio).from_url(url)
-
-    async def read(self) -> Reading:
+    async def use(self) -> Use:
         facts: dict[str, Any] = await self._redis.info("all")
         cpu_s = float(facts["used_cpu_sys"]) + float(facts["used_cpu_user"])
-        return Reading(
-            cpu_s,
-            int(facts["aof_current_size"]) if "aof_current_size" in facts else None,
-            int(facts["total_commands_processed"]),
-            int(facts["total_reads_processed"]) if "total_reads_processed" in facts else None,
-        )
+        return Use(cpu_s, facts.get("aof_current_size"))
+
+    async def work(self) -> Work:
+        facts: dict[str, Any] = await self._redis.info("stats")
+        return Work(facts["total_commands_processed"], facts.get("total_reads_processed"))
 
     async def close(self) -> None:
         await self._redis.aclose()

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from hotmesh._version import __version__
+from hotmesh.bench import command as bench
 from hotmesh.cli import fleet, looking, starting, telling, worker
 from hotmesh.cli.arguments import Run
 from hotmesh.cli.failures import explain
@@ -67,6 +68,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"hotmesh {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for group in (worker, starting, looking, telling, fleet):
+    for group in (worker, starting, looking, telling, fleet, bench):
         group.add_commands(commands)
     return parser

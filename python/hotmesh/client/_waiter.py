@@ -34,6 +34,9 @@ BACKOFF_MAX_S = 2.0
 REMEMBERED_MAX = 4096
 """Hints and unclaimed data kept for those who ask a moment later."""
 
+CANCEL_AGAIN_S = 0.05
+"""How long a cancelled task may take to end before it is cancelled again."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -144,9 +147,10 @@ class Waiter(Generic[Datum]):
                 future.cancel()
         self._waiting.clear()
         self._rouse()
-        if self._task is not None:
+        while self._task is not None and not self._task.done():
+            # Up to Python 3.11 a `wait_for` within a library may swallow a cancellation.
             self._task.cancel()
-            await asyncio.wait([self._task])
+            await asyncio.wait([self._task], timeout=CANCEL_AGAIN_S)
         if self._listening:
             self._listening = False
             try:
@@ -189,6 +193,8 @@ class Waiter(Generic[Datum]):
                     _log.warning("Still waiting on %s, database away: %s", self._channel, error)
                     await asyncio.sleep(backoff_s)
                     backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
+                except Exception as error:  # noqa: BLE001 - handed to those who wait
+                    self._fail(list(self._waiting), error)
         finally:
             self._task = None
 
@@ -208,10 +214,7 @@ class Waiter(Generic[Datum]):
                 self._named.update(chunk, keys)
                 raise
             except Exception as error:  # noqa: BLE001 - handed to those who wait
-                for key in chunk:
-                    for future in self._drop(key):
-                        if not future.done():
-                            future.set_exception(error)
+                self._fail(chunk, error)
 
     async def _take(self, keys: Sequence[bytes]) -> None:
         for key, datum in await self._fetch(keys):
@@ -220,6 +223,12 @@ class Waiter(Generic[Datum]):
                 future.set_result(datum)
             if not futures and self._unclaimed is not None:
                 remember(self._unclaimed, key, datum)
+
+    def _fail(self, keys: Iterable[bytes], error: Exception) -> None:
+        for key in keys:
+            for future in self._drop(key):
+                if not future.done():
+                    future.set_exception(error)
 
     def _drop(self, key: bytes) -> list[asyncio.Future[Datum]]:
         self._named.discard(key)

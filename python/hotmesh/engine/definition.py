@@ -58,10 +58,14 @@ def check_argument_count(function: Callable[..., Any], count: int, what: str) ->
     Raises:
         TypeError: naming the handler, its signature, and how many arguments came.
     """
-    signature = _signature(function)
-    if signature is None:
+    check_arity(_signature(function), count, what)
+
+
+def check_arity(arity: tuple[int, int | None] | None, count: int, what: str) -> None:
+    """:func:`check_argument_count` for one whose (required, allowed) arguments are known."""
+    if arity is None:
         return
-    required, allowed = signature
+    required, allowed = arity
     if count < required or (allowed is not None and count > allowed):
         expected = str(required) if required == allowed else f"{required} to {allowed}"
         raise TypeError(f"{what} takes {expected} argument(s) but {count} were given")
@@ -94,10 +98,15 @@ def _signature(function: Callable[..., Any]) -> tuple[int, int | None] | None:
     return result
 
 
+def is_raw_sequence(hint: Any) -> bool:
+    """Whether a type is ``Sequence[RawValue]``, of either module that has a Sequence."""
+    return typing.get_origin(hint) is Sequence and typing.get_args(hint) == (RawValue,)
+
+
 def takes_raw_values(function: Callable[..., Any]) -> bool:
     """Whether a dynamic handler has the form ``(self, name, args: Sequence[RawValue])``."""
     types, _ = type_hints_of(function, skip_self=True)
-    return bool(types) and types is not None and types[-1] == Sequence[RawValue]
+    return types is not None and is_raw_sequence(types[-1])
 
 
 @dataclass(slots=True)
@@ -187,6 +196,12 @@ class WorkflowDefinition:
     sandboxed: bool = True
     takes_raw: bool = False
     """The dynamic run method takes one sequence of raw values."""
+    arity: tuple[int, int | None] | None = field(init=False)
+    """(required, allowed) arguments of the run method; None if unknown."""
+
+    def __post_init__(self) -> None:
+        bound = self.run_fn if self.cls is None else self.run_fn.__get__(object())
+        self.arity = _signature(bound)
 
     @staticmethod
     def of(target: Any) -> WorkflowDefinition | None:

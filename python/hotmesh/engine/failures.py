@@ -17,7 +17,7 @@ from hotmesh.exceptions import (
     FailureError,
     RetryState,
     TerminatedError,
-    TimeoutError,
+    TimeoutError,  # noqa: A004 - the failure, not the builtin
     TimeoutType,
     WorkflowAlreadyStartedError,
 )

@@ -7,7 +7,7 @@ import contextvars
 import logging
 import warnings
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hotmesh.converter import encode_failure
 from hotmesh.core import kinds
@@ -52,6 +52,18 @@ class _Update:
     def __init__(self) -> None:
         self.outcome: bytes | None = None
         self.waiting: list[bytes] = []
+
+
+class Incoming(NamedTuple):
+    """A signal, query or update on its way to its handler."""
+
+    name: str
+    id: str
+    """Of an update or query; "" for signals."""
+    args: list[Any]
+    """For the dynamic handler, the name comes first."""
+    document: dict[str, Any]
+    """What came with it; its key "h" holds headers."""
 
 
 class Handlers:
@@ -104,7 +116,7 @@ class Handlers:
         instance = self._instance
         name = job[3]
         try:
-            _, body = wire.split_document(job[5])
+            document, body = wire.split_document(job[5])
             args = self._arguments(definition, name, body, f"signal {name!r}")
         except Exception:
             logger.exception(
@@ -113,20 +125,23 @@ class Handlers:
                 extra=instance.log_fields(),
             )
             return
-        instance.loop.create_task(self._run_signal(definition, name, args), name=f"signal: {name}")
+        instance.loop.create_task(
+            self._run_signal(definition, Incoming(name, "", args, document)),
+            name=f"signal: {name}",
+        )
 
-    async def _run_signal(self, definition: SignalDefinition, name: str, args: list[Any]) -> None:
+    async def _run_signal(self, definition: SignalDefinition, incoming: Incoming) -> None:
         key = object()
-        self._working[key] = ("signal", name, definition.unfinished_policy)
+        self._working[key] = ("signal", incoming.name, definition.unfinished_policy)
         instance = self._instance
         try:
-            result = self._bound(definition)(*args)
+            result = instance.call_signal(definition, incoming)
             if definition.is_async or asyncio.iscoroutine(result):
                 await result
         except asyncio.CancelledError:
             if instance.cancel_reason is None:
                 raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - user code may raise anything
             if failures.is_workflow_failure(error, instance.failure_types):
                 instance.close_with(error)
             else:
@@ -155,19 +170,21 @@ class Handlers:
             return  # It was rejected, whatever the code says today.
         name = job[3]
         try:
-            definition, args = self._admit(name, body)
+            definition, args = self._admit(name, update_id, document, body)
         except ReadOnlyContextError as error:
             self._instance.fail_task(error)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - user code may raise anything
             self._reject(document, error)
         else:
             known = self._known_updates[update_id] = _Update()
             self._instance.command((kinds.UPDATE_ACCEPTED, 0, 0, name, update_id.encode(), b""))
             self._attach(known, document)
             current_update.set(UpdateInfo(id=update_id, name=name))
-            await self._run_update(definition, update_id, name, args)
+            await self._run_update(definition, Incoming(name, update_id, args, document))
 
-    def _admit(self, name: str, body: bytes) -> tuple[UpdateDefinition, list[Any]]:
+    def _admit(
+        self, name: str, update_id: str, document: dict[str, Any], body: bytes
+    ) -> tuple[UpdateDefinition, list[Any]]:
         """The handler and its arguments, or the error that rejects the update."""
         definition = self.updates.get(name) or self.updates.get(None)
         if definition is None:
@@ -177,36 +194,29 @@ class Handlers:
                 f"handler. known updates: [{' '.join(known_names)}]"
             )
         args = self._arguments(definition, name, body, f"update {name!r}")
-        if not self._instance.is_replaying:
-            self._validate(definition, name, body)
+        if not self._instance.is_replaying and definition.validator is not None:
+            # With arguments of its own: what it may do to them is not seen by the handler.
+            own = self._arguments(definition, name, body, f"update {name!r}")
+            with self._read_only("update validator"):
+                incoming = Incoming(name, update_id, own, document)
+                self._instance.call_validator(definition, incoming)
         return definition, args
 
-    def _validate(self, definition: UpdateDefinition, name: str, body: bytes) -> None:
-        if definition.validator is None:
-            return
-        args = self._arguments(definition, name, body, f"update {name!r}")
-        with self._read_only("update validator"):
-            validator = definition.validator
-            if definition.is_method:
-                validator = validator.__get__(self._instance.object)
-            validator(*args)
-
-    async def _run_update(
-        self, definition: UpdateDefinition, update_id: str, name: str, args: list[Any]
-    ) -> None:
+    async def _run_update(self, definition: UpdateDefinition, incoming: Incoming) -> None:
+        name, update_id = incoming.name, incoming.id
         key = object()
         self._working[key] = ("update", f"{name} ({update_id})", definition.unfinished_policy)
         instance = self._instance
         known = self._known_updates[update_id]
         try:
-            result = self._bound(definition)(*args)
+            result = instance.call_update(definition, incoming)
             if definition.is_async or asyncio.iscoroutine(result):
                 result = await result
             outcome = b"R" + instance.encode([result], f"result of update {name!r}")
         except asyncio.CancelledError as error:
             failed = ApplicationError(str(error) or "Update cancelled", type="CancelledError")
             outcome = b"F" + encode_failure(instance.converter, failed)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - user code may raise anything
             if not failures.is_workflow_failure(error, instance.failure_types):
                 instance.fail_task(error)
                 return
@@ -263,8 +273,8 @@ class Handlers:
             if rejected:
                 outcome = b"J" + bytes((instance.status,))
             else:
-                outcome = b"R" + self._query(name, body)
-        except Exception as error:
+                outcome = b"R" + self._query(name, reply, document, body)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - user code may raise anything
             outcome = b"F" + encode_failure(instance.converter, error)
         instance.replies.append((reply, outcome))
 
@@ -274,7 +284,7 @@ class Handlers:
             return status != _RUNNING
         return status not in (_RUNNING, kinds.CLOSE_STATUS[kinds.COMPLETE])
 
-    def _query(self, name: str, body: bytes) -> bytes:
+    def _query(self, name: str, reply: bytes, document: dict[str, Any], body: bytes) -> bytes:
         instance = self._instance
         what = f"result of query {name!r}"
         if name in ("__stack_trace", "__enhanced_stack_trace"):
@@ -290,7 +300,8 @@ class Handlers:
             )
         args = self._arguments(definition, name, body, f"query {name!r}")
         with self._read_only("query"):
-            result = self._bound(definition)(*args)
+            incoming = Incoming(name, reply.hex(), args, document)
+            result = instance.call_query(definition, incoming)
             if asyncio.iscoroutine(result):
                 result = _run_at_once(result, name)
         return instance.encode([result], what)
@@ -314,12 +325,20 @@ class Handlers:
 
     # Shared
 
-    def _bound(
+    def bound(
         self, definition: SignalDefinition | QueryDefinition | UpdateDefinition
     ) -> Callable[..., Any]:
+        """A handler, ready to be called with its arguments."""
         if definition.is_method:
             return definition.fn.__get__(self._instance.object)
         return definition.fn
+
+    def bound_validator(self, definition: UpdateDefinition) -> Callable[..., None]:
+        """An update's validator, ready to be called with its arguments."""
+        assert definition.validator is not None
+        if definition.is_method:
+            return definition.validator.__get__(self._instance.object)
+        return definition.validator
 
     def _arguments(
         self,
@@ -330,11 +349,11 @@ class Handlers:
     ) -> list[Any]:
         instance = self._instance
         if definition.name is not None:
-            values = instance.decode_arguments(body, definition.arg_types, False, False)
-            check_argument_count(self._bound(definition), len(values), what)
+            values = instance.decode_arguments(body, definition.arg_types, False, False, what)
+            check_argument_count(self.bound(definition), len(values), what)
             return values
         raw = takes_raw_values(definition.fn) if definition.is_method else True
-        values = instance.decode_arguments(body, None, True, raw)
+        values = instance.decode_arguments(body, None, True, raw, what)
         return [name, *values]
 
     def _read_only(self, what: str) -> _ReadOnly:

@@ -14,7 +14,7 @@ from hotmesh.engine import failures
 from hotmesh.engine.info import ActivityCancellationType, ChildWorkflowCancellationType
 
 if TYPE_CHECKING:
-    from hotmesh.engine.instance import WorkflowInstance
+    from hotmesh.engine.outbound import Outbound
 
 _FutureCancel = asyncio.Future[Any].cancel
 
@@ -24,7 +24,7 @@ class ActivityHandle(asyncio.Future[Any]):
 
     def __init__(
         self,
-        instance: WorkflowInstance,
+        instance: Outbound,
         seq: int,
         name: str,
         activity_id: str,
@@ -69,7 +69,7 @@ class ChildWorkflowHandle(asyncio.Future[Any]):
 
     def __init__(
         self,
-        instance: WorkflowInstance,
+        instance: Outbound,
         seq: int,
         workflow_id: str,
         workflow_type: str,
@@ -145,7 +145,7 @@ class ChildWorkflowHandle(asyncio.Future[Any]):
 class ExternalWorkflowHandle:
     """Another workflow, to signal or to cancel."""
 
-    def __init__(self, instance: WorkflowInstance, workflow_id: str, run_id: str | None) -> None:
+    def __init__(self, instance: Outbound, workflow_id: str, run_id: str | None) -> None:
         self._instance = instance
         self._id = workflow_id
         self._run_id = run_id

@@ -9,20 +9,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
-
 
 from hotmesh.common import Priority
 from hotmesh.converter import DataConverter, decode_failure, decode_values, encode_failure
 from hotmesh.core import kinds
 from hotmesh.engine import failures, stacks, wire
 from hotmesh.engine.attributes import Attributes
-from hotmesh.engine.definition import WorkflowDefinition, check_argument_count
+from hotmesh.engine.definition import (
+    QueryDefinition,
+    SignalDefinition,
+    UpdateDefinition,
+    WorkflowDefinition,
+    check_arity,
+)
 from hotmesh.engine.failures import Event
-from hotmesh.engine.handlers import Handlers
+from hotmesh.engine.handlers import Handlers, Incoming
 from hotmesh.engine.handles import ActivityHandle, ChildWorkflowHandle
 from hotmesh.engine.info import Info, ParentInfo, ReadOnlyContextError, RootInfo
 from hotmesh.engine.loop import TimerHandle, WorkflowLoop
@@ -58,6 +63,8 @@ class EngineOptions:
     build_id: str = ""
     payload_limit: int = 2 * 1024 * 1024
     disable_eager: bool = False
+    make_instance: Callable[..., Any] | None = None
+    """Makes the instances instead of WorkflowInstance: how interceptors get between."""
     activity_types: Mapping[str, tuple[list[Any] | None, Any]] | None = None
 
 
@@ -254,28 +261,23 @@ class WorkflowInstance(Outbound, Attributes):
 
     def _arguments(self) -> list[Any]:
         definition = self.definition
+        what = f"workflow {self.details.workflow_type!r}"
         values = self.decode_arguments(
             self.details.input,
             definition.arg_types,
             definition.name is None,
             definition.takes_raw,
+            what,
         )
         if definition.name is not None:
-            bound = (
-                definition.run_fn if definition.cls is None else definition.run_fn.__get__(object())
-            )
-            check_argument_count(bound, len(values), f"workflow {self.details.workflow_type!r}")
+            check_arity(definition.arity, len(values), f"workflow {self.details.workflow_type!r}")
         return values
 
     async def _run_main(self) -> None:
         if self.closed:
             return
         try:
-            run_fn = self.definition.run_fn
-            if self.definition.cls is None:
-                result = await run_fn(*self._arguments())
-            else:
-                result = await run_fn(self.object, *self._arguments())
+            result = await self.call_run(self._arguments())
             body = self.encode([result], f"result of workflow {self.details.workflow_type!r}")
             self._close((kinds.COMPLETE, 0, 0, "", b"", body))
         except ContinueAsNewError as again:
@@ -285,13 +287,38 @@ class WorkflowInstance(Outbound, Attributes):
                 self._close_cancelled(error)
             else:
                 self._close_with(CancelledError(str(error) or "Cancelled"))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - user code may raise anything
             if self.cancel_reason is not None and is_cancelled_exception(error):
                 self._close_cancelled(error)
             elif failures.is_workflow_failure(error, self.failure_types):
                 self._close_with(error)
             else:
                 self._error = error
+
+    # What interceptors wrap (see worker._workflow_interception)
+
+    def call_run(self, args: list[Any]) -> Awaitable[Any]:
+        """Run the workflow's own code."""
+        run_fn = self.definition.run_fn
+        return run_fn(*args) if self.definition.cls is None else run_fn(self.object, *args)
+
+    def call_signal(self, definition: SignalDefinition, incoming: Incoming) -> Any:
+        """Call a signal's handler; what it returns is awaited if it can be."""
+        return self.handlers.bound(definition)(*incoming.args)
+
+    def call_query(self, definition: QueryDefinition, incoming: Incoming) -> Any:
+        """Call a query's handler."""
+        return self.handlers.bound(definition)(*incoming.args)
+
+    def call_validator(self, definition: UpdateDefinition, incoming: Incoming) -> None:
+        """Call an update's validator."""
+        self.handlers.bound_validator(definition)(*incoming.args)
+
+    def call_update(self, definition: UpdateDefinition, incoming: Incoming) -> Any:
+        """Call an update's handler."""
+        return self.handlers.bound(definition)(*incoming.args)
+
+    # Closing
 
     def _close_cancelled(self, error: BaseException) -> None:
         shown = error if not isinstance(error, asyncio.CancelledError) else None
@@ -328,8 +355,9 @@ class WorkflowInstance(Outbound, Attributes):
             handle.set_exception(failures.activity_failed(handle, job, self.converter))
             return
         try:
-            value = self.decode_one(job[5], handle.result_type)
-        except Exception as error:
+            what = f"result of activity {handle.activity_type!r}"
+            value = self.decode_one(job[5], handle.result_type, what)
+        except Exception as error:  # noqa: BLE001 - user code may raise anything
             handle.set_exception(error)
         else:
             handle.set_result(value)
@@ -356,8 +384,9 @@ class WorkflowInstance(Outbound, Attributes):
             return
         if kind == kinds.CHILD_COMPLETED:
             try:
-                handle.set_result(self.decode_one(job[5], handle.result_type))
-            except Exception as error:
+                what = f"result of child workflow {handle.workflow_type!r}"
+                handle.set_result(self.decode_one(job[5], handle.result_type, what))
+            except Exception as error:  # noqa: BLE001 - user code may raise anything
                 handle.set_exception(error)
         else:
             handle.set_exception(failures.child_failed(handle, job, self.converter))
@@ -374,7 +403,7 @@ class WorkflowInstance(Outbound, Attributes):
         elif job[0] == kinds.MAIL:
             try:
                 future.set_result(self.decode_one(job[5], None))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - user code may raise anything
                 future.set_exception(error)
         else:
             future.set_result(None)
@@ -431,9 +460,13 @@ class WorkflowInstance(Outbound, Attributes):
         if self.read_only:
             raise ReadOnlyContextError(f"While in read-only function, action attempted: {action}")
 
-    def decode_one(self, body: bytes, hint: Any) -> Any:
-        """The single value of a body."""
-        values = decode_values(self.converter, body, None if hint is None else [hint])
+    def decode_one(self, body: bytes, hint: Any, what: str = "stored values") -> Any:
+        """The single value of a body.
+
+        Raises:
+            ConversionError: it is not what the hint says; names ``what`` it is.
+        """
+        values = decode_values(self.converter, body, None if hint is None else [hint], what)
         return values[0] if values else None
 
     @property
@@ -528,7 +561,7 @@ def _close(task: asyncio.Task[Any]) -> None:
     try:
         coroutine: Any = task.get_coro()
         coroutine.close()
-    except Exception as error:  # noqa: BLE001 - cleaning up may fail, the run goes on elsewhere
+    except Exception as error:
         logger.debug("%s did not end well on eviction", task.get_name(), exc_info=error)
 
 

@@ -10,10 +10,11 @@ from uuid import UUID
 
 import orjson
 
-from hotmesh.common import Priority, RawValue, RetryPolicy
+from hotmesh.common import Payload, Priority, RawValue, RetryPolicy
 from hotmesh.converter import DataConverter, body_to_payloads, decode_values, encode_values
 from hotmesh.core import kinds
 from hotmesh.engine import wire
+from hotmesh.engine.activity_options import activity_times
 from hotmesh.engine.attributes import memo_document, search_document
 from hotmesh.engine.definition import SignalDefinition
 from hotmesh.engine.failures import UNSET, Event
@@ -69,6 +70,7 @@ class Outbound:
 
         def next_seq(self) -> int: ...
         def command(self, event: Event) -> None: ...
+        def take_back(self, seq: int) -> bool: ...
         def check_writable(self, action: str) -> None: ...
         @property
         def random(self) -> Any: ...
@@ -88,14 +90,18 @@ class Outbound:
         return body
 
     def decode_arguments(
-        self, body: bytes, types: list[Any] | None, dynamic: bool, raw: bool
+        self, body: bytes, types: list[Any] | None, dynamic: bool, raw: bool, what: str
     ) -> list[Any]:
-        """The arguments of a body; raw values, in one list, for dynamic handlers that want them."""
+        """The arguments of a body; raw values, in one list, for dynamic handlers that want them.
+
+        Raises:
+            ConversionError: they are not of these types; names ``what`` was called.
+        """
         if not dynamic:
-            return decode_values(self.converter, body, types)
+            return decode_values(self.converter, body, types, f"arguments of {what}")
         if raw:
             return [[RawValue(payload) for payload in body_to_payloads(body)]]
-        return decode_values(self.converter, body, None)
+        return decode_values(self.converter, body, None, f"arguments of {what}")
 
     # Activities
 
@@ -116,40 +122,37 @@ class Outbound:
         summary: str | None = None,
         priority: Priority | None = None,
         local: bool = False,
+        headers: Mapping[str, Payload] | None = None,
     ) -> ActivityHandle:
         """Schedule an activity."""
         self.check_writable("schedule activity")
-        checked_name(name, "activity type")
-        if start_to_close is None and schedule_to_close is None:
-            raise ValueError(
-                "Activity must have start_to_close_timeout or schedule_to_close_timeout"
-            )
-        what = f"activity {name!r}"
-        options: dict[str, Any] = {}
-        close_ms = milliseconds(schedule_to_close, f"{what}: schedule_to_close_timeout")
-        start_ms = milliseconds(schedule_to_start, f"{what}: schedule_to_start_timeout")
-        run_ms = milliseconds(start_to_close, f"{what}: start_to_close_timeout")
-        beat_ms = milliseconds(heartbeat, f"{what}: heartbeat_timeout")
-        for key, value in (("sc", close_ms), ("ss", start_ms), ("st", run_ms), ("hb", beat_ms)):
-            if value:
-                options[key] = value
+        times = activity_times(
+            name,
+            task_queue if task_queue != self.details.task_queue else None,
+            schedule_to_close,
+            schedule_to_start,
+            start_to_close,
+            heartbeat,
+            cancellation_type,
+            local,
+        )
+        meta, close_ms, start_ms = times.text, *times[2:]
+        extra: dict[str, Any] = {}
         if retry_policy is not None:
-            options["retry"] = retry_document(retry_policy, what)
-        if task_queue is not None and task_queue != self.details.task_queue:
-            options["q"] = checked_name(task_queue, f"{what}: task queue")
+            extra["retry"] = retry_document(retry_policy, f"activity {name!r}")
         if activity_id is not None:
-            options["id"] = checked_name(activity_id, f"{what}: activity id")
-        if cancellation_type:
-            options["ct"] = int(cancellation_type)
-        if local:
-            options["local"] = True
+            extra["id"] = checked_name(activity_id, f"activity {name!r}: activity id")
         if summary is not None:
-            options["summary"] = summary
+            extra["summary"] = summary
         if priority is not None and priority.priority_key is not None:
-            options["priority"] = priority.priority_key
-        body = self.encode(args, f"arguments of {what}")
+            extra["priority"] = priority.priority_key
+        if extra:
+            meta = orjson.dumps({**times.document, **extra})
+        body = self.encode(args, f"arguments of activity {name!r}")
+        if headers:
+            body = wire.join_document({"h": wire.pack_headers(headers)}, body)
         seq = self.next_seq()
-        self.commands.append((kinds.ACTIVITY, seq, 0, name, orjson.dumps(options), body))
+        self.commands.append((kinds.ACTIVITY, seq, 0, name, meta, body))
         if start_ms and not local:
             self.commands.append((kinds.DEADLINE, seq, self.now_ms + start_ms, "", b"\x01", b""))
         if close_ms:
@@ -190,6 +193,7 @@ class Outbound:
         priority: Priority | None = None,
         expire: Duration | None = None,
         record: bool = False,
+        headers: Mapping[str, Payload] | None = None,
     ) -> ChildWorkflowHandle:
         """Start a child workflow and wait until it has started.
 
@@ -227,6 +231,8 @@ class Outbound:
             details=details,
             priority=priority,
         )
+        if headers:
+            header["h"] = wire.pack_headers(headers)
         if header:
             document["header"] = header
         body = self.encode(args, f"arguments of {what}")
@@ -259,6 +265,7 @@ class Outbound:
         arg: Any,
         args: Sequence[Any],
         child: bool = False,
+        headers: Mapping[str, Payload] | None = None,
     ) -> None:
         """Send a signal to another workflow and wait until it is stored."""
         self.check_writable("signal external workflow")
@@ -267,6 +274,8 @@ class Outbound:
         if run_id and not child:
             target["rid"] = run_id
         body = self.encode(arguments(arg, args), f"arguments of signal {name!r}")
+        if headers:
+            body = wire.join_document({"h": wire.pack_headers(headers)}, body)
         await self._external(
             (kinds.SIGNAL_EXTERNAL, 0, 0, name, orjson.dumps(target), body), "signal"
         )
@@ -348,6 +357,7 @@ class Outbound:
         retry_policy: RetryPolicy | None,
         memo: Mapping[str, Any] | None,
         search_attributes: Any,
+        headers: Mapping[str, Payload] | None = None,
     ) -> ContinueAsNewError:
         """The exception that ends this run and starts the next one."""
         self.check_writable("continue as new")
@@ -360,6 +370,8 @@ class Outbound:
             memo=memo,
             search_attributes=search_attributes,
         )
+        if headers:
+            document["h"] = wire.pack_headers(headers)
         if memo is None and self.memo_texts():
             document["memo"] = self.memo_texts()
         if search_attributes is None and self.search_texts():

@@ -39,7 +39,8 @@ def workflow_definition(workflow: Any, policy: RetryPolicy | None) -> WorkflowDe
                 "workflow.defn"
             )
         found = WorkflowDefinition.from_function(workflow)
-    values = {field.name: getattr(found, field.name) for field in fields(WorkflowDefinition)}
+    given = [field.name for field in fields(WorkflowDefinition) if field.init]
+    values = {name: getattr(found, name) for name in given}
     return HostedDefinition(**values, activity_policy=policy)
 
 

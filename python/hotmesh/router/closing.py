@@ -1,4 +1,4 @@
-"""What follows when a run closes: its parent is told, its children dealt with, its chain goes on."""
+"""What follows a closing run: its parent hears, its children are dealt with, its chain goes on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hotmesh.exceptions import (
     CancelledError,
     ChildWorkflowError,
     TerminatedError,
-    TimeoutError,
+    TimeoutError,  # noqa: A004 - the failure, not the builtin
     TimeoutType,
 )
 from hotmesh.router.effects import Effects, dedupe_id, start_item
@@ -30,8 +30,10 @@ NEXT = b"\x00NEXT"
 RUN_TIMEOUT_KEY = -1
 EXECUTION_TIMEOUT_KEY = -2
 
-_CARRIED = ("parent", "root", "exec", "exec_due", "run", "task", "retry", "cron", "memo", "sa")
-_CARRIED += ("h", "priority", "expire", "identity", "record", "record_id")
+_CARRIED = (
+    *("parent", "root", "exec", "exec_due", "run", "task", "retry", "cron", "memo", "sa"),
+    *("h", "priority", "expire", "identity", "record", "record_id"),
+)
 
 
 class Closer:
@@ -137,7 +139,7 @@ class Closer:
         """Start the run that retries a failed one; its id, or None if the chain ends here."""
         if command[0] not in (kinds.FAIL, kinds.TIMED_OUT):
             return None
-        delay = self._retry_delay(state, now_ms, command[5])
+        delay = self._retry_delay(state, now_ms, state.failure or command[5])
         if delay is None:
             return None
         run_id = wire.new_run_id()

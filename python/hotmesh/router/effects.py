@@ -26,6 +26,7 @@ from hotmesh.backends.protocol import (
 from hotmesh.converter import DataConverter, encode_failure
 from hotmesh.core import Event, encode_event, encode_event_prefix, kinds, lane_of
 from hotmesh.engine import wire
+from hotmesh.engine.activity_options import read_options
 from hotmesh.engine.attributes import MEMO_PREFIX, record_of
 from hotmesh.engine.instance import RunDetails
 from hotmesh.exceptions import CancelledError
@@ -254,7 +255,7 @@ class CommandTranslator:
 
     def _activity(self, state: RunState, now_ms: int, command: Event, effects: Effects) -> Event:
         kind, seq, _, name, meta, body = command
-        options = orjson.loads(meta)
+        options = read_options(meta)
         details = state.details
         if self._place(name, options, details.lane):
             effects.placed.append(Placed(details.run_id, seq, command, options, details, now_ms))

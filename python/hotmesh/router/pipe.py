@@ -41,6 +41,7 @@ from hotmesh.limits import BATCH_MESSAGES_MAX, TIMER_HORIZON_MS
 from hotmesh.router import publishing
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.closing import Closer, terminated, timed_out
+from hotmesh.router.coding import Coder
 from hotmesh.router.effects import (
     CommandTranslator,
     Effects,
@@ -92,6 +93,8 @@ class PipeContext:
     on_fenced: Callable[[], None]
     on_lanes_quiet: Callable[[Sequence[int]], None]
     wake_all: Callable[[], None]
+    coder: Coder | None
+    """Applies the payload codec, if there is one."""
     on_slot_free: Callable[[], None]
     """An activity that was started here has ended; the queue may have one for its place."""
     owns_all: Callable[[], bool]
@@ -123,13 +126,16 @@ class Pipe:
         self._local: list[tuple[bytes, Event]] = []
         self._inflight: dict[tuple[bytes, int], int] = {}
         """Activities running here: (run id, seq) → lane."""
-        self._unstarted: dict[tuple[bytes, int], None] = {}
-        """Activities whose step had an unknown outcome: if journaled, they start here."""
+        self._unstarted: dict[tuple[bytes, int], int] = {}
+        """Activities whose step had an unknown outcome, with their lane: if journaled, they
+        start here."""
         self._retries: list[tuple[ActivityTask, Outcome]] = []
         self._retry_delays: dict[tuple[bytes, int], int] = {}
         self._loads: list[bytes] = []
         self._postponed: list[tuple[float, bytes]] = []
         self._failures: dict[bytes, int] = {}
+        self._refused_queries: set[bytes] = set()
+        """Queries that a task failed with: answered so, and not asked of the code again."""
         self._wake: asyncio.Future[None] | None = None
         self._awake = True
         self._has_columns = False
@@ -236,8 +242,8 @@ class Pipe:
         self._core.commit()
         self._after_commit(effects, reply)
         self._report_quiet_lanes(step.lanes)
-        await self._advance(session, reply)
         self._evict()
+        await self._advance(session, reply)
         return not (
             self._has_columns or self._effects or self._local or self._retries or self._loads
         )
@@ -345,14 +351,17 @@ class Pipe:
         for placed in effects.placed:
             self._inflight.pop((placed.run_id, placed.seq), None)
             if unknown:
-                self._unstarted[placed.run_id, placed.seq] = None
+                self._unstarted[placed.run_id, placed.seq] = placed.details.lane
         for run_id in self._core.rollback():
             self._drop(run_id)
-        for owner in (*effects.start_owners, *effects.send_owners):
-            # Recovered work leaves no row in the core: such a run is taken in anew.
-            if owner is not None and self._drop(owner.run_id):
-                self._core.fail(owner.run_id)
-                self._loads.append(owner.run_id)
+        # Recovered work leaves no row in the core: such runs are taken in anew.
+        recovered = [placed.run_id for placed in effects.placed]
+        recovered += [owner.run_id for owner in effects.start_owners if owner is not None]
+        recovered += [owner.run_id for owner in effects.send_owners if owner is not None]
+        for run_id in recovered:
+            if self._drop(run_id) and self._core.known(run_id):
+                self._core.fail(run_id)
+                self._loads.append(run_id)
         if self._session is not None:
             self._session.forget()
 
@@ -436,7 +445,12 @@ class Pipe:
         await self._activate_all(activations, ())
 
     async def _take_loaded(self, run_id: bytes, loaded: LoadedRun | None) -> None:
-        if self._dead or run_id in self._states:
+        kept = self._states.get(run_id)
+        if kept is not None and kept.closed:
+            # The core forgot it once nothing was owed to it; now something came again: a query.
+            self._drop(run_id)
+            kept = None
+        if self._dead or kept is not None:
             return
         if loaded is None:
             # Pruned: nobody can handle what came for it.
@@ -513,14 +527,15 @@ class Pipe:
         for command in lost:
             seq = command[1]
             if command[0] == kinds.ACTIVITY:
-                if (run_id, seq) in self._unstarted:
-                    # The journal says that it was committed to start here, and it has not.
-                    del self._unstarted[run_id, seq]
+                if self._unstarted.pop((run_id, seq), None) is not None and seq not in cancelled:
+                    # The journal says that it was committed to start here, and it has not. It
+                    # may after one more step: that one tells whether the journal is still ours.
                     self._inflight[run_id, seq] = state.lane
                     options = orjson.loads(command[4])
-                    self._start_placed(
-                        [Placed(run_id, seq, command, options, state.details, state.now_ms)]
+                    self._effects.placed.append(
+                        Placed(run_id, seq, command, options, state.details, state.now_ms)
                     )
+                    self._has_columns = True
                 else:
                     again.append(self._redispatch(state, command, b""))
                     if seq in cancelled:
@@ -558,12 +573,18 @@ class Pipe:
             return
         now_ms = max(state.now_ms, context.clock.now_ms())
         replies: list[tuple[bytes, bytes]] = []
-        token = context.watchdog.enter()
+        coder = context.coder
         try:
-            try:
-                commands, replies = self._run_code(state, now_ms, jobs)
-            finally:
-                context.watchdog.leave(token)
+            opened = jobs if coder is None else await coder.open(state, jobs)
+            if self._refused_queries:
+                opened = [job for job in opened if not self._is_refused(job)]
+            commands, replies, error = self._run_watched(state, now_ms, opened)
+            if error is not None:
+                self._on_task_failure(state, jobs, error)
+                return
+            if coder is not None:
+                commands = await coder.seal(state, commands)
+                replies = await coder.seal_replies(replies)
             for name in self._translator.missing_queues(state, commands):
                 context.queue_ids[name] = await context.resolve_queue(name)
             self._record(state, now_ms, jobs, commands)
@@ -571,13 +592,32 @@ class Pipe:
             self._core.fail(run_id)
             self._postpone(run_id, 0.25)
             self._drop(run_id)
-        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+        except Exception as error:  # noqa: BLE001 - a codec may raise anything
+            self._on_task_failure(state, jobs, error)
+        except BaseException:  # this process is ending
             self._core.fail(run_id)
             raise
-        except BaseException as error:
-            self._on_task_failure(state, jobs, context.watchdog.interrupted(token) or error)
         else:
             self._effects.replies += replies
+
+    def _run_watched(
+        self, state: RunState, now_ms: int, jobs: list[Event]
+    ) -> tuple[list[Event], list[tuple[bytes, bytes]], BaseException | None]:
+        """Commands, replies and, if the task failed, why: also if the code hid its interrupt."""
+        watchdog = self._context.watchdog
+        token = watchdog.enter()
+        found: tuple[list[Event], list[tuple[bytes, bytes]]] = ([], [])
+        failure: BaseException | None = None
+        try:
+            try:
+                found = self._run_code(state, now_ms, jobs)
+            finally:
+                watchdog.leave(token)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - user code may raise anything
+            failure = error
+        return *found, watchdog.interrupted(token) or failure
 
     def _run_code(
         self, state: RunState, now_ms: int, jobs: list[Event]
@@ -631,6 +671,8 @@ class Pipe:
         for job in jobs:
             if kinds.ACTIVITY_COMPLETED <= job[0] <= kinds.ACTIVITY_TIMED_OUT:
                 self._inflight.pop((run_id, job[1]), None)
+            elif job[0] == kinds.QUERY:
+                self._refused_queries.discard(job[4])
         for placed in effects.placed_since(mark):
             self._inflight[placed.run_id, placed.seq] = state.lane
             self._unstarted.pop((placed.run_id, placed.seq), None)
@@ -640,6 +682,9 @@ class Pipe:
             self._forget_task_failure(state, effects)
         self._has_columns = True
         self._states.move_to_end(run_id)
+
+    def _is_refused(self, job: Event) -> bool:
+        return job[0] == kinds.QUERY and job[4] in self._refused_queries
 
     # Activities
 
@@ -796,6 +841,7 @@ class Pipe:
                 now_ms = self._context.clock.now_ms()
                 self._closer.first_timers(state, now_ms, self._effects)
             if job[0] == kinds.QUERY:
+                self._refused_queries.add(job[4])
                 self._effects.replies.append((job[4], b"N" + str(error).encode()))
         self._report_task_failure(state, error)
 
@@ -830,9 +876,7 @@ class Pipe:
         self._postpone(run_id, pause)
 
     def _is_failing(self, run_id: bytes) -> bool:
-        return (
-            run_id in self._failures and run_id not in self._states and self._core.known(run_id)
-        )
+        return run_id in self._failures and run_id not in self._states and self._core.known(run_id)
 
     def _forget_task_failure(self, state: RunState, effects: Effects) -> None:
         """The task has succeeded: the record no longer says otherwise."""
@@ -887,6 +931,7 @@ class Pipe:
         gone = set(quiet)
         for run_id in [r for r, state in self._states.items() if state.lane in gone]:
             self._drop(run_id)
+        self._unstarted = {key: lane for key, lane in self._unstarted.items() if lane not in gone}
         self.lanes = [lane for lane in self.lanes if lane not in gone]
         self._leaving -= gone
         if self._session is not None:

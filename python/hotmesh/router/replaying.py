@@ -64,7 +64,8 @@ class Engine:
         if definition is None:
             known = [name for name in self.definitions if name is not None]
             raise UnknownWorkflowTypeError(workflow_type, sorted(known))
-        return WorkflowInstance(definition, state.details, self.options)
+        make = self.options.make_instance or WorkflowInstance
+        return make(definition, state.readable or state.details, self.options)
 
     def _replay(
         self,

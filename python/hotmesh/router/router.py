@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -19,6 +20,7 @@ from hotmesh.engine.instance import EngineOptions
 from hotmesh.exceptions import BackendUnavailableError
 from hotmesh.limits import LANES_PER_QUEUE, TIMER_HORIZON_MS
 from hotmesh.router.clock import BackendClock
+from hotmesh.router.coding import Coder
 from hotmesh.router.notifier import Notifier
 from hotmesh.router.pipe import Pipe, PipeContext
 from hotmesh.router.publishing import Bus, Publisher
@@ -164,6 +166,7 @@ class WorkerRouter:
 
     def _pipe_context(self) -> PipeContext:
         options = self._options
+        codec = options.engine.converter.payload_codec
         return PipeContext(
             namespace=options.namespace,
             queue_ids=self._queue_ids,
@@ -180,6 +183,7 @@ class WorkerRouter:
             on_fenced=self._on_fenced,
             on_lanes_quiet=self._on_quiet,
             wake_all=self._wake_pipes,
+            coder=None if codec is None else Coder(codec),
             on_slot_free=self._on_slot_free,
             owns_all=lambda: len(self._lanes) == LANES_PER_QUEUE,
             max_cached=-(-options.max_cached // PIPES),
@@ -212,10 +216,8 @@ class WorkerRouter:
     async def _rollcall(self) -> None:
         interval = min(self._options.lease_ms / 1000 / BEATS_PER_LEASE, BEAT_SECONDS_MAX)
         while not self._stopping:
-            try:
+            with contextlib.suppress(TimeoutError):  # as usual: nothing has asked for an early beat
                 await asyncio.wait_for(self._beat_now.wait(), interval)
-            except asyncio.TimeoutError:
-                pass  # the usual case: nothing has asked for an early beat
             self._beat_now.clear()
             try:
                 await self._beat()

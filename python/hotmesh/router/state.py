@@ -20,8 +20,10 @@ class RunState:
         "children",
         "closed",
         "details",
+        "failure",
         "instance",
         "now_ms",
+        "readable",
         "start_ms",
         "status",
         "transitions",
@@ -29,6 +31,10 @@ class RunState:
 
     def __init__(self, details: RunDetails) -> None:
         self.details = details
+        self.readable: RunDetails | None = None
+        """The details as workflow code sees them, where a payload codec hides them."""
+        self.failure = b""
+        """What the run failed with, where a payload codec hides it."""
         self.instance: WorkflowInstance | None = None
         self.transitions: Sequence[Transition] = ()
         """The journal, until it is replayed."""

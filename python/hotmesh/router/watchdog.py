@@ -34,6 +34,8 @@ class Watchdog:
         self._current: tuple[object, float] | None = None
         self._fired: object = None
         self._where = ""
+        self._lock = threading.Lock()
+        """Between the two threads: nobody is interrupted who has left."""
         self._watched = threading.get_ident()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -62,7 +64,8 @@ class Watchdog:
 
     def leave(self, token: object) -> None:
         """It has ended. An interrupt that is still on its way is caught here."""
-        self._current = None
+        with self._lock:
+            self._current = None
         if self._fired is token:
             self._swallow_late_interrupt()
 
@@ -87,16 +90,19 @@ class Watchdog:
     def _watch(self) -> None:
         while not self._stop.wait(self._limit / _CHECKS_PER_LIMIT):
             current = self._current
-            if current is None or current[0] is self._fired:
+            if current is None or time.monotonic() - current[1] < self._limit:
                 continue
-            token, began = current
-            if time.monotonic() - began < self._limit:
-                continue
-            frame = sys._current_frames().get(self._watched)
+            frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]
+            frame = frames.get(self._watched)
             where = "".join(traceback.format_stack(frame, limit=None)[-4:]) if frame else ""
-            if self._current is current:
-                self._where = where
-                self._fired = token
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                    ctypes.c_ulong(self._watched), ctypes.py_object(Interrupted)
-                )
+            with self._lock:
+                if self._current is current:
+                    self._interrupt(current[0], where)
+
+    def _interrupt(self, token: object, where: str) -> None:
+        """Again and again, if need be: code may catch everything and go on."""
+        if self._fired is not token:
+            self._fired, self._where = token, where
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(self._watched), ctypes.py_object(Interrupted)
+        )

@@ -20,9 +20,11 @@ from hotmesh.events import bus_for
 from hotmesh.exceptions import InvalidArgumentError
 from hotmesh.limits import LEASE_MS_DEFAULT, LEASE_MS_MIN
 from hotmesh.router.router import RouterOptions, WorkerRouter
+from hotmesh.worker import _collector
 from hotmesh.worker._activity_processes import SharedStateManager
 from hotmesh.worker._activity_runner import ActivityRunner
 from hotmesh.worker._interceptor import Interceptor
+from hotmesh.worker._workflow_interception import intercepted_instances
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +68,7 @@ class Worker:
         activities: Activity functions; decorated or plain.
         workflows: Workflow classes; also plain coroutine functions and definitions.
         activity_executor: Runs activities that are not ``async def``.
-        interceptors: Wrapped around each activity call, the first one outermost.
+        interceptors: Wrapped around activities and workflows, the first one outermost.
         build_id: Of the code, shown in the rollcall; a hash of the program's path by default.
         identity: Of this worker; the client's by default.
         max_cached_workflows: Runs kept in memory; 0 replays for every workflow task.
@@ -191,6 +193,7 @@ class Worker:
                     identity=identity,
                     build_id=build_id,
                     payload_limit=client.payloads.limit,
+                    make_instance=intercepted_instances([*inherited, *interceptors]),
                 ),
                 definitions=_definitions(workflows),
                 runner=self._runner,
@@ -207,6 +210,8 @@ class Worker:
         )
         self._running = False
         self._shutting_down = False
+        self._ended = asyncio.Event()
+        self._runs_in: asyncio.Task[Any] | None = None
         self._task: asyncio.Task[None] | None = None
         self._joined: asyncio.Future[None] | None = None
         self._fatal: asyncio.Future[None] | None = None
@@ -274,9 +279,12 @@ class Worker:
         if self._shutting_down:
             raise RuntimeError("Worker was shut down; make a new one")
         self._running = True
+        self._ended.clear()
+        self._runs_in = asyncio.current_task()
         loop = asyncio.get_running_loop()
         self._fatal = loop.create_future()
         router = asyncio.create_task(self._router.run(self._on_joined), name="hotmesh-router")
+        _collector.relax()
         try:
             await asyncio.wait({router, self._fatal}, return_when=asyncio.FIRST_COMPLETED)
             if self._fatal.done():
@@ -294,7 +302,9 @@ class Worker:
                 await self._on_fatal_error(error)
             raise
         finally:
+            _collector.restore()
             self._running = False
+            self._ended.set()
             await self._bus.close()
             if not self._fatal.done():
                 self._fatal.cancel()
@@ -303,9 +313,11 @@ class Worker:
         """Stop taking work, give activities their graceful timeout, hand everything over, end."""
         self._shutting_down = True
         self._router.stop()
-        while self._running and self._task is None:
-            await asyncio.sleep(0.005)
-        if self._task is not None and self._task is not asyncio.current_task():
+        if asyncio.current_task() is self._runs_in:
+            return  # called by `on_fatal_error`, which the end waits for
+        if self._running:
+            await self._ended.wait()
+        if self._task is not None:
             await asyncio.wait({self._task})
 
     async def __aenter__(self) -> Worker:
@@ -382,8 +394,9 @@ def _default_build_id() -> str:
 _SERVER_ONLY = frozenset(
     (
         "nexus_service_handlers", "workflow_task_executor", "nexus_task_executor",
-        "workflow_runner", "unsandboxed_workflow_runner", "plugins", "max_concurrent_workflow_tasks",
-        "max_concurrent_local_activities", "max_concurrent_nexus_tasks", "tuner",
+        "workflow_runner", "unsandboxed_workflow_runner", "plugins",
+        "max_concurrent_workflow_tasks", "max_concurrent_local_activities",
+        "max_concurrent_nexus_tasks", "tuner",
         "max_concurrent_workflow_task_polls", "nonsticky_to_sticky_poll_ratio",
         "max_concurrent_activity_task_polls", "max_concurrent_nexus_task_polls",
         "sticky_queue_schedule_to_start_timeout", "max_activities_per_second",

@@ -73,7 +73,7 @@ async def start_child_workflow(
     arg: Any = UNSET,
     *,
     args: Sequence[Any] = (),
-    id: str | None = None,
+    id: str | None = None,  # noqa: A002 - the name ported code passes
     task_queue: str | None = None,
     result_type: type | None = None,
     cancellation_type: ChildWorkflowCancellationType = (

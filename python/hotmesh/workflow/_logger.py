@@ -34,7 +34,8 @@ class LoggerAdapter(logging.LoggerAdapter[logging.Logger]):
     ) -> tuple[Any, MutableMapping[str, Any]]:
         """Add the run's ids."""
         instance = maybe_current()
-        extra = {**(self.extra or {}), **(kwargs.get("extra") or {})}
+        given: Mapping[str, Any] = kwargs.get("extra") or {}
+        extra: dict[str, Any] = {**(self.extra or {}), **given}
         if instance is not None:
             details = instance.info._logger_details()  # pyright: ignore[reportPrivateUsage]
             if self.workflow_info_on_message:
@@ -46,7 +47,7 @@ class LoggerAdapter(logging.LoggerAdapter[logging.Logger]):
         kwargs["extra"] = extra
         return msg, kwargs
 
-    def isEnabledFor(self, level: int) -> bool:
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - the name `logging` calls
         """Whether a record of this level is wanted now."""
         if not super().isEnabledFor(level):
             return False

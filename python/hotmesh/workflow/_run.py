@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random as random_module
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -74,7 +74,7 @@ def uuid7() -> UUID:
     return current().uuid7()
 
 
-def patched(id: str) -> bool:
+def patched(id: str) -> bool:  # noqa: A002 - the name ported code passes
     """Whether to run new code: true for runs that reach it first under the new code.
 
     The answer is fixed per run and recorded, so that old runs replay the old branch.
@@ -85,12 +85,12 @@ def patched(id: str) -> bool:
     return _patch(id)
 
 
-def deprecate_patch(id: str) -> None:
+def deprecate_patch(id: str) -> None:  # noqa: A002 - the name ported code passes
     """Record a patch whose old branch is gone; to be removed when no run needs it."""
     _patch(id)
 
 
-def _patch(id: str) -> bool:
+def _patch(id: str) -> bool:  # noqa: A002 - the name ported code passes
     run = current()
     run.check_writable("use patched")
     answer = run.patch_answers.get(id)
@@ -212,7 +212,7 @@ def trace(attributes: Mapping[str, Any]) -> None:
     current().trace(attributes)
 
 
-async def wait_signal(id: str) -> Any:
+async def wait_signal(id: str) -> Any:  # noqa: A002 - the name ported code passes
     """Wait for the datum that anybody sends under an id of the namespace, before or after.
 
     It never expires. Each datum reaches one waiter, in order.
@@ -220,12 +220,12 @@ async def wait_signal(id: str) -> Any:
     return await current().wait_mail(id)
 
 
-def send_signal(id: str, data: Any = None) -> None:
+def send_signal(id: str, data: Any = None) -> None:  # noqa: A002 - the name ported code passes
     """Send a datum to the one who waits for an id of the namespace, now or later."""
     current().send_mail(id, data)
 
 
-class unsafe:
+class unsafe:  # noqa: N801 - the name ported code uses
     """Things that workflow code should know what it does with."""
 
     @staticmethod
@@ -250,13 +250,13 @@ class unsafe:
 
     @staticmethod
     @contextmanager
-    def imports_passed_through(**_: Any) -> Iterator[None]:
+    def imports_passed_through(**_: Any) -> Generator[None]:
         """Accepted for compatibility; imports are ordinary. Works anywhere."""
         yield
 
     @staticmethod
     @contextmanager
-    def sandbox_unrestricted() -> Iterator[None]:
+    def sandbox_unrestricted() -> Generator[None]:
         """Accepted for compatibility. Works anywhere."""
         yield
 

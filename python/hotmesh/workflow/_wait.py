@@ -90,7 +90,7 @@ async def wait(
     if not enough():
         try:
             await wait_condition(enough, timeout=timeout)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             # The caller sees in the second list what did not make it.
             return _split(futures)
     return _split(futures)
@@ -117,7 +117,9 @@ def as_completed(
     """
     loop = asyncio.get_event_loop()
     finished: asyncio.Queue[asyncio.Future[_T] | None] = asyncio.Queue()
-    waiting = [asyncio.ensure_future(awaitable, loop=loop) for awaitable in dict.fromkeys(fs)]
+    waiting: list[asyncio.Future[_T]] = [
+        asyncio.ensure_future(awaitable, loop=loop) for awaitable in dict.fromkeys(fs)
+    ]
     timer: Any = None
 
     def on_done(future: asyncio.Future[_T]) -> None:
@@ -136,7 +138,7 @@ def as_completed(
     async def next_one() -> _T:
         future = await finished.get()
         if future is None:
-            raise asyncio.TimeoutError
+            raise TimeoutError
         return future.result()
 
     count = len(waiting)

@@ -41,6 +41,7 @@ def _modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (tmp_path / "cli_empty.py").write_text("x = 1\n")
     (tmp_path / "cli_broken.py").write_text("import cli_no_such_library\n")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "hotmesh.meshflow", raising=False)  # another test imported it
     path = list(sys.path)
     yield
     sys.path[:] = path

@@ -53,6 +53,9 @@ _LOST = (
     asyncpg.TooManyConnectionsError,
     OSError,  # TimeoutError is one
 )
+DRIVER_ERRORS = (asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What the driver itself raises; on a connection that broke, either of the two."""
+
 _CONFLICTS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
 
@@ -95,7 +98,7 @@ async def open_connection(address: Address, *, pooled: bool) -> Connection:
                 max_cached_statement_lifetime=0,
                 server_settings=_POOLED_SETTINGS if pooled else _DIRECT_SETTINGS,
             )
-        except (*_LOST, asyncpg.InterfaceError) as error:
+        except (*_LOST, *DRIVER_ERRORS) as error:
             if time.monotonic() > deadline:
                 raise _unavailable(address, error) from error
         except (asyncpg.PostgresError, ValueError) as error:  # a password, a database, a DSN
@@ -176,7 +179,7 @@ class Link:
         except _LOST as error:
             self.drop()
             raise _unavailable(self._address, error) from error
-        except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        except DRIVER_ERRORS as error:
             # What the driver says of a connection that broke, and of a mistake in a call.
             broken = self._connection.is_closed()
             self.drop()
@@ -201,7 +204,7 @@ class Link:
             return
         try:
             await connection.close(timeout=1.0)
-        except (*_LOST, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except (*_LOST, asyncpg.PostgresError, *DRIVER_ERRORS):
             connection.terminate()  # it was broken, so this loses nothing
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import asyncpg
 
 from hotmesh.backends.postgres.address import Address
-from hotmesh.backends.postgres.link import Backoff, Connection, open_connection
+from hotmesh.backends.postgres.link import DRIVER_ERRORS, Backoff, Connection, open_connection
 from hotmesh.exceptions import BackendUnavailableError
 
 _log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class Listener:
                     await connection.add_listener(channel, self._hinted)
                 else:
                     await connection.remove_listener(channel, self._hinted)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except (asyncpg.PostgresError, *DRIVER_ERRORS, OSError) as error:
             _log.debug("listening connection broke: %s", error)
             self._broken.set()
 
@@ -155,5 +155,5 @@ async def _close(connection: Connection | None) -> None:
         return
     try:
         await connection.close(timeout=1.0)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+    except (asyncpg.PostgresError, *DRIVER_ERRORS, OSError):
         connection.terminate()

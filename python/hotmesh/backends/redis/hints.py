@@ -26,6 +26,8 @@ RECONNECT_PAUSE_MAX_S = 5.0
 QUIET_S = 20.0
 """A connection silent for this long is asked for a sign of life; twice as long, it is given up."""
 SUBSCRIBE_TIMEOUT_S = 5.0
+CANCEL_AGAIN_S = 0.05
+"""How long a cancelled task may take to end before it is cancelled again."""
 
 _logger = logging.getLogger(__name__)
 
@@ -88,9 +90,10 @@ class Hints:
     async def close(self) -> None:
         """Stop listening."""
         task, self._task = self._task, None
-        if task is not None:
+        while task is not None and not task.done():
+            # Up to Python 3.11 a `wait_for` within redis-py may swallow a cancellation.
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await asyncio.wait([task], timeout=CANCEL_AGAIN_S)
 
     def _channel(self, channel: str) -> bytes:
         return self._prefix + channel.encode()

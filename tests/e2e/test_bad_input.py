@@ -1,0 +1,374 @@
+"""Bad input: a typed error that names what and where, and nothing else affected."""
+
+import sqlite3
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hotmesh import activity, workflow
+from hotmesh.client import Client
+from hotmesh.common import RetryPolicy
+from hotmesh.exceptions import (
+    ActivityError,
+    ApplicationError,
+    ConversionError,
+    InvalidArgumentError,
+    PayloadTooLargeError,
+    RPCError,
+    RPCStatusCode,
+)
+from hotmesh.worker import Worker
+from support.running import SOON, eventually, execute, failure_of, start, task_failure, working
+
+
+@activity.defn
+async def echo(value: Any) -> Any:
+    return value
+
+
+@workflow.defn
+class Echo:
+    def __init__(self) -> None:
+        self.ended = False
+
+    @workflow.run
+    async def run(self, value: Any) -> Any:
+        if value == "wait":
+            await workflow.wait_condition(lambda: self.ended)
+        return value
+
+    @workflow.signal
+    def end(self) -> None:
+        self.ended = True
+
+    @workflow.query
+    def ask(self) -> Any:
+        return object()
+
+    @workflow.update
+    def change(self) -> Any:
+        return object()
+
+
+# What the client refuses
+
+
+@pytest.mark.parametrize("bad", ["", "nul\0inside", "x" * 1001, "é" * 501, "\ud800", 7])
+@pytest.mark.parametrize("what", ["id", "task_queue", "workflow"])
+async def test_an_invalid_name_is_refused(client: Client, what: str, bad: Any) -> None:
+    given: dict[str, Any] = {"id": "fine", "task_queue": "fine", "workflow": "fine", what: bad}
+    name = given.pop("workflow")
+    with pytest.raises(InvalidArgumentError):
+        await client.start_workflow(name, **given)
+    with pytest.raises(RPCError):
+        await client.get_workflow_handle("fine").describe()
+
+
+@pytest.mark.parametrize("call", ["signal", "query", "execute_update"])
+async def test_an_invalid_handler_name_is_refused(client: Client, call: str) -> None:
+    handle = await start(client, Echo.run, "wait")
+    for bad in ("", "nul\0inside", "x" * 1001):
+        with pytest.raises(InvalidArgumentError):
+            await getattr(handle, call)(bad)
+
+
+async def test_the_longest_name_is_accepted(any_client: Client) -> None:
+    async with working(any_client, Echo):
+        assert await execute(any_client, Echo.run, "x", id="i" * 1000) == "x"
+        assert await execute(any_client, Echo.run, "y", id="é" * 500) == "y"
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        RetryPolicy(initial_interval=timedelta(seconds=-1)),
+        RetryPolicy(backoff_coefficient=0.5),
+        RetryPolicy(maximum_attempts=-1),
+        RetryPolicy(initial_interval=timedelta(2), maximum_interval=timedelta(1)),
+    ],
+)
+async def test_an_invalid_retry_policy_is_refused(client: Client, policy: RetryPolicy) -> None:
+    with pytest.raises(InvalidArgumentError, match="retry policy"):
+        await start(client, Echo.run, "x", retry_policy=policy)
+
+
+@pytest.mark.parametrize(
+    "option", ["execution_timeout", "run_timeout", "task_timeout", "start_delay", "expire"]
+)
+async def test_an_invalid_duration_is_refused(client: Client, option: str) -> None:
+    for bad in (timedelta(seconds=-1), "soon", float("inf"), float("nan")):
+        with pytest.raises(InvalidArgumentError, match=option):
+            await start(client, Echo.run, "x", **{option: bad})
+
+
+async def test_an_argument_that_cannot_be_serialised_is_named(client: Client) -> None:
+    with pytest.raises(ConversionError, match=r"arguments of workflow 'Echo'.*value 1"):
+        await start(client, Echo.run, object())
+    handle = await start(client, Echo.run, "wait")
+    for call in (handle.signal, handle.query, handle.execute_update):
+        with pytest.raises(ConversionError, match="arguments of"):
+            await call("x", object())
+
+
+async def test_a_payload_over_the_limit_is_refused(any_client: Client) -> None:
+    big = "x" * (2 * 1024 * 1024)
+    with pytest.raises(PayloadTooLargeError, match="arguments of workflow 'Echo'") as caught:
+        await start(any_client, Echo.run, big)
+    assert caught.value.size > caught.value.limit == 2 * 1024 * 1024
+    async with working(any_client, Echo):
+        largest = big[:-100]
+        assert await execute(any_client, Echo.run, largest) == largest
+
+
+async def test_a_dynamic_definition_cannot_be_called_by_itself(client: Client) -> None:
+    @workflow.defn(dynamic=True)
+    class AnyName:
+        @workflow.run
+        async def run(self, args: Any) -> None:
+            return None
+
+    with pytest.raises(InvalidArgumentError, match="dynamic"):
+        await start(client, AnyName.run)
+
+
+# What a worker refuses
+
+
+def test_a_worker_needs_something_to_do() -> None:
+    with pytest.raises(ValueError, match="At least one activity or workflow"):
+        Worker(object(), task_queue="x")  # type: ignore[arg-type]
+
+
+async def test_a_worker_refuses_what_it_cannot_host(client: Client) -> None:
+    class Undecorated:
+        async def run(self) -> None:
+            return None
+
+    @activity.defn
+    def threaded() -> None:
+        return None
+
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"workflows": [Undecorated]}, "Undecorated missing attributes"),
+        ({"workflows": [Echo, Echo]}, "More than one workflow named Echo"),
+        ({"activities": [echo, echo]}, "More than one activity named echo"),
+        ({"activities": [threaded]}, "activity_executor"),
+        ({"workflows": [Echo], "lease": 0.5}, "lease must be at least 1 s"),
+        ({"workflows": [Echo], "task_queue": ""}, "task queue must not be empty"),
+    ]
+    for options, message in cases:
+        with pytest.raises(ValueError, match=message):
+            Worker(client, **{"task_queue": "x", **options})
+
+
+def test_decorators_refuse_what_makes_no_workflow() -> None:
+    with pytest.raises(ValueError, match=r"missing @workflow.run"):
+
+        @workflow.defn
+        class NoRun:
+            pass
+
+    with pytest.raises(ValueError, match=r"multiple @workflow.run"):
+
+        @workflow.defn
+        class TwoRuns:
+            @workflow.run
+            async def one(self) -> None:
+                return None
+
+            @workflow.run
+            async def two(self) -> None:
+                return None
+
+    with pytest.raises(ValueError, match="multiple signal methods found for same"):
+
+        @workflow.defn
+        class TwoSignals:
+            @workflow.run
+            async def run(self) -> None:
+                return None
+
+            @workflow.signal(name="same")
+            def one(self) -> None:
+                return None
+
+            @workflow.signal(name="same")
+            def two(self) -> None:
+                return None
+
+
+# What fails a task, and only that
+
+
+async def bystands(client: Client) -> None:
+    assert await execute(client, Echo.run, "fine") == "fine"
+
+
+async def test_an_unknown_workflow_type_names_the_known_ones_and_waits(
+    any_client: Client,
+) -> None:
+    async with working(any_client, Echo) as worker:
+        handle = await start(any_client, "later_known", 1)
+        failure = await task_failure(handle)
+        await bystands(any_client)
+
+        async def later_known(value: int) -> int:
+            return value + 1
+
+        worker.add_workflow(later_known)
+        assert await handle.result() == 2
+    assert failure["type"] == "UnknownWorkflowTypeError"
+    assert "later_known" in failure["message"]
+    assert "Echo" in failure["message"]
+
+
+@pytest.mark.parametrize("args", [[], [1, 2]])
+async def test_a_wrong_argument_count_fails_the_task(client: Client, args: list[int]) -> None:
+    async with working(client, Echo):
+        handle = await start(client, "Echo", *args)
+        failure = await task_failure(handle)
+        await bystands(client)
+    assert failure["type"] == "TypeError"
+    assert failure["message"] == (f"workflow 'Echo' takes 1 argument(s) but {len(args)} were given")
+
+
+async def test_a_wrong_argument_type_fails_the_task(client: Client) -> None:
+    async def typed(value: int) -> int:
+        return value
+
+    async with working(client, typed, Echo):
+        handle = await start(client, "typed", "no number")
+        failure = await task_failure(handle)
+        await bystands(client)
+    assert failure["type"] == "ConversionError"
+    assert "arguments of workflow 'typed', value 1" in failure["message"]
+
+
+async def test_a_result_that_cannot_be_serialised_fails_the_task(client: Client) -> None:
+    async def unserialisable() -> Any:
+        return object()
+
+    async with working(client, unserialisable, Echo):
+        handle = await start(client, "unserialisable")
+        failure = await task_failure(handle)
+        await bystands(client)
+    assert failure["type"] == "ConversionError"
+    assert "result of workflow 'unserialisable'" in failure["message"]
+
+
+async def test_a_result_over_the_limit_fails_the_task(client: Client) -> None:
+    async def big() -> str:
+        return "x" * (2 * 1024 * 1024)
+
+    async with working(client, big, Echo):
+        handle = await start(client, "big")
+        failure = await task_failure(handle)
+        await bystands(client)
+    assert failure["type"] == "PayloadTooLargeError"
+    assert "result of workflow 'big'" in failure["message"]
+
+
+async def test_an_activity_result_over_the_limit_fails_the_activity(client: Client) -> None:
+    @activity.defn
+    async def big() -> str:
+        return "x" * (2 * 1024 * 1024)
+
+    async def calls() -> str:
+        return await workflow.execute_activity(
+            big, start_to_close_timeout=SOON, retry_policy=RetryPolicy(maximum_attempts=1)
+        )
+
+    async with working(client, calls, Echo, activities=[big]):
+        error = await failure_of(execute(client, "calls"))
+        await bystands(client)
+    assert isinstance(error, ActivityError)
+    assert isinstance(error.cause, ApplicationError)
+    assert error.cause.type == "PayloadTooLargeError"
+
+
+async def test_an_answer_that_cannot_be_serialised_reaches_its_caller(client: Client) -> None:
+    async with working(client, Echo):
+        handle = await start(client, Echo.run, "wait")
+        with pytest.raises(Exception, match="result of query 'ask'"):
+            await handle.query(Echo.ask)
+        await handle.signal(Echo.end)
+        assert await handle.result() == "wait"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: workflow.start_activity("", start_to_close_timeout=1),
+        lambda: workflow.start_activity("x", start_to_close_timeout=-1),
+        lambda: workflow.start_activity("x", start_to_close_timeout=1, task_queue=""),
+        lambda: workflow.start_activity("x", start_to_close_timeout=1, activity_id="\0"),
+        lambda: workflow.start_activity(
+            "x", start_to_close_timeout=1, retry_policy=RetryPolicy(backoff_coefficient=0)
+        ),
+        lambda: workflow.enrich({"": 1}),
+        lambda: workflow.enrich({"x": object()}),
+        lambda: workflow.emit({"x" * 1001: 1}),
+        lambda: workflow.trace({"x": object()}),
+    ],
+)
+async def test_workflow_calls_refuse_bad_options(client: Client, call: Callable[[], Any]) -> None:
+    async def calls() -> str:
+        try:
+            call()
+        except InvalidArgumentError as error:
+            return str(error)
+        return "accepted"
+
+    async with working(client, calls):
+        assert await execute(client, "calls") != "accepted"
+
+
+async def test_arguments_of_an_activity_that_cannot_be_serialised_are_named(
+    client: Client,
+) -> None:
+    async def calls() -> str:
+        try:
+            workflow.start_activity(echo, object(), start_to_close_timeout=SOON)
+        except ConversionError as error:
+            return str(error)
+        return "accepted"
+
+    async with working(client, calls, activities=[echo]):
+        assert "arguments of activity 'echo'" in await execute(client, "calls")
+
+
+# What is damaged
+
+
+async def test_a_damaged_journal_stops_its_run_and_no_other(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    async with await Client.connect(sqlite_url) as client:
+        async with working(client, Echo):
+            handle = await start(client, Echo.run, "wait")
+            await eventually(lambda: has_begun(handle), "the first row is written")
+        damage(tmp_path / "hotmesh.db", b"\xff\xff\xff")
+        async with working(client, Echo):
+            await handle.signal(Echo.end)
+            failure = await task_failure(handle)
+            await bystands(client)
+            with pytest.raises(RPCError) as caught:
+                await handle.query(Echo.ask, rpc_timeout=timedelta(milliseconds=100))
+    assert failure["type"] == "CorruptJournalError"
+    assert str(handle.result_run_id) in failure["message"]
+    assert caught.value.status == RPCStatusCode.DEADLINE_EXCEEDED
+
+
+async def has_begun(handle: Any) -> bool:
+    return (await handle.describe()).history_length > 0
+
+
+def damage(path: Path, frame: bytes) -> None:
+    """Overwrite the journal's first row behind the engine's back."""
+    with sqlite3.connect(path) as database:
+        changed = database.execute("UPDATE journal SET frame = ? WHERE seq = 0", (frame,))
+        assert changed.rowcount == 1
+    database.close()
