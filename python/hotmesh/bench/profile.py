@@ -22,7 +22,7 @@ STAGES = {
     "_advance": "decode",
     "_activate": "advance",
     "_load": "load",
-    "_start_activity": "activities",
+    "_start_activities": "activities",
     "_sleep": "idle",
 }
 """Methods of a pipe, and the part of its time that each is.

@@ -7,7 +7,7 @@ what may happen only after the commit: activities started here, events, spans, h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -31,6 +31,8 @@ from hotmesh.engine.attributes import MEMO_PREFIX, record_of
 from hotmesh.engine.instance import RunDetails
 from hotmesh.exceptions import CancelledError
 from hotmesh.router.state import RunState
+
+_WITH_QUEUE = frozenset((kinds.ACTIVITY, kinds.CHILD, kinds.CONTINUE))
 
 START_FRAME = encode_event((kinds.START, 0, 0, "", b"", b""))
 
@@ -202,7 +204,7 @@ class CommandTranslator:
         namespace: Of the router.
         queue_ids: Known task queues; a name that is missing must be resolved before.
         place: Says whether an activity starts here (its name, options, lane).
-        inflight: Whether an activity is running in this process, by (run id, seq).
+        inflight: The activities that run in this process: (run id, seq) → lane.
     """
 
     def __init__(
@@ -210,25 +212,21 @@ class CommandTranslator:
         namespace: str,
         queue_ids: dict[str, int],
         place: Callable[[str, dict[str, Any], int], bool],
-        inflight: Callable[[bytes, int], bool],
+        inflight: Mapping[tuple[bytes, int], int],
     ) -> None:
         self._namespace = namespace
         self._queue_ids = queue_ids
         self._place = place
         self._inflight = inflight
 
-    def missing_queues(self, state: RunState, commands: Sequence[Event]) -> list[str]:
+    def missing_queues(self, commands: Sequence[Event]) -> list[str]:
         """Task queues that these commands name and whose id isn't known yet."""
         missing: list[str] = []
         for command in commands:
-            if (
-                command[0] in (kinds.ACTIVITY, kinds.CHILD, kinds.CONTINUE)
-                and b'"q":' in command[4]
-            ):
+            if b'"q":' in command[4] and command[0] in _WITH_QUEUE:
                 name = orjson.loads(command[4]).get("q")
                 if name is not None and name not in self._queue_ids:
                     missing.append(name)
-        del state
         return missing
 
     def translate(
@@ -269,7 +267,7 @@ class CommandTranslator:
     ) -> None:
         del now_ms
         run_id, seq = state.details.run_id, command[1]
-        if self._inflight(run_id, seq) or any(
+        if (run_id, seq) in self._inflight or any(
             placed.run_id == run_id and placed.seq == seq for placed in effects.placed
         ):
             effects.cancelled.append((run_id, seq))

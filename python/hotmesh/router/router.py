@@ -22,7 +22,8 @@ from hotmesh.limits import LANES_PER_QUEUE, TIMER_HORIZON_MS
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.coding import Coder
 from hotmesh.router.notifier import Notifier
-from hotmesh.router.pipe import Pipe, PipeContext
+from hotmesh.router.pipe import Pipe
+from hotmesh.router.pipe_context import PipeContext
 from hotmesh.router.publishing import Bus, Publisher
 from hotmesh.router.replaying import Engine
 from hotmesh.router.tasks import TaskPump

@@ -31,11 +31,14 @@ class Watchdog:
 
     def __init__(self, limit_seconds: float) -> None:
         self._limit = limit_seconds
-        self._current: tuple[object, float] | None = None
-        self._fired: object = None
+        self._count = 0
+        """Goes up when an activation begins and when it ends: odd while one is going on."""
+        self._fired = 0
+        """The count of the activation that was interrupted last."""
+        self._firing = False
         self._where = ""
         self._lock = threading.Lock()
-        """Between the two threads: nobody is interrupted who has left."""
+        """Held while an interrupt is sent: nobody is interrupted who has left."""
         self._watched = threading.get_ident()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -56,22 +59,23 @@ class Watchdog:
             self._thread.join()
             self._thread = None
 
-    def enter(self) -> object:
-        """An activation begins; its token goes to :meth:`leave`."""
-        token = object()
-        self._current = (token, time.monotonic())
-        return token
+    def enter(self) -> int:
+        """An activation begins; its number goes to :meth:`interrupted`."""
+        self._count += 1
+        return self._count
 
-    def leave(self, token: object) -> None:
+    def leave(self) -> None:
         """It has ended. An interrupt that is still on its way is caught here."""
-        with self._lock:
-            self._current = None
-        if self._fired is token:
+        self._count += 1
+        if self._firing:  # The other thread looks at the count after it has said so.
+            with self._lock:
+                pass
+        if self._fired == self._count - 1:
             self._swallow_late_interrupt()
 
-    def interrupted(self, token: object) -> DeadlockError | None:
+    def interrupted(self, activation: int) -> DeadlockError | None:
         """The error to report if this activation was interrupted."""
-        if self._fired is not token:
+        if self._fired != activation:
             return None
         return DeadlockError(
             "[TMPRL1101] Potential deadlock detected: workflow didn't yield within "
@@ -88,21 +92,25 @@ class Watchdog:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._watched), None)
 
     def _watch(self) -> None:
+        seen, since = 0, 0.0
         while not self._stop.wait(self._limit / _CHECKS_PER_LIMIT):
-            current = self._current
-            if current is None or time.monotonic() - current[1] < self._limit:
-                continue
-            frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]
-            frame = frames.get(self._watched)
-            where = "".join(traceback.format_stack(frame, limit=None)[-4:]) if frame else ""
-            with self._lock:
-                if self._current is current:
-                    self._interrupt(current[0], where)
+            count, now = self._count, time.monotonic()
+            if count != seen or count % 2 == 0:
+                seen, since = count, now
+            elif now - since >= self._limit:
+                frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]
+                frame = frames.get(self._watched)
+                where = "".join(traceback.format_stack(frame, limit=None)[-4:]) if frame else ""
+                self._interrupt(count, where)
 
-    def _interrupt(self, token: object, where: str) -> None:
+    def _interrupt(self, count: int, where: str) -> None:
         """Again and again, if need be: code may catch everything and go on."""
-        if self._fired is not token:
-            self._fired, self._where = token, where
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(
-            ctypes.c_ulong(self._watched), ctypes.py_object(Interrupted)
-        )
+        with self._lock:
+            self._firing = True
+            if self._count == count:
+                if self._fired != count:
+                    self._fired, self._where = count, where
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                    ctypes.c_ulong(self._watched), ctypes.py_object(Interrupted)
+                )
+            self._firing = False

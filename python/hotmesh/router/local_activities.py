@@ -1,0 +1,230 @@
+"""Activities that start in this process, right after the commit that says so.
+
+The first attempt of an activity that this worker hosts needs no task in the queue (it is *eager*).
+What comes of it goes into the pipe's next batch; a failure that may be retried becomes a task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import orjson
+
+from hotmesh.core import CoreError, Event, encode_event, kinds
+from hotmesh.engine.activity_task import ActivityTask, Outcome
+from hotmesh.router.effects import Placed, task_meta
+from hotmesh.router.memory import PipeMemory
+from hotmesh.router.pace import Pace
+from hotmesh.router.pipe_context import PipeContext
+from hotmesh.router.state import RunState
+
+Key = tuple[bytes, int]
+"""An activity: (run id, seq)."""
+
+
+class LocalActivities:
+    """A pipe's activities that run in this process."""
+
+    def __init__(self, context: PipeContext, memory: PipeMemory, wake: Callable[[], None]) -> None:
+        self._context = context
+        self._memory = memory
+        self._wake = wake
+        self.eager = context.eager
+        """Whether activities of the queue may start here without a task."""
+        self.inflight: dict[Key, int] = {}
+        """Running, or about to: with their lane."""
+        self.unstarted: dict[Key, int] = {}
+        """Those whose step had an unknown outcome, with their lane: if journaled, they start
+        here."""
+        self._waiting: deque[Placed] = deque()
+        """To start as soon as a slot is free."""
+        self._placing = 0
+        self._pace = Pace()
+        self._retries: list[tuple[ActivityTask, Outcome]] = []
+        self._retry_delays: dict[Key, int] = {}
+
+    # Deciding
+
+    def place(
+        self, name: str, options: dict[str, Any], lane: int, leaving: Collection[int]
+    ) -> bool:
+        """Whether an activity starts here at once, or goes to the queue."""
+        runner = self._context.runner
+        if runner is None or not runner.hosts(name):
+            return False
+        if "local" in options:
+            return True
+        if not self.eager or lane in leaving or "hb" in options:
+            return False
+        if options.get("q", self._context.task_queue) != self._context.task_queue:
+            return False
+        if runner.free + self._pace.recent() - self._placing - len(self._waiting) <= 0:
+            return False
+        self._placing += 1
+        return True
+
+    def drained(self) -> None:
+        """What was placed is in a step now."""
+        self._placing = 0
+
+    # Running
+
+    def start(self, placed: Sequence[Placed]) -> None:
+        """Their commands are committed."""
+        self._waiting.extend(placed)
+        self._start_waiting()
+
+    def _start_waiting(self) -> None:
+        """Start what has a free slot; the rest was taken on because slots free up fast here."""
+        waiting, runner = self._waiting, self._context.runner
+        now_ms = self._context.clock.now_ms()
+        while waiting and runner.free > 0:
+            placed = waiting.popleft()
+            if (placed.run_id, placed.seq) in self.inflight:
+                self._start(placed, now_ms)
+
+    def _start(self, placed: Placed, now_ms: int) -> None:
+        details, command = placed.details, placed.command
+        task = ActivityTask(
+            details.run_id,
+            command[1],
+            1,
+            details.lane,
+            command[3],
+            placed.options,
+            command[5],
+            b"",
+            details.workflow_id,
+            details.workflow_type,
+            details.namespace,
+            details.task_queue,
+            placed.scheduled_ms,
+            now_ms,
+            True,
+        )
+        self._context.runner.start(task, self._on_outcome)
+
+    def _on_outcome(self, task: ActivityTask, outcome: Outcome) -> None:
+        if (task.run_id, task.seq) not in self.inflight:
+            return  # cancelled, or the lane was lost: the result is no longer wanted
+        self._pace.count()
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._start_waiting)
+        else:
+            self._context.on_slot_free()
+        if outcome.event is not None:
+            self._memory.local.append((task.run_id, outcome.event))
+        elif outcome.kind == "async":
+            self._watch_async(task)
+            return
+        else:
+            self._retries.append((task, outcome))
+        self._wake()
+
+    def _watch_async(self, task: ActivityTask) -> None:
+        """An activity that a client completes may still not take longer than it is allowed."""
+        limit = task.options.get("st") or task.options.get("sc")
+        if limit:
+            asyncio.get_running_loop().call_later(limit / 1000, self._retry_if_open, task)
+
+    def _retry_if_open(self, task: ActivityTask) -> None:
+        if (task.run_id, task.seq) in self.inflight:
+            self._retries.append((task, Outcome("retry")))
+            self._wake()
+
+    # Retrying
+
+    @property
+    def has_retries(self) -> bool:
+        """Whether failed attempts wait to become tasks."""
+        return bool(self._retries)
+
+    def settle_retries(self) -> None:
+        """Failed first attempts become tasks of the queue, claimable after their backoff."""
+        retries, self._retries = self._retries, []
+        for task, outcome in retries:
+            self._settle_retry(task, outcome)
+
+    def _settle_retry(self, task: ActivityTask, outcome: Outcome) -> None:
+        memory, key = self._memory, (task.run_id, task.seq)
+        state = memory.states.get(task.run_id)
+        wanted = self.inflight.pop(key, None) is not None
+        if state is None or state.closed or not wanted:
+            return  # Closed: nobody wants it. Not in memory: whoever takes it in sees to it.
+        command = (kinds.ACTIVITY, task.seq, 0, task.name, orjson.dumps(task.options), task.body)
+        again = self.redispatch(state, command, outcome.state)
+        now_ms = max(state.now_ms, self._context.clock.now_ms())
+        try:
+            memory.core.complete(task.run_id, now_ms, [again])
+        except CoreError:
+            # Settled meanwhile. The core no longer trusts what it knew of the run.
+            memory.drop(task.run_id)
+            if memory.core.known(task.run_id):
+                memory.loads.append(task.run_id)
+            return
+        state.now_ms = now_ms
+        if state.instance is None:
+            state.transitions = [*state.transitions, (now_ms, [], [again])]
+        self._retry_delays[key] = outcome.delay_ms
+        memory.has_columns = True
+
+    def redispatch(self, state: RunState, command: Event, task_state: bytes) -> Event:
+        """The command that makes a local activity a task of the queue, for its next attempt."""
+        _, seq, _, name, meta, body = command
+        options = orjson.loads(meta)
+        options.pop("w", None)
+        queue_id = self._context.queue_ids[options.get("q", state.details.task_queue)]
+        frame = encode_event((kinds.ACTIVITY, seq, queue_id, name, task_meta(options, state), body))
+        self._memory.effects.task_queues.add(queue_id)
+        return (kinds.REDISPATCH, seq, queue_id, "", frame, task_state)
+
+    def delay_tasks(self, runs: Sequence[bytes], seqs: Sequence[int], delays: list[int]) -> None:
+        """Fill in the backoff of the tasks that were failed attempts."""
+        if not self._retry_delays:
+            return
+        for index, key in enumerate(zip(runs, seqs, strict=True)):
+            delays[index] = self._retry_delays.get(key, 0)
+        self._retry_delays = {}
+
+    # Ending
+
+    def settle(self, run_id: bytes, jobs: Sequence[Event]) -> None:
+        """Outcomes among a run's jobs are recorded."""
+        for job in jobs:
+            if kinds.ACTIVITY_COMPLETED <= job[0] <= kinds.ACTIVITY_TIMED_OUT:
+                self.inflight.pop((run_id, job[1]), None)
+
+    def expect(self, placed: Sequence[Placed]) -> None:
+        """These will start with the commit of the next step."""
+        for each in placed:
+            key = (each.run_id, each.seq)
+            self.inflight[key] = each.details.lane
+            self.unstarted.pop(key, None)
+
+    def cancel(self, run_ids: Collection[bytes]) -> None:
+        """The runs are closed: nobody wants the outcome."""
+        for run_id, seq in [key for key in self.inflight if key[0] in run_ids]:
+            del self.inflight[run_id, seq]
+            self._context.runner.cancel(run_id, seq, "not_found")
+
+    def cancel_all(self) -> None:
+        """The router was declared dead."""
+        self._waiting.clear()
+        running = list(self.inflight)
+        self.inflight.clear()  # The translator looks at it too.
+        for run_id, seq in running:
+            self._context.runner.cancel(run_id, seq, "not_found")
+
+    def not_committed(self, placed: Sequence[Placed], *, unknown: bool) -> None:
+        """The step with their commands was not applied, or nobody knows."""
+        for each in placed:
+            self.inflight.pop((each.run_id, each.seq), None)
+            if unknown:
+                self.unstarted[each.run_id, each.seq] = each.details.lane
+
+    def forget_lanes(self, lanes: Collection[int]) -> None:
+        """Others see to these lanes now."""
+        self.unstarted = {key: lane for key, lane in self.unstarted.items() if lane not in lanes}

@@ -1,0 +1,45 @@
+"""What the pipes of a router share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hotmesh.converter import DataConverter
+from hotmesh.router.clock import BackendClock
+from hotmesh.router.coding import Coder
+from hotmesh.router.notifier import Notifier
+from hotmesh.router.publishing import Publisher
+from hotmesh.router.replaying import Engine
+from hotmesh.router.watchdog import Watchdog
+
+
+@dataclass(slots=True)
+class PipeContext:
+    """What the pipes of a router share."""
+
+    namespace: str
+    queue_ids: dict[str, int]
+    task_queue: str
+    queue_id: int
+    clock: BackendClock
+    notifier: Notifier
+    engine: Engine
+    converter: DataConverter
+    watchdog: Watchdog
+    runner: Any
+    """The activity runner, or None."""
+    publisher: Publisher
+    resolve_queue: Callable[[str], Any]
+    on_fenced: Callable[[], None]
+    on_lanes_quiet: Callable[[Sequence[int]], None]
+    wake_all: Callable[[], None]
+    coder: Coder | None
+    """Applies the payload codec, if there is one."""
+    on_slot_free: Callable[[], None]
+    """An activity that was started here has ended; the queue may have one for its place."""
+    owns_all: Callable[[], bool]
+    """Whether this router owns every lane of its queue."""
+    max_cached: int = 1000
+    eager: bool = True

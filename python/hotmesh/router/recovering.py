@@ -1,0 +1,183 @@
+"""Taking runs in from their journal, and doing again what a router that is gone had in hand."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+
+import orjson
+
+from hotmesh.backends.protocol import LoadedRun, RunStatus, Session
+from hotmesh.core import CoreError, Event, RouterError, kinds
+from hotmesh.engine import wire
+from hotmesh.engine.instance import RunDetails
+from hotmesh.exceptions import BackendUnavailableError, CorruptJournalError
+from hotmesh.router.activating import BACKEND_PAUSE_SECONDS
+from hotmesh.router.effects import CommandTranslator, Owner, Placed, cancelled_frame
+from hotmesh.router.local_activities import LocalActivities
+from hotmesh.router.memory import PipeMemory
+from hotmesh.router.pipe_context import PipeContext
+from hotmesh.router.state import RunState
+from hotmesh.router.task_failures import TaskFailures
+
+STALE_PAUSE_SECONDS = 0.02
+"""Pause before a journal is read again that was read before the last commit."""
+
+NO_LANE = -1
+
+
+class Recovery:
+    """Takes in runs for a pipe."""
+
+    def __init__(
+        self,
+        context: PipeContext,
+        memory: PipeMemory,
+        translator: CommandTranslator,
+        activities: LocalActivities,
+        failures: TaskFailures,
+    ) -> None:
+        self._context = context
+        self._memory = memory
+        self._translator = translator
+        self._activities = activities
+        self._failures = failures
+
+    async def load(self, session: Session, run_ids: Sequence[bytes], lanes: Container[int]) -> None:
+        """Read these runs' journals and take them in.
+
+        Args:
+            session: Where they are read.
+            run_ids: The runs.
+            lanes: The pipe's lanes.
+
+        Raises:
+            BackendUnavailableError: they are to be loaded again later.
+        """
+        found: dict[bytes, LoadedRun] = {}
+        try:
+            for loaded in await session.load(run_ids):
+                found[loaded.run_id] = loaded
+        except BackendUnavailableError:
+            self._memory.loads = list(run_ids)
+            raise
+        for run_id in run_ids:
+            await self._take_in(run_id, found.get(run_id), lanes)
+
+    async def _take_in(
+        self, run_id: bytes, loaded: LoadedRun | None, lanes: Container[int]
+    ) -> None:
+        memory = self._memory
+        kept = memory.states.get(run_id)
+        if kept is not None and kept.closed:
+            # The core forgot it once nothing was owed to it; now something came again: a query.
+            memory.drop(run_id)
+            kept = None
+        if kept is not None:
+            return
+        if loaded is None:
+            # Pruned: nobody can handle what came for it.
+            memory.core.load(run_id, NO_LANE, [], True, [])
+            return
+        if loaded.lane not in lanes:
+            # A late result of this process, for a run that is no longer ours: its owner does
+            # the work again. Nothing may be acknowledged.
+            memory.core.load(run_id, loaded.lane, [], True, [])
+            memory.core.forget([loaded.lane])
+            return
+        state = self._state(loaded)
+        inflight = [seq for (owner, seq) in self._activities.inflight if owner == run_id]
+        try:
+            transitions, lost = memory.core.load(
+                run_id, loaded.lane, loaded.frames, state.closed, inflight
+            )
+        except RouterError:
+            # Rows of this run are still to be committed: the journal is read again after that.
+            memory.core.fail(run_id)
+            memory.postpone(run_id, STALE_PAUSE_SECONDS)
+            return
+        except CoreError as error:
+            corrupt = CorruptJournalError(wire.run_id_text(run_id), None, str(error))
+            self._failures.report(state, corrupt)
+            return
+        state.remember(transitions)
+        memory.states[run_id] = state
+        if state.closed:
+            self._activities.cancel((run_id,))
+            return
+        cancelled = {
+            command[1]
+            for _, _, commands in transitions
+            for command in commands
+            if command[0] == kinds.CANCEL_ACTIVITY
+        }
+        for seq in cancelled.intersection(inflight):
+            self._context.runner.cancel(run_id, seq, "cancel_requested")
+        if lost:
+            await self._recover(state, lost, cancelled)
+
+    def _state(self, loaded: LoadedRun) -> RunState:
+        state = RunState(
+            RunDetails(
+                self._context.namespace,
+                loaded.workflow_id,
+                loaded.run_id,
+                loaded.workflow_type,
+                self._context.task_queue,
+                loaded.lane,
+                wire.load(loaded.header),
+                loaded.input,
+                loaded.attributes,
+            )
+        )
+        state.status = loaded.status
+        state.closed = loaded.status != RunStatus.RUNNING
+        return state
+
+    async def _recover(
+        self, state: RunState, lost: Sequence[Event], cancelled: Container[int]
+    ) -> None:
+        """Do again what a router that is gone had in hand."""
+        memory, run_id = self._memory, state.details.run_id
+        try:
+            for name in self._translator.missing_queues(lost):
+                self._context.queue_ids[name] = await self._context.resolve_queue(name)
+        except BackendUnavailableError:
+            memory.core.fail(run_id)
+            memory.drop(run_id)
+            memory.postpone(run_id, BACKEND_PAUSE_SECONDS)
+            return
+        again: list[Event] = []
+        for command in lost:
+            if command[0] == kinds.ACTIVITY:
+                again += self._recover_activity(state, command, cancelled)
+            elif command[0] == kinds.CHILD:
+                memory.effects.starts.append(self._translator.child_start(state, command))
+                memory.effects.start_owners.append(Owner(kinds.CHILD, run_id, command[1]))
+            else:
+                self._translator.translate(state, 0, [command], memory.effects)
+        if again:
+            now_ms = max(state.now_ms, self._context.clock.now_ms())
+            memory.core.complete(run_id, now_ms, again)
+            state.transitions = [*state.transitions, (now_ms, [], again)]
+            memory.has_columns = True
+
+    def _recover_activity(
+        self, state: RunState, command: Event, cancelled: Container[int]
+    ) -> list[Event]:
+        """The command that makes a lost activity a task, if it does not start here after all."""
+        activities, effects = self._activities, self._memory.effects
+        run_id, seq = state.details.run_id, command[1]
+        if activities.unstarted.pop((run_id, seq), None) is not None and seq not in cancelled:
+            # The journal says that it was committed to start here, and it has not. It may after
+            # one more step: that one tells whether the journal is still ours.
+            activities.inflight[run_id, seq] = state.lane
+            options = orjson.loads(command[4])
+            effects.placed.append(
+                Placed(run_id, seq, command, options, state.details, state.now_ms)
+            )
+            self._memory.has_columns = True
+            return []
+        again = activities.redispatch(state, command, b"")
+        if seq in cancelled:
+            effects.recalls.append((run_id, seq, cancelled_frame(seq), True))
+        return [again]

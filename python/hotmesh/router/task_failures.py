@@ -1,0 +1,107 @@
+"""Workflow tasks that fail: each is logged, noted in the run's record, and tried again later."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import orjson
+
+from hotmesh.core import Event, kinds
+from hotmesh.engine import wire
+from hotmesh.router.clock import BackendClock
+from hotmesh.router.closing import Closer
+from hotmesh.router.memory import PipeMemory
+from hotmesh.router.state import RunState
+
+logger = logging.getLogger("hotmesh.router.pipe")
+
+RETRY_SECONDS = (0.25, 10.0)
+"""First and longest pause before a failed workflow task is tried again."""
+
+ATTRIBUTE = "hotmesh.task_failure"
+"""Name in a run's record that says why its workflow task fails."""
+
+
+class TaskFailures:
+    """The failing runs of a pipe."""
+
+    def __init__(self, memory: PipeMemory, clock: BackendClock, closer: Closer) -> None:
+        self._memory = memory
+        self._clock = clock
+        self._closer = closer
+        self._counts: dict[bytes, int] = {}
+        self._refused_queries: set[bytes] = set()
+        """Queries that a task failed with: answered so, and not asked of the code again."""
+
+    def __bool__(self) -> bool:
+        return bool(self._counts or self._refused_queries)
+
+    def add(self, state: RunState, jobs: Sequence[Event], error: BaseException) -> None:
+        """A run's task failed: nothing of it counts."""
+        memory, run_id = self._memory, state.details.run_id
+        memory.core.fail(run_id)
+        memory.drop(run_id)
+        for job in jobs:
+            if job[0] == kinds.START and run_id not in self._counts:
+                # A run that never gets through its first task is timed out all the same.
+                self._closer.first_timers(state, self._clock.now_ms(), memory.effects)
+            if job[0] == kinds.QUERY:
+                self._refused_queries.add(job[4])
+                memory.effects.replies.append((job[4], b"N" + str(error).encode()))
+        self.report(state, error)
+
+    def report(self, state: RunState, error: BaseException) -> None:
+        """Say so to people, and try again after a pause that grows."""
+        details = state.details
+        run_id = details.run_id
+        failures = self._counts[run_id] = self._counts.get(run_id, 0) + 1
+        first, longest = RETRY_SECONDS
+        pause = min(first * 2 ** (failures - 1), longest)
+        logger.error(
+            "Failed workflow task of %s (type %s, run %s), attempt %d, next in %.2f s: %s: %s",
+            details.workflow_id,
+            details.workflow_type,
+            wire.run_id_text(run_id),
+            failures,
+            pause,
+            type(error).__name__,
+            error,
+            exc_info=error,
+            extra={
+                "namespace": details.namespace,
+                "workflow_id": details.workflow_id,
+                "run_id": wire.run_id_text(run_id),
+                "workflow_type": details.workflow_type,
+                "task_queue": details.task_queue,
+            },
+        )
+        text = orjson.dumps(
+            {"type": type(error).__name__, "message": str(error)[:2000], "attempt": failures}
+        )
+        self._memory.effects.attributes.append((run_id, ATTRIBUTE, text))
+        self._memory.postpone(run_id, pause)
+
+    def is_failing(self, run_id: bytes) -> bool:
+        """Whether the run waits for its next attempt."""
+        memory = self._memory
+        return run_id in self._counts and run_id not in memory.states and memory.core.known(run_id)
+
+    def admitted(self, jobs: list[Event]) -> list[Event]:
+        """The jobs without the queries that its code has failed with."""
+        refused = self._refused_queries
+        if not refused:
+            return jobs
+        return [job for job in jobs if job[0] != kinds.QUERY or job[4] not in refused]
+
+    def forget(self, run_id: bytes, jobs: Sequence[Event]) -> None:
+        """The run's task has succeeded."""
+        self._counts.pop(run_id, None)
+        if self._refused_queries:
+            self._refused_queries.difference_update(j[4] for j in jobs if j[0] == kinds.QUERY)
+
+    def clear_record(self, state: RunState) -> None:
+        """The record no longer says that the run's task fails, if it did."""
+        if ATTRIBUTE in wire.load(state.details.attributes):
+            self._memory.effects.attributes.append((state.details.run_id, ATTRIBUTE, b""))
+        state.details.attributes = b""
