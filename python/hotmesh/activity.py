@@ -297,15 +297,23 @@ class ActivityContext:
     """What log records say of the activity; None takes it from the info."""
 
 
-current_context: contextvars.ContextVar[ActivityContext] = contextvars.ContextVar("activity")
+current_context: contextvars.ContextVar[ActivityContext | Callable[[], ActivityContext]] = (
+    contextvars.ContextVar("activity")
+)
+"""The running activity's context, or what makes it when it is first asked for."""
 
 
 class CompleteAsyncError(BaseException):
     """Raised by :func:`raise_complete_async`: somebody else will complete the activity."""
 
 
-def _context() -> ActivityContext:
+def _context_if_any() -> ActivityContext | None:
     context = current_context.get(None)
+    return context if context is None or isinstance(context, ActivityContext) else context()
+
+
+def _context() -> ActivityContext:
+    context = _context_if_any()
     if context is None:
         raise RuntimeError("Not in activity context")
     return context
@@ -516,7 +524,7 @@ class LoggerAdapter(logging.LoggerAdapter[logging.Logger]):
         self, msg: Any, kwargs: MutableMapping[str, Any]
     ) -> tuple[Any, MutableMapping[str, Any]]:
         """Add the fields; called for each record that is logged."""
-        context = current_context.get(None)
+        context = _context_if_any()
         if context is None:
             return msg, kwargs
         fields = context.log_fields() if context.log_fields else _log_fields(context.info())

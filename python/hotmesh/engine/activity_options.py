@@ -21,6 +21,10 @@ class ActivityTimes(NamedTuple):
     """The document as JSON."""
     schedule_to_close_ms: int | None
     schedule_to_start_ms: int | None
+    arguments_text: str
+    """What errors call the arguments."""
+    result_text: str
+    """What errors call the result."""
 
 
 def activity_times(
@@ -82,7 +86,14 @@ def _activity_times(
         document["ct"] = int(cancellation_type)
     if local:
         document["local"] = True
-    return ActivityTimes(document, orjson.dumps(document), close_ms, start_ms)
+    return ActivityTimes(
+        document,
+        orjson.dumps(document),
+        close_ms,
+        start_ms,
+        f"arguments of {what}",
+        f"result of {what}",
+    )
 
 
 @functools.lru_cache(maxsize=OPTIONS_REMEMBERED_MAX)

@@ -22,6 +22,17 @@ _FutureCancel = asyncio.Future[Any].cancel
 class ActivityHandle(asyncio.Future[Any]):
     """A scheduled activity; await it for its result."""
 
+    __slots__ = (
+        "_instance",
+        "activity_id",
+        "activity_type",
+        "cancel_sent",
+        "cancellation_type",
+        "result_text",
+        "result_type",
+        "seq",
+    )
+
     def __init__(
         self,
         instance: Outbound,
@@ -30,6 +41,7 @@ class ActivityHandle(asyncio.Future[Any]):
         activity_id: str,
         result_type: Any,
         cancellation_type: ActivityCancellationType,
+        result_text: str,
     ) -> None:
         super().__init__(loop=instance.loop)
         self._instance = instance
@@ -39,6 +51,8 @@ class ActivityHandle(asyncio.Future[Any]):
         self.result_type = result_type
         self.cancellation_type = cancellation_type
         self.cancel_sent = False
+        self.result_text = result_text
+        """What errors call the result."""
 
     def cancel(self, msg: Any | None = None) -> bool:
         """Request cancellation, as the handle's cancellation type says.

@@ -103,7 +103,7 @@ class WorkflowInstance(Outbound, Attributes):
         self.journal_bytes = 0
         self.failure_types = options.failure_types + definition.failure_exception_types
         self.current_details = ""
-        self._error: BaseException | None = None
+        self.task_error: BaseException | None = None
         self._info: Info | None = None
         self._random: random.Random | None = None
         self._memo: dict[str, bytes] | None = None
@@ -142,34 +142,44 @@ class WorkflowInstance(Outbound, Attributes):
         try:
             if self.primary is None:
                 self._instantiate()
-            main: list[Event] = []
-            queries: list[Event] = []
-            for job in jobs:
-                kind = job[0]
-                if kind == kinds.SIGNAL:
-                    self.handlers.on_signal(job)
-                elif kind == kinds.UPDATE:
-                    self.handlers.on_update(job)
-                elif kind == kinds.QUERY:
-                    queries.append(job)
-                else:
-                    main.append(job)
-            if len(main) + len(queries) < len(jobs):
+            if len(jobs) == 1 and jobs[0][0] not in _HANDLED:
+                self._apply(jobs[0])
                 self._run_once()
-            if main:
-                for job in main:
-                    self._apply(job)
-                self._run_once()
-            for job in queries:
-                self.handlers.on_query(job)
+            else:
+                self._apply_in_order(jobs)
         finally:
             self.loop.leave(token)
         self.transitions += 1
         return self._settle_commands()
 
+    def _apply_in_order(self, jobs: Sequence[Event]) -> None:
+        """Signals and updates first, queries last."""
+        main: list[Event] = []
+        queries: list[Event] = []
+        for job in jobs:
+            kind = job[0]
+            if kind == kinds.SIGNAL:
+                self.handlers.on_signal(job)
+            elif kind == kinds.UPDATE:
+                self.handlers.on_update(job)
+            elif kind == kinds.QUERY:
+                queries.append(job)
+            else:
+                main.append(job)
+        if len(main) + len(queries) < len(jobs):
+            self._run_once()
+        if main:
+            for job in main:
+                self._apply(job)
+            self._run_once()
+        for job in queries:
+            self.handlers.on_query(job)
+
     def _apply(self, job: Event) -> None:
         kind, seq = job[0], job[1]
-        if kind == kinds.START:
+        if kinds.ACTIVITY_COMPLETED <= kind <= kinds.ACTIVITY_TIMED_OUT:
+            self._resolve_activity(job)
+        elif kind == kinds.START:
             self.start_ms = self.now_ms
             self.primary = self.loop.create_task(self._run_main())
         elif kind == kinds.TIMER_FIRED:
@@ -181,8 +191,6 @@ class WorkflowInstance(Outbound, Attributes):
             self.cancel_reason = job[5].decode()
             if self.primary is not None:
                 self.loop.call_soon(self.primary.cancel)
-        elif kinds.ACTIVITY_COMPLETED <= kind <= kinds.ACTIVITY_TIMED_OUT:
-            self._resolve_activity(job)
         elif kind in _CHILD_KINDS:
             self._resolve_child(job)
         else:
@@ -191,9 +199,9 @@ class WorkflowInstance(Outbound, Attributes):
     def _run_once(self) -> None:
         conditions = self.conditions
         while True:
-            self.loop.drain(self._failed)
-            if self._error is not None:
-                error, self._error = self._error, None
+            self.loop.drain()
+            if self.task_error is not None:
+                error, self.task_error = self.task_error, None
                 raise error
             if not conditions:
                 return
@@ -205,9 +213,6 @@ class WorkflowInstance(Outbound, Attributes):
                     entry[1].set_result(None)
             if not self.loop.ready:
                 return
-
-    def _failed(self) -> bool:
-        return self._error is not None
 
     def _settle_commands(self) -> list[Event]:
         commands = self.commands
@@ -293,7 +298,7 @@ class WorkflowInstance(Outbound, Attributes):
             elif failures.is_workflow_failure(error, self.failure_types):
                 self._close_with(error)
             else:
-                self._error = error
+                self.task_error = error
 
     # What interceptors wrap (see worker._workflow_interception)
 
@@ -338,8 +343,8 @@ class WorkflowInstance(Outbound, Attributes):
 
     def fail_task(self, error: BaseException) -> None:
         """Record that the current activation failed: raised once the running callback returns."""
-        if self._error is None:
-            self._error = error
+        if self.task_error is None:
+            self.task_error = error
 
     def close_with(self, error: BaseException) -> None:
         """Fail the run (a handler raised a failure)."""
@@ -355,8 +360,7 @@ class WorkflowInstance(Outbound, Attributes):
             handle.set_exception(failures.activity_failed(handle, job, self.converter))
             return
         try:
-            what = f"result of activity {handle.activity_type!r}"
-            value = self.decode_one(job[5], handle.result_type, what)
+            value = self.decode_one(job[5], handle.result_type, handle.result_text)
         except Exception as error:  # noqa: BLE001 - user code may raise anything
             handle.set_exception(error)
         else:
@@ -551,6 +555,7 @@ class WorkflowInstance(Outbound, Attributes):
         }
 
 
+_HANDLED = frozenset((kinds.SIGNAL, kinds.UPDATE, kinds.QUERY))
 _CHILD_KINDS = frozenset(
     (kinds.CHILD_STARTED, kinds.CHILD_START_FAILED, kinds.CHILD_COMPLETED, kinds.CHILD_FAILED)
 )

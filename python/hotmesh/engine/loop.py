@@ -34,7 +34,7 @@ class Handle:
         self,
         callback: Callable[..., Any],
         args: tuple[Any, ...],
-        context: contextvars.Context | None,
+        context: contextvars.Context,
     ) -> None:
         self.callback = callback
         self.args = args
@@ -61,7 +61,7 @@ class TimerHandle(Handle):
         when: float,
         callback: Callable[..., Any],
         args: tuple[Any, ...],
-        context: contextvars.Context | None,
+        context: contextvars.Context,
         on_cancel: Callable[[TimerHandle], None],
     ) -> None:
         super().__init__(callback, args, context)
@@ -83,6 +83,8 @@ class LoopHost(Protocol):
     """What the loop asks of the run it belongs to."""
 
     now_ms: int
+    task_error: BaseException | None
+    """Why the activation has failed: nothing more is to run in it."""
 
     def start_timer(self, handle: TimerHandle, delay_ms: int) -> None:
         """Schedule a durable timer that runs the handle."""
@@ -115,18 +117,15 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._tasks = [task for task in self._tasks if not task.done()]
         return self._tasks
 
-    def drain(self, failed: Callable[[], bool]) -> None:
-        """Run ready callbacks in order until none is left or ``failed`` says stop."""
-        ready = self.ready
+    def drain(self) -> None:
+        """Run ready callbacks in order until none is left or the host has failed."""
+        ready, host = self.ready, self.host
         while ready:
             handle = ready.popleft()
             if handle.cancelled_:
                 continue
-            if handle.context is None:
-                handle.callback(*handle.args)
-            else:
-                handle.context.run(handle.callback, *handle.args)
-            if failed():
+            handle.context.run(handle.callback, *handle.args)
+            if host.task_error is not None:
                 return
 
     def enter(self) -> tuple[Any, Any]:

@@ -63,6 +63,7 @@ class Outbound:
     loop: WorkflowLoop
     pending: dict[int, Any]
     now_ms: int
+    read_only: str
     commands: list[Event]
     conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]]
 
@@ -125,7 +126,8 @@ class Outbound:
         headers: Mapping[str, Payload] | None = None,
     ) -> ActivityHandle:
         """Schedule an activity."""
-        self.check_writable("schedule activity")
+        if self.read_only:
+            self.check_writable("schedule activity")
         times = activity_times(
             name,
             task_queue if task_queue != self.details.task_queue else None,
@@ -133,22 +135,19 @@ class Outbound:
             schedule_to_start,
             start_to_close,
             heartbeat,
-            cancellation_type,
+            int(cancellation_type),
             local,
         )
-        meta, close_ms, start_ms = times.text, *times[2:]
-        extra: dict[str, Any] = {}
-        if retry_policy is not None:
-            extra["retry"] = retry_document(retry_policy, f"activity {name!r}")
-        if activity_id is not None:
-            extra["id"] = checked_name(activity_id, f"activity {name!r}: activity id")
-        if summary is not None:
-            extra["summary"] = summary
-        if priority is not None and priority.priority_key is not None:
-            extra["priority"] = priority.priority_key
-        if extra:
-            meta = orjson.dumps({**times.document, **extra})
-        body = self.encode(args, f"arguments of activity {name!r}")
+        document, meta, close_ms, start_ms, arguments_text, result_text = times
+        if (
+            retry_policy is not None
+            or activity_id is not None
+            or summary is not None
+            or (priority is not None and priority.priority_key is not None)
+        ):
+            more = _more_options(name, retry_policy, activity_id, summary, priority)
+            meta = orjson.dumps({**document, **more})
+        body = self.encode(args, arguments_text)
         if headers:
             body = wire.join_document({"h": wire.pack_headers(headers)}, body)
         seq = self.next_seq()
@@ -163,7 +162,8 @@ class Outbound:
             name,
             activity_id or str(seq),
             result_type,
-            cancellation_type,  # type: ignore[arg-type]
+            cancellation_type,
+            result_text,
         )
         self.pending[seq] = handle
         return handle
@@ -438,6 +438,26 @@ class Outbound:
             "workflow_type": details.workflow_type,
             "task_queue": details.task_queue,
         }
+
+
+def _more_options(
+    name: str,
+    retry_policy: RetryPolicy | None,
+    activity_id: str | None,
+    summary: str | None,
+    priority: Priority | None,
+) -> dict[str, Any]:
+    """The options of an activity that calls seldom have alike."""
+    found: dict[str, Any] = {}
+    if retry_policy is not None:
+        found["retry"] = retry_document(retry_policy, f"activity {name!r}")
+    if activity_id is not None:
+        found["id"] = checked_name(activity_id, f"activity {name!r}: activity id")
+    if summary is not None:
+        found["summary"] = summary
+    if priority is not None and priority.priority_key is not None:
+        found["priority"] = priority.priority_key
+    return found
 
 
 def signal_name(signal: Any) -> str:

@@ -16,7 +16,8 @@ import orjson
 
 from hotmesh.common import Payload
 
-_HEADERS = b"H"
+WITH_DOCUMENT = b"H"
+"""First byte of a body that has a document in front."""
 
 
 def new_run_id() -> bytes:
@@ -92,12 +93,12 @@ def join_document(document: Mapping[str, Any], body: bytes) -> bytes:
     if not document:
         return body
     head = orjson.dumps(document)
-    return _HEADERS + len(head).to_bytes(4, "big") + head + body
+    return WITH_DOCUMENT + len(head).to_bytes(4, "big") + head + body
 
 
 def split_document(data: bytes) -> tuple[dict[str, Any], bytes]:
     """The document and the body that :func:`join_document` joined."""
-    if data[:1] != _HEADERS:
+    if data[:1] != WITH_DOCUMENT:
         return {}, data
     end = 5 + int.from_bytes(data[1:5], "big")
     return orjson.loads(data[5:end]), data[end:]

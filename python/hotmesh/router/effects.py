@@ -27,6 +27,7 @@ from hotmesh.converter import DataConverter, encode_failure
 from hotmesh.core import Event, encode_event, encode_event_prefix, kinds, lane_of
 from hotmesh.engine import wire
 from hotmesh.engine.activity_options import read_options
+from hotmesh.engine.activity_task import ActivityTask
 from hotmesh.engine.attributes import MEMO_PREFIX, record_of
 from hotmesh.engine.instance import RunDetails
 from hotmesh.exceptions import CancelledError
@@ -43,17 +44,6 @@ class Owner(NamedTuple):
     kind: int
     run_id: bytes
     seq: int
-
-
-class Placed(NamedTuple):
-    """An activity that starts here once its command is committed."""
-
-    run_id: bytes
-    seq: int
-    command: Event
-    options: dict[str, Any]
-    details: RunDetails
-    scheduled_ms: int
 
 
 class Publication(NamedTuple):
@@ -92,7 +82,8 @@ class Effects:
         default_factory=list[tuple[bytes, int, bytes, bool]]
     )
     # After the commit
-    placed: list[Placed] = field(default_factory=list[Placed])
+    placed: list[ActivityTask] = field(default_factory=list[ActivityTask])
+    """Activities that start here."""
     cancelled: list[tuple[bytes, int]] = field(default_factory=list[tuple[bytes, int]])
     published: list[Publication] = field(default_factory=list[Publication])
     closed: list[bytes] = field(default_factory=list[bytes])
@@ -163,7 +154,7 @@ class Effects:
         for items, length in zip(self._lists, mark, strict=True):
             del items[length:]
 
-    def placed_since(self, mark: tuple[int, ...]) -> list[Placed]:
+    def placed_since(self, mark: tuple[int, ...]) -> list[ActivityTask]:
         """The activities placed since."""
         return self.placed[mark[0] :]
 
@@ -195,6 +186,29 @@ def mail_data(body: bytes) -> bytes:
         size >>= 7
     head.append(size)
     return bytes(head) + body
+
+
+def first_attempt(
+    details: RunDetails, command: Event, options: dict[str, Any], scheduled_ms: int
+) -> ActivityTask:
+    """An activity's first attempt, to be made in this process; it begins after the commit."""
+    return ActivityTask(
+        details.run_id,
+        command[1],
+        1,
+        details.lane,
+        command[3],
+        options,
+        command[5],
+        b"",
+        details.workflow_id,
+        details.workflow_type,
+        details.namespace,
+        details.task_queue,
+        scheduled_ms,
+        0,
+        True,
+    )
 
 
 class CommandTranslator:
@@ -256,7 +270,7 @@ class CommandTranslator:
         options = read_options(meta)
         details = state.details
         if self._place(name, options, details.lane):
-            effects.placed.append(Placed(details.run_id, seq, command, options, details, now_ms))
+            effects.placed.append(first_attempt(details, command, options, now_ms))
             return command
         queue_id = self._queue_ids[options.get("q", details.task_queue)]
         effects.task_queues.add(queue_id)

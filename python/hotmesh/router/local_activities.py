@@ -15,7 +15,8 @@ import orjson
 
 from hotmesh.core import CoreError, Event, encode_event, kinds
 from hotmesh.engine.activity_task import ActivityTask, Outcome
-from hotmesh.router.effects import Placed, task_meta
+from hotmesh.engine.outside import outside_tasks
+from hotmesh.router.effects import task_meta
 from hotmesh.router.memory import PipeMemory
 from hotmesh.router.pace import Pace
 from hotmesh.router.pipe_context import PipeContext
@@ -39,7 +40,7 @@ class LocalActivities:
         self.unstarted: dict[Key, int] = {}
         """Those whose step had an unknown outcome, with their lane: if journaled, they start
         here."""
-        self._waiting: deque[Placed] = deque()
+        self._waiting: deque[ActivityTask] = deque()
         """To start as soon as a slot is free."""
         self._placing = 0
         self._pace = Pace()
@@ -72,40 +73,21 @@ class LocalActivities:
 
     # Running
 
-    def start(self, placed: Sequence[Placed]) -> None:
+    def start(self, placed: Sequence[ActivityTask]) -> None:
         """Their commands are committed."""
         self._waiting.extend(placed)
         self._start_waiting()
 
     def _start_waiting(self) -> None:
         """Start what has a free slot; the rest was taken on because slots free up fast here."""
-        waiting, runner = self._waiting, self._context.runner
+        waiting, runner, inflight = self._waiting, self._context.runner, self.inflight
         now_ms = self._context.clock.now_ms()
-        while waiting and runner.free > 0:
-            placed = waiting.popleft()
-            if (placed.run_id, placed.seq) in self.inflight:
-                self._start(placed, now_ms)
-
-    def _start(self, placed: Placed, now_ms: int) -> None:
-        details, command = placed.details, placed.command
-        task = ActivityTask(
-            details.run_id,
-            command[1],
-            1,
-            details.lane,
-            command[3],
-            placed.options,
-            command[5],
-            b"",
-            details.workflow_id,
-            details.workflow_type,
-            details.namespace,
-            details.task_queue,
-            placed.scheduled_ms,
-            now_ms,
-            True,
-        )
-        self._context.runner.start(task, self._on_outcome)
+        with outside_tasks():
+            while waiting and runner.free > 0:
+                task = waiting.popleft()
+                if (task.run_id, task.seq) in inflight:
+                    task.started_ms = now_ms
+                    runner.start(task, self._on_outcome)
 
     def _on_outcome(self, task: ActivityTask, outcome: Outcome) -> None:
         if (task.run_id, task.seq) not in self.inflight:
@@ -197,12 +179,13 @@ class LocalActivities:
             if kinds.ACTIVITY_COMPLETED <= job[0] <= kinds.ACTIVITY_TIMED_OUT:
                 self.inflight.pop((run_id, job[1]), None)
 
-    def expect(self, placed: Sequence[Placed]) -> None:
+    def expect(self, placed: Sequence[ActivityTask]) -> None:
         """These will start with the commit of the next step."""
         for each in placed:
             key = (each.run_id, each.seq)
-            self.inflight[key] = each.details.lane
-            self.unstarted.pop(key, None)
+            self.inflight[key] = each.lane
+            if self.unstarted:
+                self.unstarted.pop(key, None)
 
     def cancel(self, run_ids: Collection[bytes]) -> None:
         """The runs are closed: nobody wants the outcome."""
@@ -218,12 +201,12 @@ class LocalActivities:
         for run_id, seq in running:
             self._context.runner.cancel(run_id, seq, "not_found")
 
-    def not_committed(self, placed: Sequence[Placed], *, unknown: bool) -> None:
+    def not_committed(self, placed: Sequence[ActivityTask], *, unknown: bool) -> None:
         """The step with their commands was not applied, or nobody knows."""
         for each in placed:
             self.inflight.pop((each.run_id, each.seq), None)
             if unknown:
-                self.unstarted[each.run_id, each.seq] = each.details.lane
+                self.unstarted[each.run_id, each.seq] = each.lane
 
     def forget_lanes(self, lanes: Collection[int]) -> None:
         """Others see to these lanes now."""

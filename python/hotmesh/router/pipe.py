@@ -19,6 +19,7 @@ from hotmesh.exceptions import BackendUnavailableError
 from hotmesh.limits import BATCH_MESSAGES_MAX
 from hotmesh.router.activating import Activator
 from hotmesh.router.closing import Closer
+from hotmesh.router.collection import collection_paused
 from hotmesh.router.effects import CommandTranslator, Effects
 from hotmesh.router.local_activities import LocalActivities
 from hotmesh.router.memory import PipeMemory
@@ -238,7 +239,8 @@ class Pipe:
             context.wake_all()
 
     def _start_activities(self, effects: Effects) -> None:
-        self._activities.start(effects.placed)
+        with collection_paused():
+            self._activities.start(effects.placed)
 
     def _wake_lanes(self, lanes: set[int]) -> None:
         context = self._context
@@ -292,8 +294,9 @@ class Pipe:
         self._activities.settle_retries()
         local = memory.take_local()
         messages = cast("Sequence[MessageRow]", reply.messages)
-        activations, loads = self._ingest(messages, reply.timers, local)
-        await self._activate(activations, messages)
+        with collection_paused():
+            activations, loads = self._ingest(messages, reply.timers, local)
+            await self._activate(activations, messages)
         if self._failures:
             # What comes for a failing run may be what it needs, or its end: don't wait longer.
             memory.loads += [row[2] for row in messages if self._failures.is_failing(row[2])]
@@ -339,9 +342,10 @@ class Pipe:
         if self._dead:
             return
         self._memory.has_columns = True
-        activations, more = self._ingest((), (), ())
-        self._memory.loads.extend(more)
-        await self._activate(activations, ())
+        with collection_paused():
+            activations, more = self._ingest((), (), ())
+            self._memory.loads.extend(more)
+            await self._activate(activations, ())
 
     def _place(self, name: str, options: dict[str, Any], lane: int) -> bool:
         return self._activities.place(name, options, lane, self._leaving)

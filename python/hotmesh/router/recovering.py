@@ -12,7 +12,7 @@ from hotmesh.engine import wire
 from hotmesh.engine.instance import RunDetails
 from hotmesh.exceptions import BackendUnavailableError, CorruptJournalError
 from hotmesh.router.activating import BACKEND_PAUSE_SECONDS
-from hotmesh.router.effects import CommandTranslator, Owner, Placed, cancelled_frame
+from hotmesh.router.effects import CommandTranslator, Owner, cancelled_frame, first_attempt
 from hotmesh.router.local_activities import LocalActivities
 from hotmesh.router.memory import PipeMemory
 from hotmesh.router.pipe_context import PipeContext
@@ -172,9 +172,7 @@ class Recovery:
             # one more step: that one tells whether the journal is still ours.
             activities.inflight[run_id, seq] = state.lane
             options = orjson.loads(command[4])
-            effects.placed.append(
-                Placed(run_id, seq, command, options, state.details, state.now_ms)
-            )
+            effects.placed.append(first_attempt(state.details, command, options, state.now_ms))
             self._memory.has_columns = True
             return []
         again = activities.redispatch(state, command, b"")

@@ -13,6 +13,7 @@ import orjson
 from hotmesh.backends.protocol import Backend, Tasks, TasksReply
 from hotmesh.core import decode_event, encode_event
 from hotmesh.engine.activity_task import ActivityTask, Outcome
+from hotmesh.engine.outside import outside_tasks
 from hotmesh.exceptions import BackendUnavailableError
 from hotmesh.limits import BATCH_TASKS_MAX
 from hotmesh.router.clock import BackendClock
@@ -197,8 +198,9 @@ class TaskPump:
             if task is not None and task.attempt == attempt:
                 del self._claimed[run_id, seq]
                 self._runner.cancel(run_id, seq, "not_found")
-        for row in reply.tasks:
-            self._start(row)
+        with outside_tasks():
+            for row in reply.tasks:
+                self._start(row)
         if len(reply.tasks) >= batch.room > 0:
             self._awake = self._short_of_slots = True
 

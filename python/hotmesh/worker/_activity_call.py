@@ -11,7 +11,7 @@ from typing import Any
 
 from hotmesh.activity import ActivityDefinition, Info
 from hotmesh.common import RawValue
-from hotmesh.converter import apply_codec, body_to_payloads, decode_values
+from hotmesh.converter import DataConverter, apply_codec, body_to_payloads, decode_values
 from hotmesh.engine import wire
 from hotmesh.exceptions import ApplicationError
 from hotmesh.worker._activity_latch import SharedLatch
@@ -63,7 +63,7 @@ class ActivityCaller:
             body = wire.join_document(document, await apply_codec(codec, values, False))
             before = state_details(running.task.state)
             running.body_before = await apply_codec(codec, before, False) if before else b""
-        args = decode_arguments(running, definition, body)
+        args = decode_arguments(running.converter, definition, running.task.name, body)
         if self._interceptors:
             return await self._intercepted(running, definition, args)
         if definition.is_async:
@@ -173,26 +173,27 @@ class _InnermostOutbound(ActivityOutboundInterceptor):
 
 
 def decode_arguments(
-    running: RunningActivity, definition: ActivityDefinition, body: bytes
+    converter: DataConverter, definition: ActivityDefinition, name: str, body: bytes
 ) -> Sequence[Any]:
     """The arguments to call a function with.
 
     Args:
-        running: The attempt.
-        definition: What it calls.
+        converter: Reads them.
+        definition: What is called.
+        name: The activity type, as the task names it.
         body: The task's body, as a codec decoded it.
 
     Raises:
         ApplicationError: They can't be decoded.
         TypeError: The function does not take that many.
     """
-    name = running.task.name
-    _, body = wire.split_document(body)
+    if body[:1] == wire.WITH_DOCUMENT:
+        _, body = wire.split_document(body)
     try:
         if definition.name is None:
             return [[RawValue(payload) for payload in body_to_payloads(body)]]
         args = decode_values(
-            running.converter, body, definition.arg_types, f"arguments of activity {name!r}"
+            converter, body, definition.arg_types, f"arguments of activity {name!r}"
         )
     except Exception as err:
         raise ApplicationError(

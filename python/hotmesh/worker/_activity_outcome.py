@@ -66,16 +66,15 @@ class OutcomeWriter:
         self._payload_limit = payload_limit
         self._now_ms = now_ms
 
-    def result_body(self, running: RunningActivity, result: Any) -> bytes:
+    def result_body(self, converter: DataConverter, task: ActivityTask, result: Any) -> bytes:
         """The result of a function as stored values; a codec is not applied yet.
 
         Raises:
             ApplicationError: It can't be serialised. Not retryable: the work is done, and doing
                 it again would end the same way.
         """
-        what = f"result of activity {running.task.name!r}"
         try:
-            return encode_values(running.converter, (result,), what)
+            return encode_values(converter, (result,), f"result of activity {task.name!r}")
         except ConversionError as err:
             raise ApplicationError(
                 f"{err} (type {type(result).__qualname__})",

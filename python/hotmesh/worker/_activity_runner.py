@@ -22,9 +22,11 @@ from hotmesh.converter import (
     apply_codec,
 )
 from hotmesh.engine.activity_task import ActivityTask, CancelReason, Outcome
+from hotmesh.engine.outside import outside_tasks
 from hotmesh.exceptions import TimeoutType
 from hotmesh.limits import PAYLOAD_BYTES_MAX
 from hotmesh.worker._activity_alarm import ActivityAlarm
+from hotmesh.worker._activity_at_once import AttemptAtOnce
 from hotmesh.worker._activity_call import ActivityCaller, decode_arguments
 from hotmesh.worker._activity_heartbeat import Heartbeats
 from hotmesh.worker._activity_latch import Latch, SharedLatch
@@ -154,7 +156,7 @@ class ActivityRunner:
         return [running.task for running in self._running.values()]
 
     def start(self, task: ActivityTask, done: Done) -> None:
-        """Begin an attempt. Call it on the event loop.
+        """Begin an attempt. Call it on the event loop, outside of tasks (``outside_tasks``).
 
         Args:
             task: What to run.
@@ -162,21 +164,66 @@ class ActivityRunner:
                 activity is an ``async def`` that has nothing to wait for.
         """
         registered = self._registry.find(task.name)
-        running = self._prepare(task, done, registered)
-        key = (task.run_id, task.seq)
-        superseded = self._running.get(key)
-        if superseded is not None:  # Its claim ran out and came back to this very worker.
-            superseded.cancel("not_found")
-        self._running[key] = running
-        self._occupied.add(running)
-        if self._calls_directly and (registered is None or registered.never_waits):
-            _drive(self._run(running))
-        else:
-            handle = _begin_task(self._run(running))
-            if running in self._occupied:  # Else it ended in its first step.
-                running.handle = handle
+        if self._calls_directly and registered is not None and registered.never_waits:
+            self._run_at_once(task, done, registered)
+            return
+        running = self._begin(task, done, registered)
+        handle = _begin_task(self._run(running))
+        if running in self._occupied:  # Else it ended in its first step.
+            running.handle = handle
         if not running.settled:
             self._alarm.watch(running)
+
+    def _begin(
+        self, task: ActivityTask, done: Done, registered: RegisteredActivity | None
+    ) -> RunningActivity:
+        running = self._prepare(task, done, registered)
+        self._supersede(task)
+        self._running[task.run_id, task.seq] = running
+        self._occupied.add(running)
+        return running
+
+    def _supersede(self, task: ActivityTask) -> None:
+        """An attempt whose claim ran out may have come back to this very worker."""
+        before = self._running.get((task.run_id, task.seq))
+        if before is not None:
+            before.cancel("not_found")
+
+    def _run_at_once(self, task: ActivityTask, done: Done, registered: RegisteredActivity) -> None:
+        """Make an attempt whose coroutine ends when it is first advanced.
+
+        Nothing can happen meanwhile, so that most of what watches over an attempt is not needed.
+        """
+        if self._running:
+            self._supersede(task)
+        converter = self._converter_for(task) if self._converter_needs_context else self._converter
+        attempt = AttemptAtOnce(lambda: self._prepare(task, done, registered))
+        context = contextvars.copy_context()
+        context.run(current_context.set, attempt.context)
+        try:
+            args = decode_arguments(converter, registered.definition, task.name, task.body)
+            work = registered.definition.fn(*args)
+            try:
+                context.run(work.send, None)
+            except StopIteration as end:
+                body = self._writer.result_body(converter, task, end.value)
+            else:
+                work.close()
+                raise RuntimeError("A coroutine without an await waited; this can't happen")
+            outcome = self._writer.completed(task, body)
+        except (KeyboardInterrupt, GeneratorExit):  # The process or its loop ends, not this.
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the attempt failed
+            context.run(_drive, self._fail_at_once(attempt, error))
+        else:
+            attempt.end()
+            done(task, outcome)
+
+    async def _fail_at_once(self, attempt: AttemptAtOnce, error: BaseException) -> None:
+        running = attempt.running()
+        outcome = await self._raised(running, error)
+        attempt.end()
+        running.done(running.task, outcome)
 
     def cancel(self, run_id: bytes, seq: int, reason: CancelReason) -> None:
         """Ask a running activity to stop; nothing happens if it does not run here.
@@ -273,12 +320,17 @@ class ActivityRunner:
         if registered is None:
             raise self._registry.not_found(task.name, task.workflow_id)
         if registered.definition.is_async and self._calls_directly:
-            args = decode_arguments(running, registered.definition, task.body)
+            args = decode_arguments(
+                running.converter, registered.definition, task.name, task.body
+            )
             result = await registered.definition.fn(*args)
         else:
             result = await self._caller.call(running, registered.definition)
         running.ending = True
-        body, codec = self._writer.result_body(running, result), running.converter.payload_codec
+        body, codec = (
+            self._writer.result_body(running.converter, task, result),
+            running.converter.payload_codec,
+        )
         if codec is not None:
             body = await apply_codec(codec, body, True)
         return self._writer.completed(task, body)
@@ -388,20 +440,13 @@ def _needs_context(converter: DataConverter) -> bool:
 def _drive(work: Coroutine[Any, Any, None]) -> None:
     """Run a coroutine that has nothing to wait for, without the cost of a task.
 
-    Inside it there is no current task: the caller's is stepped out of meanwhile, as the event
-    loop does for a task that starts eagerly.
+    Inside it there is no current task.
     """
-    caller = asyncio.current_task()
-    loop = asyncio.get_running_loop()
-    if caller is not None:
-        asyncio.tasks._leave_task(loop, caller)  # pyright: ignore[reportPrivateUsage] - documented
     try:
-        contextvars.copy_context().run(work.send, None)
+        with outside_tasks():
+            contextvars.copy_context().run(work.send, None)
     except StopIteration:
         return
-    finally:
-        if caller is not None:
-            asyncio.tasks._enter_task(loop, caller)  # pyright: ignore[reportPrivateUsage]
     work.close()
     raise RuntimeError("A coroutine without an await waited; this can't happen")
 

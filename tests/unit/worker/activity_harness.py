@@ -78,7 +78,8 @@ class Harness:
     def start(self, task: ActivityTask) -> asyncio.Future[Outcome]:
         """Begin an attempt; the future fails if its outcome comes twice."""
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self.runner.start(task, lambda _, outcome: future.set_result(outcome))
+        with outside_tasks():
+            self.runner.start(task, lambda _, outcome: future.set_result(outcome))
         return future
 
     async def run(self, name: str, *args: Any, **changes: Any) -> Outcome:
