@@ -81,7 +81,7 @@ def read_json_values(body: bytes) -> list[Any]:
     form = body[:1]
     try:
         if form == EXACT_JSON:
-            values: Any = orjson.loads(memoryview(body)[1:])
+            values: Any = orjson.loads(body[1:])
         elif form == STDLIB_JSON:
             values = json.loads(body[1:])
         elif not body:

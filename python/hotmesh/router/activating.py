@@ -217,7 +217,8 @@ class Activator:
             effects.take_back(mark)
             self._failures.add(state, jobs, error)
             return
-        effects.replies += replies
+        if replies:
+            effects.replies += replies
         run_id = state.details.run_id
         if self._activities.inflight:
             self._activities.settle(run_id, jobs)
@@ -238,7 +239,8 @@ class Activator:
         if jobs and jobs[0][0] == kinds.START:
             state.start_ms = now_ms
             self._closer.first_timers(state, now_ms, effects)
-        state.follow(jobs, commands)
+        if state.children:
+            state.settle_children(jobs)
         if commands:
             commands = self._translator.translate(state, now_ms, commands, effects)
             if commands[-1][0] >= kinds.COMPLETE:

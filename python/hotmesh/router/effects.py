@@ -292,6 +292,7 @@ class CommandTranslator:
 
     def _child(self, state: RunState, now_ms: int, command: Event, effects: Effects) -> None:
         del now_ms
+        state.add_child(command)
         effects.starts.append(self.child_start(state, command))
         effects.start_owners.append(Owner(kinds.CHILD, state.details.run_id, command[1]))
 

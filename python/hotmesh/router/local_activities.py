@@ -29,9 +29,16 @@ Key = tuple[bytes, int]
 class LocalActivities:
     """A pipe's activities that run in this process."""
 
-    def __init__(self, context: PipeContext, memory: PipeMemory, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        context: PipeContext,
+        memory: PipeMemory,
+        leaving: Collection[int],
+        wake: Callable[[], None],
+    ) -> None:
         self._context = context
         self._memory = memory
+        self._leaving = leaving
         self._wake = wake
         self.eager = context.eager
         """Whether activities of the queue may start here without a task."""
@@ -40,36 +47,40 @@ class LocalActivities:
         self.unstarted: dict[Key, int] = {}
         """Those whose step had an unknown outcome, with their lane: if journaled, they start
         here."""
+        self._outcomes = 0
+        """How many have come since somebody looked."""
+        self._looking = False
+        """Whether somebody will look once this callback of the event loop is over."""
         self._waiting: deque[ActivityTask] = deque()
         """To start as soon as a slot is free."""
-        self._placing = 0
+        self._room = 0
+        """How many more may be placed in the next step."""
         self._pace = Pace()
         self._retries: list[tuple[ActivityTask, Outcome]] = []
         self._retry_delays: dict[Key, int] = {}
 
     # Deciding
 
-    def place(
-        self, name: str, options: dict[str, Any], lane: int, leaving: Collection[int]
-    ) -> bool:
+    def place(self, name: str, options: dict[str, Any], lane: int) -> bool:
         """Whether an activity starts here at once, or goes to the queue."""
-        runner = self._context.runner
-        if runner is None or not runner.hosts(name):
+        context = self._context
+        if context.runner is None or not context.runner.hosts(name):
             return False
         if "local" in options:
             return True
-        if not self.eager or lane in leaving or "hb" in options:
+        if not self.eager or "hb" in options or lane in self._leaving:
             return False
-        if options.get("q", self._context.task_queue) != self._context.task_queue:
+        if self._room <= 0 or options.get("q", context.task_queue) != context.task_queue:
             return False
-        if runner.free + self._pace.recent() - self._placing - len(self._waiting) <= 0:
-            return False
-        self._placing += 1
+        self._room -= 1
         return True
 
-    def drained(self) -> None:
-        """What was placed is in a step now."""
-        self._placing = 0
+    def make_room(self) -> None:
+        """Before a batch of activations: slots that are free, or will be in a moment."""
+        runner = self._context.runner
+        if runner is not None:
+            placed = len(self._memory.effects.placed) + len(self._waiting)
+            self._room = runner.free + self._pace.recent() - placed
 
     # Running
 
@@ -82,29 +93,47 @@ class LocalActivities:
         """Start what has a free slot; the rest was taken on because slots free up fast here."""
         waiting, runner, inflight = self._waiting, self._context.runner, self.inflight
         now_ms = self._context.clock.now_ms()
+        ended = self._ended
+        self._looking = True  # below
         with outside_tasks():
             while waiting and runner.free > 0:
                 task = waiting.popleft()
                 if (task.run_id, task.seq) in inflight:
                     task.started_ms = now_ms
-                    runner.start(task, self._on_outcome)
+                    runner.start(task, ended)
+        self._look_again()
 
-    def _on_outcome(self, task: ActivityTask, outcome: Outcome) -> None:
+    def _ended(self, task: ActivityTask, outcome: Outcome) -> None:
         if (task.run_id, task.seq) not in self.inflight:
             return  # cancelled, or the lane was lost: the result is no longer wanted
-        self._pace.count()
-        if self._waiting:
-            asyncio.get_running_loop().call_soon(self._start_waiting)
-        else:
-            self._context.on_slot_free()
+        self._outcomes += 1
         if outcome.event is not None:
             self._memory.local.append((task.run_id, outcome.event))
         elif outcome.kind == "async":
             self._watch_async(task)
-            return
         else:
             self._retries.append((task, outcome))
+        if not self._looking:
+            self._looking = True
+            asyncio.get_running_loop().call_soon(self._look_again)
+
+    def _look_again(self) -> None:
+        """Once for all outcomes of a moment: there are results to commit and slots to fill."""
+        self._looking = False
+        if not self._outcomes:
+            return
+        self._pace.count(self._outcomes)
+        self._outcomes = 0
+        if not self._waiting:
+            self._context.on_slot_free()
+        elif self._context.runner.free > 0:
+            self._looking = True
+            asyncio.get_running_loop().call_soon(self._fill_slots)
         self._wake()
+
+    def _fill_slots(self) -> None:
+        self._looking = False
+        self._start_waiting()
 
     def _watch_async(self, task: ActivityTask) -> None:
         """An activity that a client completes may still not take longer than it is allowed."""

@@ -19,10 +19,10 @@ class Pace:
         self._now = 0
         self._last = 0
 
-    def count(self) -> None:
-        """One more has ended."""
+    def count(self, events: int = 1) -> None:
+        """So many more have ended."""
         self._roll()
-        self._now += 1
+        self._now += events
 
     def recent(self) -> int:
         """How many ended within about a window."""

@@ -42,9 +42,10 @@ class Pipe:
         self._session: Session | None = None
         self._memory = memory = PipeMemory()
         self._core = memory.core
-        self._activities = LocalActivities(context, memory, self.wake)
+        self._leaving: set[int] = set()
+        self._activities = LocalActivities(context, memory, self._leaving, self.wake)
         translator = CommandTranslator(
-            context.namespace, context.queue_ids, self._place, self._activities.inflight
+            context.namespace, context.queue_ids, self._activities.place, self._activities.inflight
         )
         closer = Closer(context.converter, context.queue_ids)
         self._failures = TaskFailures(memory, context.clock, closer)
@@ -53,7 +54,6 @@ class Pipe:
         )
         self._recovery = Recovery(context, memory, translator, self._activities, self._failures)
         self.lanes: list[int] = []
-        self._leaving: set[int] = set()
         self._wake: asyncio.Future[None] | None = None
         self._awake = True
         self._stopping = False
@@ -197,7 +197,6 @@ class Pipe:
         for name, column in zip(DRAINED_FIELDS, self._core.drain(), strict=True):
             setattr(step, name, column)
         self._memory.has_columns = False
-        self._activities.drained()
         self._activities.delay_tasks(step.task_run, step.task_seq, step.task_delay)
         effects = self._memory.take_effects()
         effects.fill(step)
@@ -335,6 +334,7 @@ class Pipe:
     async def _activate(
         self, activations: Sequence[tuple[bytes, list[Event], int]], messages: Sequence[MessageRow]
     ) -> None:
+        self._activities.make_room()
         await self._activator.activate_all(activations, messages, lambda: self._dead)
 
     async def _load(self, session: Session, run_ids: Sequence[bytes]) -> None:
@@ -346,9 +346,6 @@ class Pipe:
             activations, more = self._ingest((), (), ())
             self._memory.loads.extend(more)
             await self._activate(activations, ())
-
-    def _place(self, name: str, options: dict[str, Any], lane: int) -> bool:
-        return self._activities.place(name, options, lane, self._leaving)
 
     # Leftovers
 

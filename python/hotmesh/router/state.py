@@ -61,10 +61,18 @@ class RunState:
             self.follow(jobs, commands)
 
     def follow(self, jobs: Sequence[Event], commands: Sequence[Event]) -> None:
-        """Keep track of open children."""
+        """Keep track of open children in a transition that is read."""
+        self.settle_children(jobs)
+        for command in commands:
+            if command[0] == kinds.CHILD:
+                self.add_child(command)
+
+    def settle_children(self, jobs: Sequence[Event]) -> None:
+        """Forget the children that have ended."""
         for job in jobs:
             if job[0] in _CHILD_ENDS:
                 self.children.pop(job[1], None)
-        for command in commands:
-            if command[0] == kinds.CHILD:
-                self.children[command[1]] = orjson.loads(command[4])
+
+    def add_child(self, command: Event) -> None:
+        """A child was asked for."""
+        self.children[command[1]] = orjson.loads(command[4])

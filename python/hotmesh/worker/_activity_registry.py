@@ -69,6 +69,10 @@ class ActivityRegistry:
         """The types, sorted; without the dynamic activity."""
         return sorted(self._by_name)
 
+    def hosts(self, name: str) -> bool:
+        """Whether an activity of this type can run here."""
+        return name in self._by_name or self._dynamic is not None
+
     def find(self, name: str) -> RegisteredActivity | None:
         """The activity of a type, else the dynamic one, else None."""
         return self._by_name.get(name) or self._dynamic

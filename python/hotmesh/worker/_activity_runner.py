@@ -97,6 +97,7 @@ class ActivityRunner:
         self.task_queue = task_queue
         self.max_concurrent_activities = max_concurrent_activities
         self._registry = ActivityRegistry(activities, activity_executor, shared_state_manager)
+        self.hosts = self._registry.hosts
         self._runs_processes = not isinstance(activity_executor, ThreadPoolExecutor)
         self._converter = data_converter
         self._converter_needs_context = _needs_context(data_converter)
@@ -138,10 +139,6 @@ class ActivityRunner:
     def add(self, activity: Callable[..., Any]) -> None:
         """Host one more activity; errors are those of :class:`ActivityRegistry`."""
         self._registry.add(activity)
-
-    def hosts(self, name: str) -> bool:
-        """Whether an activity of this type can run here."""
-        return self._registry.find(name) is not None
 
     @property
     def free(self) -> int:
@@ -320,9 +317,7 @@ class ActivityRunner:
         if registered is None:
             raise self._registry.not_found(task.name, task.workflow_id)
         if registered.definition.is_async and self._calls_directly:
-            args = decode_arguments(
-                running.converter, registered.definition, task.name, task.body
-            )
+            args = decode_arguments(running.converter, registered.definition, task.name, task.body)
             result = await registered.definition.fn(*args)
         else:
             result = await self._caller.call(running, registered.definition)

@@ -20,12 +20,12 @@ from hotmesh.backends.sqlite import statements
 from hotmesh.backends.sqlite.transaction import Transaction
 
 _SQL = statements.load("client")
-_CLAIM_WORKFLOW_ID = _SQL["claim_workflow_id"]
+_CLAIM_WORKFLOW_IDS = _SQL["claim_workflow_ids"]
 _TAKE_WORKFLOW_ID = _SQL["take_workflow_id"]
 _HOLDER = _SQL["holder"]
 _NAMED_RUN = _SQL["named_run"]
 _RUN_STATUS = _SQL["run_status"]
-_INSERT_RUN = _SQL["insert_run"]
+_INSERT_RUNS = _SQL["insert_runs"]
 _STEP_SQL = statements.load("step")
 _INSERT_TIMER = _STEP_SQL["insert_timer"]
 _PUT_ATTRIBUTE = _STEP_SQL["put_attribute"]
@@ -37,8 +37,9 @@ def start_all(tx: Transaction, items: Sequence[StartItem]) -> list[StartOutcome]
     """Create each run whose workflow id is free or may be taken over, in order."""
     if not items:
         return []
-    claims = [(item.namespace, item.workflow_id, item.run_id) for item in items]
-    if tx.run_many(_CLAIM_WORKFLOW_ID, claims) == len(items):
+    claims = [item.namespace for item in items], [item.workflow_id for item in items]
+    runs = [item.run_id for item in items]
+    if tx.run_packed(_CLAIM_WORKFLOW_IDS, runs, claims) == len(items):
         _create(tx, items)
         return [StartOutcome(True, item.run_id, RunStatus.RUNNING) for item in items]
     return [_start_one(tx, item) for item in items]
@@ -72,22 +73,20 @@ def _reusable(policy: int, status: int) -> bool:
 def _create(tx: Transaction, items: Sequence[StartItem]) -> None:
     """Insert runs that hold their workflow ids already, with their first messages."""
     now = tx.now_ms
-    tx.run_many(
-        _INSERT_RUN,
-        [
-            (
-                item.run_id,
-                item.namespace,
-                item.workflow_id,
-                item.workflow_type,
-                item.lane,
-                item.expire_s,
-                now,
-                item.header,
-                item.input,
-            )
-            for item in items
-        ],
+    columns = zip(
+        *(
+            (i.namespace, i.workflow_id, i.workflow_type, i.lane, i.expire_s, now, i.run_id)
+            for i in items
+        ),
+        strict=True,
+    )
+    *texts_and_numbers, run_ids = columns
+    tx.run_packed(
+        _INSERT_RUNS,
+        run_ids,
+        texts_and_numbers,
+        headers=[item.header for item in items],
+        inputs=[item.input for item in items],
     )
     lanes: list[int] = []
     runs: list[bytes] = []

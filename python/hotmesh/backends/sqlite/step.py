@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 
+import orjson
+
 from hotmesh.backends.protocol import MessageKind, Step, StepReply
 from hotmesh.backends.sqlite import statements
 from hotmesh.backends.sqlite.starts import mail_all, send_all, start_all, wait_all
@@ -12,12 +14,12 @@ from hotmesh.backends.sqlite.transaction import AbortError, Transaction
 _SQL = statements.load("step")
 _ROUTER_ALIVE = _SQL["router_alive"]
 _INSERT_JOURNAL = _SQL["insert_journal"]
-_DELETE_MESSAGE = _SQL["delete_message"]
+_DELETE_MESSAGES = _SQL["delete_messages"]
 _INSERT_TIMER = _SQL["insert_timer"]
 _DELETE_TIMER = _SQL["delete_timer"]
 _INSERT_TASK = _SQL["insert_task"]
 _DELETE_TASK = _SQL["delete_task"]
-_CLOSE_RUN = _SQL["close_run"]
+_CLOSE_RUNS = _SQL["close_runs"]
 _INSERT_REPLY = _SQL["insert_reply"]
 
 
@@ -59,7 +61,8 @@ def apply(tx: Transaction, step: Step) -> StepReply:
     check_fence(tx, step.router_id)
     _write_journal(tx, step)
     if step.ack_lane:
-        tx.run_many(_DELETE_MESSAGE, zip(step.ack_lane, step.ack_id, strict=True))
+        rows = list(zip(step.ack_lane, step.ack_id, strict=True))
+        tx.run(_DELETE_MESSAGES, (orjson.dumps(rows).decode(),))
     _refuse_closes(tx, step)
     _write_timers(tx, step)
     _write_tasks(tx, step)
@@ -85,9 +88,10 @@ def apply(tx: Transaction, step: Step) -> StepReply:
 def _write_journal(tx: Transaction, step: Step) -> None:
     if not step.journal_run:
         return
-    rows = zip(step.journal_run, step.journal_seq, step.journal_frame, strict=True)
     try:
-        tx.run_many(_INSERT_JOURNAL, rows)
+        tx.run_packed(
+            _INSERT_JOURNAL, step.journal_run, (step.journal_seq,), frames=step.journal_frame
+        )
     except sqlite3.IntegrityError as error:
         # Another router wrote this transition, so this one is out of date whatever it believes.
         raise AbortError(StepReply(tx.now_ms, fenced=True)) from error
@@ -165,10 +169,8 @@ def _write_attributes(tx: Transaction, step: Step) -> None:
 
 
 def _close_runs(tx: Transaction, step: Step) -> None:
-    now = tx.now_ms
-    columns = (step.close_status, step.close_result, step.close_run)
-    rows = ((status, result, now, run) for status, result, run in zip(*columns, strict=True))
-    tx.run_many(_CLOSE_RUN, rows)
+    columns = (step.close_status, [tx.now_ms] * len(step.close_run))
+    tx.run_packed(_CLOSE_RUNS, step.close_run, columns, results=step.close_result)
     waiting = zip(step.close_run, step.close_waits, strict=True)
     for run_id in [run_id for run_id, has_waits in waiting if has_waits]:
         tx.run(_SQL["delete_waits"], (run_id,))

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hotmesh.backends.sqlite import statements
+from hotmesh.backends.sqlite.packed import Column, packed
 
 Row = tuple[Any, ...]
 
 _SQL = statements.load("connection")
 _READ_STATE = _SQL["read_state"]
 _WRITE_STATE = _SQL["write_state"]
-_INSERT_MESSAGE = _SQL["insert_message"]
+_INSERT_MESSAGES = _SQL["insert_messages"]
 
 
 class WriteNeededError(Exception):
@@ -66,6 +67,17 @@ class Transaction:
         """Execute a statement for each row of parameters; how many rows they changed."""
         return self._connection.executemany(statement, rows).rowcount
 
+    def run_packed(
+        self,
+        statement: str,
+        runs: Sequence[bytes],
+        columns: Sequence[Column],
+        **blobs: Sequence[bytes],
+    ) -> int:
+        """Execute a statement for rows that are packed (see :mod:`.packed`); rows changed."""
+        execute = self._connection.execute
+        return sum(execute(statement, each).rowcount for each in packed(runs, columns, blobs))
+
     def all(
         self, statement: str, parameters: Sequence[object] | dict[str, object] = ()
     ) -> list[Row]:
@@ -92,7 +104,7 @@ class Transaction:
         first = self._message_id + 1
         self._message_id += len(lanes)
         ids = range(first, self._message_id + 1)
-        self.run_many(_INSERT_MESSAGE, zip(lanes, ids, runs, kinds, frames, strict=True))
+        self.run_packed(_INSERT_MESSAGES, runs, (lanes, ids, kinds), frames=frames)
 
     def finish(self) -> None:
         """Store the counters, once for all batches of the transaction."""

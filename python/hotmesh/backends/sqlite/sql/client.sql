@@ -6,9 +6,10 @@ INSERT OR IGNORE INTO queue (namespace, name) VALUES (?, ?);
 -- The id of a task queue.
 SELECT id FROM queue WHERE namespace = ? AND name = ?;
 
--- name: claim_workflow_id
--- Take a workflow id that no run holds.
-INSERT OR IGNORE INTO current (namespace, workflow_id, run_id) VALUES (?, ?, ?);
+-- name: claim_workflow_ids
+-- Take workflow ids that no run holds; rows of [namespace, workflow id].
+INSERT OR IGNORE INTO current (namespace, workflow_id, run_id)
+SELECT value ->> 0, value ->> 1, substr(:runs, 16 * key + 1, 16) FROM json_each(:rows);
 
 -- name: take_workflow_id
 -- Take a workflow id over from its closed run.
@@ -27,12 +28,17 @@ SELECT run_id, lane, status FROM run WHERE run_id = ? AND namespace = ? AND work
 -- Status of a run.
 SELECT status FROM run WHERE run_id = ?;
 
--- name: insert_run
--- A new run, open.
+-- name: insert_runs
+-- New runs, open; rows of [namespace, workflow id, type, lane, expire, time, header's start and
+-- length, input's start and length].
 INSERT INTO run
     (run_id, namespace, workflow_id, workflow_type, lane, status, expire_s, started_ms,
      header, input)
-VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?, ?);
+SELECT
+    substr(:runs, 16 * key + 1, 16), value ->> 0, value ->> 1, value ->> 2, value ->> 3, 1,
+    value ->> 4, value ->> 5, substr(:headers, value ->> 6, value ->> 7),
+    substr(:inputs, value ->> 8, value ->> 9)
+FROM json_each(:rows);
 
 -- name: oldest_wait
 -- The first run in line for mail of a key.

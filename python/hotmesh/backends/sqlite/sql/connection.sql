@@ -38,6 +38,10 @@ SELECT message_id, delayed_starts FROM state WHERE id = 1;
 -- The counters of the database.
 UPDATE state SET message_id = ?, delayed_starts = ? WHERE id = 1;
 
--- name: insert_message
--- A message at the end of its lane.
-INSERT INTO stream (lane, id, run_id, kind, frame) VALUES (?, ?, ?, ?, ?);
+-- name: insert_messages
+-- Messages at the ends of their lanes; rows of [lane, id, kind, frame's start, length].
+INSERT INTO stream (lane, id, run_id, kind, frame)
+SELECT
+    value ->> 0, value ->> 1, substr(:runs, 16 * key + 1, 16), value ->> 2,
+    substr(:frames, value ->> 3, value ->> 4)
+FROM json_each(:rows);

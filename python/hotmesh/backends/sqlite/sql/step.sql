@@ -3,12 +3,16 @@
 SELECT 1 FROM router WHERE router_id = ? AND state = 1;
 
 -- name: insert_journal
--- A transition; a second one of the same seq violates the key: the step is fenced.
-INSERT INTO journal (run_id, seq, frame) VALUES (?, ?, ?);
+-- Transitions; a second one of the same seq violates the key: the step is fenced.
+-- Rows of [seq, frame's start, length].
+INSERT INTO journal (run_id, seq, frame)
+SELECT
+    substr(:runs, 16 * key + 1, 16), value ->> 0, substr(:frames, value ->> 1, value ->> 2)
+FROM json_each(:rows);
 
--- name: delete_message
--- A handled message.
-DELETE FROM stream WHERE lane = ? AND id = ?;
+-- name: delete_messages
+-- Handled messages; rows of [lane, id].
+DELETE FROM stream WHERE (lane, id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?));
 
 -- name: any_event
 -- Whether any run at all has an unread EVENT message.
@@ -53,12 +57,15 @@ ON CONFLICT (run_id, name) DO UPDATE SET value = excluded.value;
 -- A name taken out of the run's record.
 DELETE FROM attribute WHERE run_id = ? AND name = ?;
 
--- name: close_run
--- The end of a run, and when it may be deleted.
+-- name: close_runs
+-- The ends of runs, and when they may be deleted; rows of [status, time, result's start, length].
 UPDATE run SET
-    status = ?1, result = ?2, closed_ms = ?3,
-    expires_ms = CASE WHEN expire_s >= 0 THEN ?3 + expire_s * 1000 END
-WHERE run_id = ?4 AND status = 1;
+    status = row.value ->> 0,
+    closed_ms = row.value ->> 1,
+    result = substr(:results, row.value ->> 2, row.value ->> 3),
+    expires_ms = CASE WHEN expire_s >= 0 THEN (row.value ->> 1) + expire_s * 1000 END
+FROM json_each(:rows) AS row
+WHERE run_id = substr(:runs, 16 * row.key + 1, 16) AND run.status = 1;
 
 -- name: delete_waits
 -- What a closed run waited for.
