@@ -275,9 +275,13 @@ def swallows() -> None:
             continue
 
 
-@pytest.mark.parametrize("block", [spins, swallows])
+def rests() -> None:
+    time.sleep(0.3)  # Outside Python: interrupted when it returns.
+
+
+@pytest.mark.parametrize("block", [spins, swallows, rests])
 async def test_a_workflow_that_blocks_the_loop_is_interrupted(
-    client: Client, block: Callable[[], None]
+    any_client: Client, block: Callable[[], None]
 ) -> None:
     blocking = True
 
@@ -290,6 +294,7 @@ async def test_a_workflow_that_blocks_the_loop_is_interrupted(
         await workflow.sleep(0.001)
         return "fine"
 
+    client = any_client
     async with working(client, blocks, bystander, deadlock_timeout=timedelta(milliseconds=100)):
         handle = await start(client, "blocks")
         assert await execute(client, "bystander") == "fine"

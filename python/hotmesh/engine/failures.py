@@ -133,10 +133,11 @@ def _child_error(
     return error
 
 
-def external_failed(job: Event, action: str) -> ApplicationError:
+def external_failed(job: Event, target: str) -> ApplicationError:
     """What signalling or cancelling another workflow raises when there is none."""
+    action, _, workflow_id = target.partition(" ")
     return ApplicationError(
-        f"Unable to {action} external workflow because not found",
+        f"Unable to {action} external workflow because not found: {workflow_id!r}",
         type=job[3] or "EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND",
         non_retryable=False,
     )

@@ -27,7 +27,12 @@ from hotmesh.engine.info import (
     UnfinishedUpdateHandlersWarning,
     UpdateInfo,
 )
-from hotmesh.exceptions import ApplicationError, HotMeshError
+from hotmesh.exceptions import (
+    ApplicationError,
+    ConversionError,
+    HotMeshError,
+    PayloadTooLargeError,
+)
 
 if TYPE_CHECKING:
     from hotmesh.engine.instance import WorkflowInstance
@@ -212,7 +217,7 @@ class Handlers:
             result = instance.call_update(definition, incoming)
             if definition.is_async or asyncio.iscoroutine(result):
                 result = await result
-            outcome = b"R" + instance.encode([result], f"result of update {name!r}")
+            outcome = b"R" + self._encoded_result(result, name)
         except asyncio.CancelledError as error:
             failed = ApplicationError(str(error) or "Update cancelled", type="CancelledError")
             outcome = b"F" + encode_failure(instance.converter, failed)
@@ -227,6 +232,19 @@ class Handlers:
         instance.command((kinds.UPDATE_COMPLETED, 0, 0, name, update_id.encode(), outcome))
         instance.replies += [(reply, outcome) for reply in known.waiting]
         known.waiting = []
+
+    def _encoded_result(self, result: Any, name: str) -> bytes:
+        """An update's result; whoever awaits it is told if it can't be stored.
+
+        Raises:
+            ApplicationError: It can't be serialised, or exceeds the limit.
+        """
+        try:
+            return self._instance.encode([result], f"result of update {name!r}")
+        except (ConversionError, PayloadTooLargeError) as error:
+            raise ApplicationError(
+                str(error), type=type(error).__name__, non_retryable=True
+            ) from error
 
     def _attach(self, known: _Update, document: dict[str, Any]) -> None:
         """Answer whoever asked: accepted now, the outcome now or later."""

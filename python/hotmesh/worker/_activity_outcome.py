@@ -197,7 +197,7 @@ class OutcomeWriter:
             len(failure), self._payload_limit, f"failure of activity {running.task.name!r}"
         )
         name = error.type if isinstance(error, ApplicationError) else type(error).__name__
-        shortened = ApplicationError(str(too_large), type=name)
+        shortened = ApplicationError(str(too_large), type=name or type(too_large).__name__)
         return await _stored_failure(running.converter, shortened)
 
 
