@@ -294,3 +294,42 @@ def test_a_reader_that_leaves_is_no_error(sqlite_url: str) -> None:
     process.stdout.close()
     _, error = process.communicate(timeout=TIMEOUT_S)
     assert (process.returncode, error) == (0, "")
+
+
+@pytest.mark.parametrize("core", ["no-core", "rust"])
+def test_a_core_that_is_not_there_is_one_line(core: str, tmp_path: Path) -> None:
+    # Any module that can't be imported stands for an extension that was not built.
+    hidden = "import sys; sys.modules['hotmesh._core'] = None\n"
+    program = hidden + "from hotmesh.cli import main; sys.exit(main(['core-info']))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "HOTMESH_CORE": core},
+        capture_output=True, text=True, check=False, timeout=TIMEOUT_S, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("hotmesh: HOTMESH_CORE=")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "missing", "extra"),
+    [
+        ("postgresql://host/db", "asyncpg", "postgres"),
+        ("redis://host", "redis", "redis"),
+        ("rediss://host", "hiredis", "redis"),
+    ],
+)
+def test_a_missing_extra_is_one_line_that_says_what_to_install(
+    url: str, missing: str, extra: str
+) -> None:
+    program = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        f"from hotmesh.cli import main; sys.exit(main(['list', '--url', {url!r}]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True, text=True, check=False, timeout=TIMEOUT_S,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert f"pip install 'hotmesh[{extra}]'" in done.stderr
+    assert done.stderr.count("\n") == 1
