@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hotmesh import activity, workflow
-from hotmesh.client import Client, WorkflowUpdateFailedError
+from hotmesh.client import Client, WorkflowQueryFailedError, WorkflowUpdateFailedError
 from hotmesh.common import RetryPolicy
 from hotmesh.engine import wire
 from hotmesh.exceptions import (
@@ -406,6 +406,39 @@ async def test_a_failure_over_the_limit_is_cut_down(client: Client, text: str | 
     assert isinstance(error.cause, ApplicationError)
     assert error.cause.type == "PayloadTooLargeError"
     assert "failure of activity 'fails'" in error.cause.message
+
+
+async def test_a_failure_of_a_workflow_over_the_limit_is_cut_down(client: Client) -> None:
+    class Reports:
+        @workflow.run
+        async def run(self, how: str) -> None:
+            if how == "fail":
+                raise ApplicationError("m", "x" * (2 * 1024 * 1024), type="Chosen")
+            await workflow.wait_condition(lambda: False)
+
+        @workflow.update
+        def refuse(self) -> None:
+            raise ApplicationError("m", "x" * (2 * 1024 * 1024))
+
+        @workflow.query
+        def look(self) -> None:
+            raise ValueError("x" * (2 * 1024 * 1024))
+
+    reports = workflow.defn(Reports)
+    async with working(client, reports, Echo):
+        error = await failure_of(execute(client, "Reports", "fail"))
+        handle = await start(client, "Reports", "wait")
+        with pytest.raises(WorkflowUpdateFailedError) as refused:
+            await handle.execute_update("refuse")
+        with pytest.raises(WorkflowQueryFailedError, match=r"failure of query 'look': \d+ bytes"):
+            await handle.query("look")
+        await bystands(client)
+    assert isinstance(error, ApplicationError)
+    assert error.type == "Chosen"
+    assert "failure of workflow 'Reports'" in error.message
+    assert isinstance(refused.value.cause, ApplicationError)
+    assert refused.value.cause.type == "PayloadTooLargeError"
+    assert "failure of update 'refuse'" in refused.value.cause.message
 
 
 async def test_an_answer_that_cannot_be_serialised_reaches_its_caller(client: Client) -> None:

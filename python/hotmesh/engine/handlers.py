@@ -225,7 +225,7 @@ class Handlers:
             if not failures.is_workflow_failure(error, instance.failure_types):
                 instance.fail_task(error)
                 return
-            outcome = b"F" + encode_failure(instance.converter, error)
+            outcome = b"F" + self._failure(error, f"update {name!r}")
         finally:
             self._working.pop(key, None)
         known.outcome = outcome
@@ -246,6 +246,11 @@ class Handlers:
                 str(error), type=type(error).__name__, non_retryable=True
             ) from error
 
+    def _failure(self, error: BaseException, what: str) -> bytes:
+        instance = self._instance
+        limit = instance.options.payload_limit
+        return failures.stored_failure(instance.converter, error, limit, what)
+
     def _attach(self, known: _Update, document: dict[str, Any]) -> None:
         """Answer whoever asked: accepted now, the outcome now or later."""
         replies = self._instance.replies
@@ -260,7 +265,7 @@ class Handlers:
 
     def _reject(self, document: dict[str, Any], error: BaseException) -> None:
         instance = self._instance
-        failure = b"X" + encode_failure(instance.converter, error)
+        failure = b"X" + self._failure(error, f"update {document['id']!r}")
         for key in ("accepted", "completed"):
             if key in document:
                 instance.replies.append((bytes.fromhex(document[key]), failure))
@@ -293,7 +298,7 @@ class Handlers:
             else:
                 outcome = b"R" + self._query(name, reply, document, body)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - user code may raise anything
-            outcome = b"F" + encode_failure(instance.converter, error)
+            outcome = b"F" + self._failure(error, f"query {name!r}")
         instance.replies.append((reply, outcome))
 
     def _is_rejected(self, condition: str) -> bool:

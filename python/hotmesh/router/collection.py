@@ -19,7 +19,7 @@ def collection_paused() -> Generator[None]:
 
     Blocks may overlap; the last one to end switches it on again.
     """
-    global _pauses  # noqa: PLW0603 - the collector is the process's, too
+    global _pauses
     if _pauses == 0 and not gc.isenabled():
         yield
         return

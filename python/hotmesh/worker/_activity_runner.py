@@ -321,9 +321,7 @@ class ActivityRunner:
         if registered is None:
             raise self._registry.not_found(task.name, task.workflow_id)
         if registered.definition.is_async and self._calls_directly:
-            args = decode_arguments(
-                running.converter, registered.definition, task.name, task.body
-            )
+            args = decode_arguments(running.converter, registered.definition, task.name, task.body)
             result = await registered.definition.fn(*args)
         else:
             result = await self._caller.call(running, registered.definition)
