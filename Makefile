@@ -44,7 +44,8 @@ format: dev ## Format Python and Rust
 	$(VENV)/bin/ruff format --quiet .
 	cargo fmt
 
-bench: test-env ## Measure throughput on each backend with the release wheel
+bench: test-env ## Measure the release wheel on each backend, and compare with the last figures
+	$(TEST_VENV)/bin/python -m pip install --quiet --group bench
 	$(TEST_VENV)/bin/python $(BENCH)
 
 soak: test-env ## Run the long tests (kill -9 loops), which `make test` leaves out

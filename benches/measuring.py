@@ -11,11 +11,23 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cases import Case
+from cases import Also, Case
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 RESULTS = ROOT / "docs" / "benchmarks"
+
+UNITS = {
+    "workflows_per_s": "workflows/s",
+    "steps_per_s": "steps/s",
+    "log_bytes_per_workflow": "bytes of log per workflow",
+    "rows_per_workflow": "row writes per workflow",
+    "round_trips_per_workflow": "round trips per workflow",
+    "p50": "ms p50",
+    "p90": "ms p90",
+    "p99": "ms p99",
+    "max": "ms at most",
+}
 
 
 def machine() -> dict[str, Any]:
@@ -67,9 +79,12 @@ def measure_floor(case: Case, url: str) -> dict[str, Any]:
     return found
 
 
-def value(case: Case, measured: Mapping[str, Any]) -> float:
-    """The figure that a case is about."""
-    return float(measured["latency_ms"][case.metric] if case.is_latency else measured[case.metric])
+def value(metric: str, measured: Mapping[str, Any]) -> float:
+    """One figure of a measurement: a rate, a percentile, or what the database counted."""
+    for part in (measured, measured["latency_ms"], measured.get("database", {})):
+        if part.get(metric) is not None:
+            return float(part[metric])
+    raise SystemExit(f"the measurement says nothing of {metric}")
 
 
 def median(values: list[float]) -> float:
@@ -77,29 +92,42 @@ def median(values: list[float]) -> float:
     return sorted(values)[(len(values) - 1) // 2]
 
 
-def in_turns(case: Case, url: str, rounds: int) -> dict[str, Any]:
-    """Measure floor and engine alternately; medians, their ratio, and what was needed for it."""
-    floors: list[float] = []
+def in_turns(case: Case, url: str, rounds: int) -> dict[str, dict[str, Any]]:
+    """Measure floor and engine alternately; the case's results by name."""
+    floors: list[dict[str, Any]] = []
     engines: list[dict[str, Any]] = []
     for _ in range(rounds):
         if case.floor_steps:
-            floors.append(value(case, measure_floor(case, url)))
+            floors.append(measure_floor(case, url))
         engines.append(measure_engine(case, url))
-    middle = median([value(case, each) for each in engines])
+    own = Also(case.metric, case.goal, case.most, of_floor=bool(floors))
+    found = {case.name: _result(case, own, engines, floors)}
+    for also in case.also:
+        found[f"{case.name} {also.metric}"] = _result(case, also, engines, floors)
+    return found
+
+
+def _result(
+    case: Case, figure: Also, engines: list[dict[str, Any]], floors: list[dict[str, Any]]
+) -> dict[str, Any]:
+    values = [value(figure.metric, each) for each in engines]
+    middle = median(values)
     result: dict[str, Any] = {
         "backend": case.backend,
         "workload": case.workload,
-        "metric": case.metric,
-        "goal": case.goal,
-        "most": case.most,
+        "metric": figure.metric,
+        "unit": UNITS[figure.metric],
+        "goal": figure.goal,
+        "most": figure.most,
+        "smaller_is_better": figure.metric not in ("workflows_per_s", "steps_per_s"),
         "engine": middle,
-        "engine_rounds": [value(case, each) for each in engines],
-        "details": next(each for each in engines if value(case, each) == middle),
+        "engine_rounds": values,
+        "details": engines[values.index(middle)],
         "command": " ".join(["hotmesh bench --url URL", *case.engine_words()]),
     }
-    if floors:
-        result["floor"] = median(floors)
-        result["floor_rounds"] = floors
+    if figure.of_floor:
+        result["floor_rounds"] = [value(figure.metric, each) for each in floors]
+        result["floor"] = median(result["floor_rounds"])
         result["ratio"] = round(middle / result["floor"], 3)
         result["floor_command"] = " ".join(
             [f"python benches/floor/on_{case.backend}.py --url URL", *case.floor_words()]

@@ -4,25 +4,27 @@ Everything comes from the JSON files in `docs/benchmarks/`; no figure is written
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from measuring import RESULTS, ROOT, machine
+from measuring import RESULTS, ROOT, UNITS, machine
+from results import judged
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
-
-UNITS = {"workflows_per_s": "workflows/s", "steps_per_s": "steps/s"}
 
 
 def main() -> None:
     """Rewrite what is generated."""
     kind = machine()["kind"]
-    file = RESULTS / f"{kind}.json"
-    if file.exists():
-        document = json.loads(file.read_text())
-        replace_block(ROOT / "README.md", readme_block(document))
-        (RESULTS / f"{kind}.md").write_text(engine_page(document))
+    documents = [
+        json.loads(file.read_text())
+        for file in (RESULTS / f"{kind}.json", RESULTS / f"{kind}-lines.json")
+        if file.exists()
+    ]
+    if documents:
+        replace_block(ROOT / "README.md", readme_block(documents))
+        (RESULTS / f"{kind}.md").write_text(engine_page(documents))
     versus = RESULTS / f"versus-{kind}.json"
     if versus.exists():
         document = json.loads(versus.read_text())
@@ -41,37 +43,43 @@ def replace_block(file: Path, text: str) -> None:
     file.write_text(f"{before}{BEGIN}\n{text}{END}{after}")
 
 
-def readme_block(document: Mapping[str, Any]) -> str:
-    """The table for the README."""
-    what = document["machine"]
+def readme_block(documents: Sequence[Mapping[str, Any]]) -> str:
+    """The table for the README: every figure with its goal and the command that measures it."""
+    what = documents[0]["machine"]
     lines = [
         (
             f"Measured on {what['kind']}, Python {what['python']}, everything on one machine: "
             "client, one worker process, and the database with its default durability. The floor "
             "is the same work on the bare database with nothing in between; medians of "
-            f"{document['rounds']} rounds, in turns."
+            f"{documents[0]['rounds']} rounds, in turns. A goal is about the ratio where there is "
+            "one, else about the figure."
         ),
         "",
-        "| | HotMesh | floor | ratio | command |",
-        "|---|---|---|---|---|",
+        "| | HotMesh | floor | ratio | goal | command |",
+        "|---|---|---|---|---|---|",
     ]
-    for name, result in document["cases"].items():
-        floor, ratio = _floor(result)
-        lines.append(f"| {name} | {_figure(result)} | {floor} | {ratio} | `{result['command']}` |")
+    for document in documents:
+        for name, result in document["cases"].items():
+            floor, ratio = _floor(result)
+            cells = (name, _figure(result), floor, ratio, judged(result), f"`{result['command']}`")
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
 
-def engine_page(document: Mapping[str, Any]) -> str:
+def engine_page(documents: Sequence[Mapping[str, Any]]) -> str:
     """The page with everything measured."""
+    first = documents[0]
+    kind = first["machine"]["kind"]
     lines = [
-        f"# HotMesh on {document['machine']['kind']}, {document['date']}",
+        f"# HotMesh on {kind}, {first['date']}",
         "",
         (
-            f"Written by `benches/report.py` from {document['machine']['kind']}.json; measured by "
-            "`python benches/throughput.py --write`."
+            f"Written by `benches/report.py` from {kind}.json, measured by "
+            f"`python benches/throughput.py --write`, and {kind}-lines.json, measured by "
+            "`python benches/lines.py --write`."
         ),
         "",
-        readme_block(document),
+        readme_block(documents),
         "What the same runs used:",
         "",
         (
@@ -80,10 +88,14 @@ def engine_page(document: Mapping[str, Any]) -> str:
         ),
         "|---|---|---|---|---|---|---|",
     ]
-    for name, result in document["cases"].items():
-        lines.append(f"| {name} | {' | '.join(_used(result['details']))} |")
+    results = {name: r for document in documents for name, r in document["cases"].items()}
+    lines += [
+        f"| {name} | {' | '.join(_used(result['details']))} |"
+        for name, result in results.items()
+        if "details" in result and " " not in name  # further figures of a run have its name first
+    ]
     lines += ["", "Commands of the floors:", ""]
-    commands = {r["floor_command"] for r in document["cases"].values() if "floor_command" in r}
+    commands = {r["floor_command"] for r in results.values() if "floor_command" in r}
     lines += [f"- `{command}`" for command in sorted(commands)]
     return "\n".join([*lines, ""])
 
@@ -141,16 +153,18 @@ def plot(document: Mapping[str, Any], stem: Path) -> None:
 
 
 def _figure(result: Mapping[str, Any]) -> str:
-    if result["metric"] in UNITS:
-        return f"{result['engine']:,.0f} {UNITS[result['metric']]}"
-    return f"{result['engine']:,.1f} ms {result['metric']}"
+    return f"{_shown(result['engine'])} {result['unit']}"
 
 
 def _floor(result: Mapping[str, Any]) -> tuple[str, str]:
     if "floor" not in result:
         return "", ""
-    digits = 0 if result["metric"] in UNITS else 1
-    return f"{result['floor']:,.{digits}f}", f"{result['ratio']:.2f}"
+    return _shown(result["floor"]), f"{result['ratio']:.2f}"
+
+
+def _shown(value: float) -> str:
+    """With three significant digits at least."""
+    return f"{value:,.{0 if value >= 100 else 1 if value >= 10 else 2}f}"
 
 
 def _used(details: Mapping[str, Any]) -> Iterable[str]:

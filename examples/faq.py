@@ -6,7 +6,6 @@ python examples/faq.py postgresql://localhost/db  or any other database
 
 import asyncio
 import contextlib
-import importlib.util
 import signal
 import sys
 import tempfile
@@ -114,11 +113,12 @@ def say(text: str) -> None:
 
 def show_spans() -> None:
     """Print each span, if OpenTelemetry is installed (pip install 'hotmesh[otel]')."""
-    if importlib.util.find_spec("opentelemetry.sdk") is None:
+    try:
+        from opentelemetry import trace
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+    except ModuleNotFoundError:
         return
-    from opentelemetry import trace
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
 
     one_line = ConsoleSpanExporter(
         formatter=lambda span: f"span {span.name!r}: {dict(span.attributes or {})}\n"

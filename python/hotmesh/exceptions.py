@@ -631,13 +631,15 @@ class DeadlockError(HotMeshError):
 
     Args:
         message: Which run, and for how long; the code ``[TMPRL1101]`` is put before it.
+        seconds: How long it held up everything else.
     """
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, seconds: float = 0.0) -> None:
         if not message.startswith(_DEADLOCK_PREFIX):
             message = _DEADLOCK_PREFIX + message
         super().__init__(message)
         self.message = message
+        self.seconds = seconds
 
 
 class CorruptJournalError(HotMeshError):

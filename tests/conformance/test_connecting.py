@@ -82,6 +82,7 @@ def test_a_url_nobody_knows_is_refused(url: str) -> None:
         ("postgres", "postgres", "asyncpg"),
         ("postgresql", "postgres", "asyncpg"),
         ("redis", "redis", "redis"),
+        ("redis", "redis", "hiredis"),
         ("rediss", "redis", "redis"),
     ],
 )

@@ -1,16 +1,18 @@
 """Bad input: a typed error that names what and where, and nothing else affected."""
 
-import sqlite3
+import asyncio
+import inspect
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hotmesh import activity, workflow
-from hotmesh.client import Client
+from hotmesh.client import Client, WorkflowQueryFailedError, WorkflowUpdateFailedError
 from hotmesh.common import RetryPolicy
+from hotmesh.engine import wire
 from hotmesh.exceptions import (
     ActivityError,
     ApplicationError,
@@ -21,6 +23,7 @@ from hotmesh.exceptions import (
     RPCStatusCode,
 )
 from hotmesh.worker import Worker
+from support.damage import Change, damage_journal
 from support.running import SOON, eventually, execute, failure_of, start, task_failure, working
 
 
@@ -52,6 +55,10 @@ class Echo:
     def change(self) -> Any:
         return object()
 
+    @workflow.update
+    def grow(self) -> str:
+        return "x" * (2 * 1024 * 1024)
+
 
 # What the client refuses
 
@@ -75,6 +82,40 @@ async def test_an_invalid_handler_name_is_refused(client: Client, call: str) -> 
             await getattr(handle, call)(bad)
 
 
+@pytest.mark.parametrize("bad", ["", "nul\0inside", "x" * 1001, "\ud800", 7])
+async def test_a_handle_of_an_impossible_id_is_refused_when_it_is_used(
+    any_client: Client, bad: Any
+) -> None:
+    handle = any_client.get_workflow_handle(bad)
+    calls: list[Callable[[], Any]] = [
+        handle.describe,
+        handle.result,
+        handle.cancel,
+        handle.terminate,
+        lambda: handle.signal("end"),
+        lambda: handle.query("ask"),
+        lambda: handle.execute_update("change"),
+        handle.fetch_history,
+    ]
+    for call in calls:
+        with pytest.raises(InvalidArgumentError, match="workflow id"):
+            await call()
+    with pytest.raises(RPCError, match="not found"):
+        await any_client.get_workflow_handle("fine", run_id=bad or "none").describe()
+
+
+async def test_a_run_that_is_not_there_or_closed_is_named(any_client: Client) -> None:
+    async with working(any_client, Echo):
+        handle = await start(any_client, Echo.run, "x", id="order-7")
+        await handle.result()
+    other = str(uuid.uuid4())
+    with pytest.raises(RPCError, match=f"order-7, run {other}"):
+        await any_client.get_workflow_handle("order-7", run_id=other).signal(Echo.end)
+    with pytest.raises(RPCError, match="already completed: order-7") as caught:
+        await handle.signal(Echo.end)
+    assert caught.value.status == RPCStatusCode.NOT_FOUND
+
+
 async def test_the_longest_name_is_accepted(any_client: Client) -> None:
     async with working(any_client, Echo):
         assert await execute(any_client, Echo.run, "x", id="i" * 1000) == "x"
@@ -88,10 +129,16 @@ async def test_the_longest_name_is_accepted(any_client: Client) -> None:
         RetryPolicy(backoff_coefficient=0.5),
         RetryPolicy(maximum_attempts=-1),
         RetryPolicy(initial_interval=timedelta(2), maximum_interval=timedelta(1)),
+        RetryPolicy(backoff_coefficient=float("nan")),
+        RetryPolicy(initial_interval="1 second"),  # type: ignore[arg-type]
+        RetryPolicy(backoff_coefficient="2"),  # type: ignore[arg-type]
+        RetryPolicy(maximum_attempts=1.5),  # type: ignore[arg-type]
+        RetryPolicy(non_retryable_error_types="CardError"),
+        {"maximum_attempts": 3},
     ],
 )
-async def test_an_invalid_retry_policy_is_refused(client: Client, policy: RetryPolicy) -> None:
-    with pytest.raises(InvalidArgumentError, match="retry policy"):
+async def test_an_invalid_retry_policy_is_refused(client: Client, policy: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"retry.policy"):
         await start(client, Echo.run, "x", retry_policy=policy)
 
 
@@ -121,6 +168,26 @@ async def test_a_payload_over_the_limit_is_refused(any_client: Client) -> None:
     async with working(any_client, Echo):
         largest = big[:-100]
         assert await execute(any_client, Echo.run, largest) == largest
+
+
+async def test_everything_that_a_start_stores_is_limited(client: Client) -> None:
+    big = "x" * (2 * 1024 * 1024)
+    for options in ({"record": {"a": big}}, {"memo": {"a": big}}, {"static_summary": big}):
+        with pytest.raises(PayloadTooLargeError, match="workflow 'Echo'"):
+            await start(client, Echo.run, 1, id="refused", **options)
+    with pytest.raises(PayloadTooLargeError, match="start signal 'end'"):
+        await start(client, Echo.run, 1, start_signal="end", start_signal_args=[big])
+    handle = await start(client, Echo.run, "wait")
+    for call in (handle.cancel, handle.terminate):
+        with pytest.raises(PayloadTooLargeError, match="reason of"):
+            await call(reason=big + "x")
+    assert (await client.count_workflows()).count == 1
+
+
+@pytest.mark.parametrize("limit", [0, -1, 1.5, "2 MiB", 2**40])
+async def test_an_impossible_payload_limit_is_refused(database_url: str, limit: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match="payload_limit must be between 1 and"):
+        await Client.connect(database_url, payload_limit=limit)
 
 
 async def test_a_dynamic_definition_cannot_be_called_by_itself(client: Client) -> None:
@@ -157,7 +224,15 @@ async def test_a_worker_refuses_what_it_cannot_host(client: Client) -> None:
         ({"activities": [echo, echo]}, "More than one activity named echo"),
         ({"activities": [threaded]}, "activity_executor"),
         ({"workflows": [Echo], "lease": 0.5}, "lease must be at least 1 s"),
+        ({"workflows": [Echo], "lease": float("nan")}, "lease must"),
         ({"workflows": [Echo], "task_queue": ""}, "task queue must not be empty"),
+        ({"workflows": [Echo], "max_cached_workflows": -1}, "max_cached_workflows"),
+        ({"activities": [echo], "max_concurrent_activities": 0}, "max_concurrent_activities"),
+        ({"workflows": [Echo], "deadlock_timeout": -1}, "deadlock_timeout"),
+        (
+            {"workflows": [Echo], "graceful_shutdown_timeout": timedelta(seconds=-1)},
+            "graceful_shutdown_timeout",
+        ),
     ]
     for options, message in cases:
         with pytest.raises(ValueError, match=message):
@@ -289,9 +364,92 @@ async def test_an_activity_result_over_the_limit_fails_the_activity(client: Clie
     assert error.cause.type == "PayloadTooLargeError"
 
 
+async def test_heartbeat_details_over_the_limit_fail_the_activity(client: Client) -> None:
+    @activity.defn
+    async def beats() -> None:
+        activity.heartbeat("x" * (2 * 1024 * 1024))
+        await asyncio.Event().wait()
+
+    async def calls() -> None:
+        await workflow.execute_activity(
+            beats,
+            start_to_close_timeout=SOON,
+            heartbeat_timeout=SOON,
+            retry_policy=RetryPolicy(maximum_attempts=1),
+        )
+
+    async with working(client, calls, Echo, activities=[beats]):
+        error = await failure_of(execute(client, "calls"))
+        await bystands(client)
+    assert isinstance(error, ActivityError)
+    assert isinstance(error.cause, ApplicationError)
+    assert error.cause.type == "PayloadTooLargeError"
+    assert "heartbeat details of activity 'beats'" in error.cause.message
+
+
+@pytest.mark.parametrize("text", [None, "x" * (2 * 1024 * 1024)])
+async def test_a_failure_over_the_limit_is_cut_down(client: Client, text: str | None) -> None:
+    @activity.defn
+    async def fails() -> None:
+        big = "x" * (2 * 1024 * 1024)
+        raise ApplicationError(text or "short", big)
+
+    async def calls() -> None:
+        await workflow.execute_activity(
+            fails, start_to_close_timeout=SOON, retry_policy=RetryPolicy(maximum_attempts=1)
+        )
+
+    async with working(client, calls, Echo, activities=[fails]):
+        error = await failure_of(execute(client, "calls"))
+        await bystands(client)
+    assert isinstance(error, ActivityError)
+    assert isinstance(error.cause, ApplicationError)
+    assert error.cause.type == "PayloadTooLargeError"
+    assert "failure of activity 'fails'" in error.cause.message
+
+
+async def test_a_failure_of_a_workflow_over_the_limit_is_cut_down(client: Client) -> None:
+    class Reports:
+        @workflow.run
+        async def run(self, how: str) -> None:
+            if how == "fail":
+                raise ApplicationError("m", "x" * (2 * 1024 * 1024), type="Chosen")
+            await workflow.wait_condition(lambda: False)
+
+        @workflow.update
+        def refuse(self) -> None:
+            raise ApplicationError("m", "x" * (2 * 1024 * 1024))
+
+        @workflow.query
+        def look(self) -> None:
+            raise ValueError("x" * (2 * 1024 * 1024))
+
+    reports = workflow.defn(Reports)
+    async with working(client, reports, Echo):
+        error = await failure_of(execute(client, "Reports", "fail"))
+        handle = await start(client, "Reports", "wait")
+        with pytest.raises(WorkflowUpdateFailedError) as refused:
+            await handle.execute_update("refuse")
+        with pytest.raises(WorkflowQueryFailedError, match=r"failure of query 'look': \d+ bytes"):
+            await handle.query("look")
+        await bystands(client)
+    assert isinstance(error, ApplicationError)
+    assert error.type == "Chosen"
+    assert "failure of workflow 'Reports'" in error.message
+    assert isinstance(refused.value.cause, ApplicationError)
+    assert refused.value.cause.type == "PayloadTooLargeError"
+    assert "failure of update 'refuse'" in refused.value.cause.message
+
+
 async def test_an_answer_that_cannot_be_serialised_reaches_its_caller(client: Client) -> None:
     async with working(client, Echo):
         handle = await start(client, Echo.run, "wait")
+        for update, error_type in (("change", "ConversionError"), ("grow", "PayloadTooLargeError")):
+            with pytest.raises(WorkflowUpdateFailedError) as caught:
+                await handle.execute_update(update)
+            assert isinstance(caught.value.cause, ApplicationError)
+            assert caught.value.cause.type == error_type
+            assert f"result of update '{update}'" in caught.value.cause.message
         with pytest.raises(Exception, match="result of query 'ask'"):
             await handle.query(Echo.ask)
         await handle.signal(Echo.end)
@@ -312,13 +470,29 @@ async def test_an_answer_that_cannot_be_serialised_reaches_its_caller(client: Cl
         lambda: workflow.enrich({"x": object()}),
         lambda: workflow.emit({"x" * 1001: 1}),
         lambda: workflow.trace({"x": object()}),
+        lambda: workflow.patched(""),
+        lambda: workflow.patched("x" * 1001),
+        lambda: workflow.upsert_memo({"": 1}),
+        lambda: workflow.sleep(float("nan")),
+        lambda: workflow.sleep(float("inf")),
+        lambda: workflow.start_child_workflow("Echo", 1, id=""),
+        lambda: workflow.get_external_workflow_handle("x" * 1001).signal("end"),
+        lambda: workflow.enrich({"x": "y" * (2 * 1024 * 1024)}),
+        lambda: workflow.trace({"x": "y" * (2 * 1024 * 1024)}),
+        lambda: workflow.upsert_memo({"x": "y" * (2 * 1024 * 1024)}),
+        lambda: workflow.start_child_workflow("Echo", 1, memo={"x": "y" * (2 * 1024 * 1024)}),
+        lambda: workflow.start_activity(
+            "x", start_to_close_timeout=1, summary="y" * (2 * 1024 * 1024)
+        ),
     ],
 )
 async def test_workflow_calls_refuse_bad_options(client: Client, call: Callable[[], Any]) -> None:
     async def calls() -> str:
         try:
-            call()
-        except InvalidArgumentError as error:
+            asked = call()
+            if inspect.iscoroutine(asked):
+                await asked
+        except (InvalidArgumentError, PayloadTooLargeError) as error:
             return str(error)
         return "accepted"
 
@@ -343,14 +517,24 @@ async def test_arguments_of_an_activity_that_cannot_be_serialised_are_named(
 # What is damaged
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda frame: b"\xff\xff\xff",
+        lambda frame: b"",
+        lambda frame: frame[:-1],
+        lambda frame: frame[:-6] + bytes([frame[-6] ^ 1]) + frame[-5:],
+    ],
+    ids=["garbage", "empty", "cut off", "one bit"],
+)
 async def test_a_damaged_journal_stops_its_run_and_no_other(
-    sqlite_url: str, tmp_path: Path
+    database_url: str, change: Change
 ) -> None:
-    async with await Client.connect(sqlite_url) as client:
+    async with await Client.connect(database_url) as client:
         async with working(client, Echo):
             handle = await start(client, Echo.run, "wait")
             await eventually(lambda: has_begun(handle), "the first row is written")
-        damage(tmp_path / "hotmesh.db", b"\xff\xff\xff")
+        await damage_journal(database_url, wire.run_id_bytes(handle.result_run_id), change)
         async with working(client, Echo):
             await handle.signal(Echo.end)
             failure = await task_failure(handle)
@@ -364,11 +548,3 @@ async def test_a_damaged_journal_stops_its_run_and_no_other(
 
 async def has_begun(handle: Any) -> bool:
     return (await handle.describe()).history_length > 0
-
-
-def damage(path: Path, frame: bytes) -> None:
-    """Overwrite the journal's first row behind the engine's back."""
-    with sqlite3.connect(path) as database:
-        changed = database.execute("UPDATE journal SET frame = ? WHERE seq = 0", (frame,))
-        assert changed.rowcount == 1
-    database.close()

@@ -23,6 +23,45 @@ def bench(tmp_path: Path, *words: str) -> tuple[str, Any]:
     return done.stdout, json.loads(file.read_text())
 
 
+def test_every_database_says_what_a_workflow_costs(tmp_path: Path, database_url: str) -> None:
+    shown, measured = bench(tmp_path, "--url", database_url, "-n", "50")
+    database = measured["database"]
+    assert database["rows_per_workflow"] >= 2
+    assert 0 < database["round_trips_per_workflow"] < 20
+    assert "row writes per workflow" in shown or "commands per workflow" in shown
+    if measured["backend"] != "sqlite":
+        assert database["log_bytes_per_workflow"] > 100
+        assert database["cpu_s"] >= 0
+    for process in (measured["client"], *measured["workers"]):
+        assert process["cpu_s"] > 0
+        assert process["memory_bytes"] > 1_000_000
+
+
+def test_both_cores_are_compared(tmp_path: Path) -> None:
+    shown, rounds = bench(tmp_path, "--workload", "noop", "-n", str(COUNT), "--compare")
+    assert [(name, found["core"]) for each in rounds for name, found in each.items()] == [
+        ("rust", "rust"),
+        ("python", "python"),
+    ] * len(rounds)
+    assert "rust / python" in shown
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("mysql://host/db", "Unknown database URL scheme 'mysql'"),
+        ("postgresql://127.0.0.1:1/none", "is not available"),
+        ("redis://127.0.0.1:1/0", "can't be reached"),
+    ],
+)
+def test_a_database_that_is_not_there_is_no_traceback(url: str, said: str) -> None:
+    command = [sys.executable, "-m", "hotmesh", "bench", "--url", url, "-n", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_each_workload_is_measured(tmp_path: Path, workload: str) -> None:
     shown, measured = bench(

@@ -186,7 +186,7 @@ async def test_a_handle_tells_ids_and_signals(any_client: Client) -> None:
 
 async def test_signalling_a_child_that_has_ended_fails(client: Client) -> None:
     async def signals() -> str:
-        handle = await workflow.start_child_workflow(Child.run, "x")
+        handle = await workflow.start_child_workflow(Child.run, "x", id="ended")
         await handle
         try:
             await handle.signal(Child.put, 1)
@@ -196,7 +196,7 @@ async def test_signalling_a_child_that_has_ended_fails(client: Client) -> None:
 
     async with working(client, signals, Child):
         assert await execute(client, "signals") == (
-            "Unable to signal external workflow because not found"
+            "Unable to signal external workflow because not found: 'ended'"
         )
 
 
@@ -329,8 +329,8 @@ async def test_external_workflows_are_signalled_and_cancelled(any_client: Client
         other = await start(any_client, Child.run, "wait", id="other")
         third = await start(any_client, Child.run, "wait", id="third")
         assert await execute(any_client, "reaches_out") == [
-            "Unable to signal external workflow because not found",
-            "Unable to cancel external workflow because not found",
+            "Unable to signal external workflow because not found: 'nobody'",
+            "Unable to cancel external workflow because not found: 'nobody'",
         ]
         assert await other.result() == ["end"]
         assert isinstance(await failure_of(third.result()), CancelledError)

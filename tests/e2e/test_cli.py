@@ -185,15 +185,15 @@ def test_every_backend_serves_the_commands(
     try:
         started = document("start", "welcome", "--id", "w-1", "--arg", '"Ann"', "--wait")
         assert started["result"] == "Hello, Ann!"
-        assert document("list")["workflows"][0]["status"] == "Completed"
+        assert document("list")[0]["status"] == "Completed"
         assert document("describe", "w-1")["result"] == "Hello, Ann!"
         steps = document("history", "w-1")["transitions"]
         assert [each["event"] for each in steps[-1]["commands"]] == ["Complete"]
-        assert [each["lanes"] for each in document("routers")["routers"]] == [64]
+        assert [each["lanes"] for each in document("routers")] == [64]
         assert worker.stop() == 0
-        assert [each for each in document("routers")["routers"] if each["alive"]] == []
+        assert [each for each in document("routers") if each["alive"]] == []
         assert document("prune", "--older-than", "0") == {"deleted": 1}
-        assert document("list") == {"workflows": []}
+        assert document("list") == []
     finally:
         worker.kill()
 
@@ -205,7 +205,7 @@ def test_cancel_and_terminate_close_a_workflow(command: Command, worker: WorkerP
     assert command("terminate", "o-2", "--reason", "by hand").code == 0
     assert "CancelledError" in command("result", "o-1", "--timeout", "30 s").error
     assert "TerminatedError: by hand" in command("result", "o-2", "--timeout", "30 s").error
-    listed = command("list", "--json").document["workflows"]
+    listed = command("list", "--json").document
     assert {each["workflow_id"]: each["status"] for each in listed} == {
         "o-1": "Canceled",
         "o-2": "Terminated",
@@ -217,12 +217,12 @@ def test_cancel_and_terminate_close_a_workflow(command: Command, worker: WorkerP
 
 def test_a_worker_stops_in_good_order(command: Command, worker: WorkerProcess) -> None:
     command("start", "welcome", "--arg", '"Ann"', "--wait", "--timeout", "30 s")
-    found = command("routers", "--json").document["routers"]
+    found = command("routers", "--json").document
     assert [(each["task_queue"], each["alive"], each["lanes"]) for each in found] == [
         ("default", True, 64)
     ]
     assert worker.stop() == 0
-    assert command("routers", "--json").document["routers"] == []
+    assert command("routers", "--json").document == []
     messages = [each["message"] for each in worker.log()]
     assert messages[0].startswith("Serving task queue 'default'")
     assert messages[-1].startswith("Stopping")
@@ -235,7 +235,7 @@ def test_closed_workflows_are_pruned_and_open_ones_kept(
     command("start", "order", "--id", "o-1", "--arg", "1")
     assert command("prune", "--older-than", "1 hour", "--json").document == {"deleted": 0}
     assert command("prune", "--older-than", "0", "--json").document == {"deleted": 1}
-    listed = command("list", "--json").document["workflows"]
+    listed = command("list", "--json").document
     assert [each["workflow_id"] for each in listed] == ["o-1"]
 
 
@@ -281,7 +281,7 @@ def test_the_module_is_the_command(sqlite_url: str) -> None:
         env={**os.environ, "HOTMESH_URL": sqlite_url},
         capture_output=True, text=True, check=True, timeout=TIMEOUT_S,
     )  # fmt: skip
-    assert json.loads(done.stdout) == {"workflows": []}
+    assert json.loads(done.stdout) == []
 
 
 def test_a_reader_that_leaves_is_no_error(sqlite_url: str) -> None:
@@ -294,3 +294,42 @@ def test_a_reader_that_leaves_is_no_error(sqlite_url: str) -> None:
     process.stdout.close()
     _, error = process.communicate(timeout=TIMEOUT_S)
     assert (process.returncode, error) == (0, "")
+
+
+@pytest.mark.parametrize("core", ["no-core", "rust"])
+def test_a_core_that_is_not_there_is_one_line(core: str, tmp_path: Path) -> None:
+    # Any module that can't be imported stands for an extension that was not built.
+    hidden = "import sys; sys.modules['hotmesh._core'] = None\n"
+    program = hidden + "from hotmesh.cli import main; sys.exit(main(['core-info']))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "HOTMESH_CORE": core},
+        capture_output=True, text=True, check=False, timeout=TIMEOUT_S, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("hotmesh: HOTMESH_CORE=")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "missing", "extra"),
+    [
+        ("postgresql://host/db", "asyncpg", "postgres"),
+        ("redis://host", "redis", "redis"),
+        ("rediss://host", "hiredis", "redis"),
+    ],
+)
+def test_a_missing_extra_is_one_line_that_says_what_to_install(
+    url: str, missing: str, extra: str
+) -> None:
+    program = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        f"from hotmesh.cli import main; sys.exit(main(['list', '--url', {url!r}]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True, text=True, check=False, timeout=TIMEOUT_S,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert f"pip install 'hotmesh[{extra}]'" in done.stderr
+    assert done.stderr.count("\n") == 1

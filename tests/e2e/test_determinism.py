@@ -4,8 +4,9 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -275,9 +276,13 @@ def swallows() -> None:
             continue
 
 
-@pytest.mark.parametrize("block", [spins, swallows])
+def rests() -> None:
+    time.sleep(0.3)  # Outside Python: interrupted when it returns.
+
+
+@pytest.mark.parametrize("block", [spins, swallows, rests])
 async def test_a_workflow_that_blocks_the_loop_is_interrupted(
-    client: Client, block: Callable[[], None]
+    any_client: Client, block: Callable[[], None]
 ) -> None:
     blocking = True
 
@@ -290,6 +295,7 @@ async def test_a_workflow_that_blocks_the_loop_is_interrupted(
         await workflow.sleep(0.001)
         return "fine"
 
+    client = any_client
     async with working(client, blocks, bystander, deadlock_timeout=timedelta(milliseconds=100)):
         handle = await start(client, "blocks")
         assert await execute(client, "bystander") == "fine"
@@ -300,6 +306,35 @@ async def test_a_workflow_that_blocks_the_loop_is_interrupted(
     assert "[TMPRL1101] Potential deadlock detected" in failure["message"]
     assert "didn't yield within 0.1 second(s)" in failure["message"]
     assert block.__name__ in failure["message"]
+
+
+@pytest.mark.parametrize(("blocked", "pause"), [(0.0, 0.25), (0.2, 0.75)])
+async def test_code_that_fails_is_left_alone_for_a_while(
+    any_client: Client, blocked: float, pause: float
+) -> None:
+    """The longer it held up the others, the longer they have the time for themselves."""
+    tries: list[tuple[float, float]] = []
+
+    async def fails() -> None:
+        began = time.monotonic()
+        try:
+            threading.Event().wait(blocked)
+            if len(tries) < 2:
+                raise RuntimeError("not yet")
+        finally:
+            tries.append((began, time.monotonic()))
+
+    async with working(any_client, fails, deadlock_timeout=0.1 if blocked else 10):
+        await start(any_client, "fails")
+        await eventually(enough(tries), "it was tried three times")
+    assert [later[0] - sooner[1] >= pause for sooner, later in pairwise(tries)] == [True, True]
+
+
+def enough(tries: list[tuple[float, float]]) -> Callable[[], Awaitable[bool]]:
+    async def check() -> bool:
+        return len(tries) >= 3
+
+    return check
 
 
 async def test_the_detector_can_be_switched_off(client: Client) -> None:

@@ -1,6 +1,7 @@
 """The program of the README, to the letter, on every backend; and what it is known to get wrong."""
 
 import asyncio
+import os
 import sys
 import time
 from asyncio.subprocess import PIPE
@@ -317,3 +318,22 @@ async def _until_waiting(sdk: Client, workflow_id: str) -> None:
 async def _commands(sdk: Client, workflow_id: str) -> list[str]:
     history = await sdk.get_workflow_handle(workflow_id).fetch_history()
     return [kinds.NAMES[command[0]] for event in history.events for command in event.commands]
+
+
+async def test_the_demo_needs_no_extra(tmp_path: Path) -> None:
+    """`make demo` installs the package alone, so that no driver and no tracer is there."""
+    hidden = ("opentelemetry", "asyncpg", "redis", "hiredis", "nats", "rich", "uvloop")
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import sys\nsys.modules.update(dict.fromkeys({hidden!r}))\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(EXAMPLES / "faq.py"),
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    out, error = await process.communicate()
+    assert process.returncode == 0, error.decode()
+    assert "['Hello, 1!', 'Hello, 2!', 'Hello, 3!', 5]" in out.decode()

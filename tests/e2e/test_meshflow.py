@@ -16,6 +16,7 @@ from hotmesh.exceptions import (
     TerminatedError,
     WorkflowAlreadyStartedError,
 )
+from support.running import eventually
 
 calls: Counter[str] = Counter()
 
@@ -266,6 +267,11 @@ async def test_hooks_share_the_record(url: str) -> None:
     await host(url, hooks, hooked, hooked_twice, hooks_another)
     client = meshflow.Client(connection=url)
     owner = await start(url, hooks, workflow_id="owner")
+
+    async def has_enriched() -> bool:
+        return "owner" in (await owner.state())["record"]
+
+    await eventually(has_enriched, "the owner has written what its hooks read")
     outer = await client.workflow.hook(workflow_id="owner", workflow_name="hooked", args=["outer"])
     other = await run(url, hooks_another, "owner")
     inner_id = (await owner.result())[0]

@@ -10,17 +10,17 @@ from hotmesh.exceptions import InvalidArgumentError, MissingExtraError
 
 
 class _Home(NamedTuple):
-    """Where a backend's class is, and what its driver comes with."""
+    """Where a backend's class is, and what its drivers come with."""
 
     module: str
     backend_class: str
-    driver: str
+    drivers: tuple[str, ...]
     extra: str
 
 
-_SQLITE = _Home("hotmesh.backends.sqlite", "SqliteBackend", "sqlite3", "")
-_POSTGRES = _Home("hotmesh.backends.postgres", "PostgresBackend", "asyncpg", "postgres")
-_REDIS = _Home("hotmesh.backends.redis", "RedisBackend", "redis", "redis")
+_SQLITE = _Home("hotmesh.backends.sqlite", "SqliteBackend", ("sqlite3",), "")
+_POSTGRES = _Home("hotmesh.backends.postgres", "PostgresBackend", ("asyncpg",), "postgres")
+_REDIS = _Home("hotmesh.backends.redis", "RedisBackend", ("redis", "hiredis"), "redis")
 
 _HOMES = {
     "sqlite": _SQLITE,
@@ -57,7 +57,7 @@ def backend_for(url: str) -> Backend:
         module = importlib.import_module(home.module)
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
-        if missing != home.driver:
+        if missing not in home.drivers:
             raise
         raise MissingExtraError(home.extra, f"A {scheme}:// database") from error
     return cast("Backend", getattr(module, home.backend_class)(url))

@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from hotmesh._version import __version__
@@ -20,6 +21,7 @@ from hotmesh.bench.worker import usage
 from hotmesh.bench.workloads import WORKLOADS, Workload
 from hotmesh.client import Client
 from hotmesh.core import core_info
+from hotmesh.exceptions import HotMeshError
 
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
@@ -42,11 +44,12 @@ async def measure(plan: Plan) -> dict[str, Any]:
     if not plan.keep:
         async with await Client.connect(plan.url, namespace=NAMESPACE) as client:
             await client.backend.prune(NAMESPACE, int(time.time() * 1000))
-    count = measured["workflows"] + plan.warm_up
-    measured["database"] |= {
-        "rows_per_workflow": _share(added(before.rows, after.rows), count),
-        "round_trips_per_workflow": _share(added(before.round_trips, after.round_trips), count),
-    }
+    if after.rows is not None:
+        count = measured["workflows"] + plan.warm_up
+        measured["database"] |= {
+            "rows_per_workflow": _share(added(before.rows, after.rows), count),
+            "round_trips_per_workflow": _share(added(before.round_trips, after.round_trips), count),
+        }
     return measured
 
 
@@ -57,17 +60,22 @@ async def _measure(plan: Plan, meter: Meter) -> dict[str, Any]:
         Fleet(plan, remote=workload.remote) as fleet,
     ):
         await drive(client, plan, workload, count=plan.warm_up, measured=False)
-        own, theirs, database = usage(), await fleet.usage(), await meter.use()
+        own, theirs, database = usage(client.backend), await fleet.usage(), await meter.use()
         driven = await drive(client, plan, workload, count=plan.count, measured=True)
-        own_after, theirs_after = usage(), await fleet.usage()
+        own_after, theirs_after = usage(client.backend), await fleet.usage()
         database_after = await meter.use()
     count = len(driven.latencies)
     log_bytes = added(database.log_bytes, database_after.log_bytes)
+    starts, ends = [own, *theirs], [own_after, *theirs_after]
+    if client.backend.name == "sqlite":
+        log_bytes = _together(starts, ends, "disk_bytes")
     return {
         **_document(plan, workload, driven, client.backend.name),
         "database": {
             "cpu_s": _rounded(added(database.cpu_s, database_after.cpu_s)),
             "log_bytes_per_workflow": _share(log_bytes, count),
+            "rows_per_workflow": _share(_together(starts, ends, "rows"), count),
+            "round_trips_per_workflow": _share(_together(starts, ends, "round_trips"), count),
         },
         "client": _used(own, own_after, count),
         "workers": [
@@ -124,6 +132,14 @@ def _used(before: dict[str, Any], after: dict[str, Any], count: int) -> dict[str
     return used
 
 
+def _together(
+    starts: Sequence[dict[str, Any]], ends: Sequence[dict[str, Any]], key: str
+) -> float | None:
+    """What the processes have counted together; None if one of them can't count."""
+    counted = [added(start.get(key), end.get(key)) for start, end in zip(starts, ends, strict=True)]
+    return None if None in counted else sum(each or 0 for each in counted)
+
+
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
@@ -135,7 +151,11 @@ def _share(value: float | None, count: int) -> float | None:
 def main(words: list[str]) -> None:
     """Run with the words of the command line."""
     logging.basicConfig(level=logging.WARNING)
-    measured = run_loop(measure(Plan.from_json(words[0])))
+    try:
+        measured = run_loop(measure(Plan.from_json(words[0])))
+    except HotMeshError as error:
+        # One line, which is shown beside what the command says itself.
+        raise SystemExit(f"hotmesh bench: {error}") from None
     sys.stdout.write(json.dumps(measured) + "\n")
 
 

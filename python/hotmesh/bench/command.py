@@ -170,6 +170,6 @@ async def _measure(plan: Plan, core: str | None) -> dict[str, Any]:
     )
     out, _ = await process.communicate()
     if process.returncode:
-        raise HotMeshError("The client process of the benchmark failed")
+        raise HotMeshError("The client process of the benchmark failed; it says why above")
     found: dict[str, Any] = json.loads(out)
     return found

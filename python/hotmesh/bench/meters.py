@@ -17,6 +17,9 @@ STATISTICS_SECONDS = 3.0
 
 STATISTICS_POLL_SECONDS = 0.25
 
+OURS = ("schema", "pooler", "prefix")
+"""Parameters of URLs that no driver knows."""
+
 
 @dataclass(frozen=True, slots=True)
 class Use:
@@ -53,8 +56,8 @@ class Meter(Protocol):
 
 
 def added(before: float | None, after: float | None) -> float | None:
-    """What a counter was advanced by; None where nobody counts."""
-    return None if before is None or after is None else after - before
+    """What a counter was advanced by; None where nobody counts, or it was set back meanwhile."""
+    return None if before is None or after is None or after < before else after - before
 
 
 async def meter_for(backend: Backend) -> Meter:
@@ -67,14 +70,14 @@ async def meter_for(backend: Backend) -> Meter:
 
 
 def _for_driver(url: str) -> str:
-    """A Postgres URL without the parameters that only HotMesh understands."""
+    """A URL without the parameters that only HotMesh understands."""
     place, _, query = url.partition("?")
-    theirs = [(k, v) for k, v in parse_qsl(query) if k not in ("schema", "pooler")]
+    theirs = [(k, v) for k, v in parse_qsl(query) if k not in OURS]
     return f"{place}?{urlencode(theirs)}" if theirs else place
 
 
 class _NoMeter:
-    """SQLite runs inside the client and the workers; their own counters say everything."""
+    """SQLite runs inside the client and the workers, so these count: see `worker.usage`."""
 
     async def use(self) -> Use:
         return Use()
@@ -141,7 +144,7 @@ class _PostgresMeter:
 class _RedisMeter:
     def __init__(self, url: str) -> None:
         library: Any = importlib.import_module("redis.asyncio")
-        self._redis = library.from_url(url)
+        self._redis = library.from_url(_for_driver(url))
 
     async def use(self) -> Use:
         facts: dict[str, Any] = await self._redis.info("all")

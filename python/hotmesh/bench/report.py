@@ -37,6 +37,8 @@ def facts(measured: Mapping[str, Any]) -> dict[str, str]:
         "rows_per_workflow": "row writes per workflow",
         "round_trips_per_workflow": "round trips per workflow",
     }
+    if measured["backend"] == "sqlite":
+        names["log_bytes_per_workflow"] = "bytes written per workflow"
     if measured["backend"] == "redis":
         names["rows_per_workflow"] = "commands per workflow"
     for key, name in names.items():

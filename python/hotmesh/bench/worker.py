@@ -11,8 +11,9 @@ import json
 import logging
 import sys
 import time
-from typing import Any
+from typing import Any, cast
 
+from hotmesh.backends.protocol import Backend
 from hotmesh.bench import processes
 from hotmesh.bench.loops import run_loop
 from hotmesh.bench.plan import NAMESPACE, Plan
@@ -23,13 +24,16 @@ from hotmesh.worker import Worker
 READY = "ready"
 
 
-def usage() -> dict[str, Any]:
+def usage(backend: Backend) -> dict[str, Any]:
     """What this process has used so far."""
-    return {
+    used: dict[str, Any] = {
         "cpu_s": time.process_time(),
         "memory_bytes": processes.own_memory(),
         "disk_bytes": processes.own_written(),
     }
+    if backend.name == "sqlite":  # It runs in here, so it is counted in here.
+        used["rows"], used["round_trips"] = cast("Any", backend).work()
+    return used
 
 
 async def serve(plan: Plan, *, activities_only: bool) -> None:
@@ -49,7 +53,7 @@ async def serve(plan: Plan, *, activities_only: bool) -> None:
         async with worker:
             _say(READY)
             while await asyncio.to_thread(sys.stdin.readline):
-                answer = usage()
+                answer = usage(client.backend)
                 if profile is not None:
                     answer["profile"] = profile.seconds()
                 _say(json.dumps(answer))

@@ -40,7 +40,7 @@ def explain(error: BaseException, where: str) -> str:
     if isinstance(error, RPCError) and error.status == RPCStatusCode.NOT_FOUND:
         return f"{text} in {where}. `hotmesh list` shows what is there."
     if isinstance(error, BackendUnavailableError):
-        return f"{text} Is {where} running, and --url right?"
+        return f"{text.rstrip('.')}. Is {where} running, and --url right?"
     return text
 
 

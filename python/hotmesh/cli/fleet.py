@@ -68,7 +68,7 @@ async def routers(client: Client, options: argparse.Namespace, output: Output) -
         for document, each in zip(documents, found, strict=True)
     ]
     output.show(
-        {"routers": documents},
+        documents,
         Table(
             ("router", "task queue", "state", "lanes", "seen", "info"),
             rows,

@@ -65,7 +65,7 @@ async def list_workflows(client: Client, options: argparse.Namespace, output: Ou
     ]
     columns = ("workflow id", "type", "status", "started", "closed", "task queue")
     output.show(
-        {"workflows": [_execution(each) for each in found]},
+        [_execution(each) for each in found],
         Table(columns, rows, "No workflow matches."),
     )
     return 0

@@ -15,8 +15,8 @@ from hotmesh.client import _interceptor as inputs
 from hotmesh.client._errors import (
     WorkflowQueryFailedError,
     WorkflowQueryRejectedError,
-    already_completed,
     not_found,
+    refused,
 )
 from hotmesh.client._execution import (
     WorkflowExecution,
@@ -97,7 +97,10 @@ class Calls(inputs.OutboundInterceptor):
 
     async def cancel_workflow(self, input: inputs.CancelWorkflowInput) -> None:
         run_id = await self._chain(input)
-        frame = encode_event((kinds.CANCEL, 0, 0, "", os.urandom(16), input.reason.encode()))
+        reason = self._client.payloads.within_limit(
+            input.reason.encode(), f"reason of cancelling workflow {input.id!r}"
+        )
+        frame = encode_event((kinds.CANCEL, 0, 0, "", os.urandom(16), reason))
         await self._send(input.id, run_id, frame)
 
     async def terminate_workflow(self, input: inputs.TerminateWorkflowInput) -> None:
@@ -129,7 +132,7 @@ class Calls(inputs.OutboundInterceptor):
             SendItem(client.namespace, workflow_id, run_id, MessageKind.EVENT, frame, False)
         )
         if not outcome.delivered:
-            raise already_completed() if outcome.status else not_found(workflow_id)
+            raise refused(outcome, workflow_id, run_id)
 
     async def query_workflow(self, input: inputs.QueryWorkflowInput) -> Any:
         client = self._client
@@ -161,7 +164,7 @@ class Calls(inputs.OutboundInterceptor):
                     )
                 )
                 if not outcome.delivered:
-                    raise not_found(input.id)
+                    raise refused(outcome, input.id, _run(input.id, input.run_id))
                 data = await reply
         except TimeoutError as error:
             raise RPCError(
@@ -277,7 +280,7 @@ def _run(workflow_id: str, run_id: str | None) -> bytes:
         return b""
     found = wire.run_id_bytes(run_id)
     if not found:
-        raise not_found(workflow_id)
+        raise not_found(workflow_id, run_id)
     return found
 
 

@@ -576,10 +576,10 @@ class Client(UpdateWithStartCalls):
         await self.connection.ready()
         key = wire.run_id_bytes(run_id) if run_id else b""
         if run_id and not key:
-            raise not_found(workflow_id)
+            raise not_found(workflow_id, run_id)
         row = (await self.backend.find([(self.namespace, workflow_id, key)]))[0]
         if row is None:
-            raise not_found(workflow_id)
+            raise not_found(workflow_id, run_id)
         return row
 
     async def newest_of_chain(self, workflow_id: str, first_run_id: str) -> bytes:
@@ -591,7 +591,7 @@ class Client(UpdateWithStartCalls):
         row = await self.find_run(workflow_id, None)
         first = wire.load(row.header).get("first") or bytes(row.run_id).hex()
         if bytes.fromhex(first) != wire.run_id_bytes(first_run_id):
-            raise not_found(workflow_id)
+            raise not_found(workflow_id, first_run_id)
         return bytes(row.run_id)
 
     async def read_runs(self, wanted: RunFilter) -> Sequence[RunRow]:

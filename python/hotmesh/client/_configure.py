@@ -69,12 +69,12 @@ def check_limit(limit: int, backend: Backend) -> None:
     """Refuse a payload limit that the backend can't hold.
 
     Raises:
-        InvalidArgumentError: It is too large, or below 1.
+        InvalidArgumentError: It is too large, below 1, or no whole number.
     """
     ceiling = PAYLOAD_BYTES_CEILING.get(backend.name, PAYLOAD_BYTES_MAX)
-    if not 1 <= limit <= ceiling:
+    if not isinstance(limit, int) or not 1 <= limit <= ceiling:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidArgumentError(
-            f"payload_limit must be between 1 and {ceiling} bytes on {backend.name}, not {limit}"
+            f"payload_limit must be between 1 and {ceiling} bytes on {backend.name}, not {limit!r}"
         )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hotmesh.engine import wire
 from hotmesh.exceptions import HotMeshError, RPCError, RPCStatusCode
 
 if TYPE_CHECKING:
     from hotmesh.activity import ActivityCancellationDetails
+    from hotmesh.backends.protocol import SendOutcome
     from hotmesh.client._execution import WorkflowExecutionStatus
 
 
@@ -103,11 +105,19 @@ class AsyncActivityCancelledError(HotMeshError):
         self.details = details
 
 
-def not_found(workflow_id: str) -> RPCError:
-    """No run has this workflow id."""
-    return RPCError(f"workflow not found for ID: {workflow_id}", RPCStatusCode.NOT_FOUND)
+def not_found(workflow_id: str, run_id: str | None = None) -> RPCError:
+    """No run has this workflow id; or some have, but none this run id."""
+    run = f", run {run_id}" if run_id else ""
+    return RPCError(f"workflow not found for ID: {workflow_id}{run}", RPCStatusCode.NOT_FOUND)
 
 
-def already_completed() -> RPCError:
+def already_completed(workflow_id: str) -> RPCError:
     """The run is closed, so it takes no more messages."""
-    return RPCError("workflow execution already completed", RPCStatusCode.NOT_FOUND)
+    return RPCError(f"workflow execution already completed: {workflow_id}", RPCStatusCode.NOT_FOUND)
+
+
+def refused(outcome: SendOutcome, workflow_id: str, run_id: bytes) -> RPCError:
+    """Why a message was not taken: the run is closed, or there is none."""
+    if outcome.status:
+        return already_completed(workflow_id)
+    return not_found(workflow_id, wire.run_id_text(run_id) if run_id else None)

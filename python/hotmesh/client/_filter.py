@@ -175,6 +175,8 @@ def _group_by(parsed: ParsedFilter, tokens: Iterator[_Token]) -> None:
 
 
 def _tokens(query: str) -> Iterator[_Token]:
+    if not isinstance(query, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidArgumentError(f"A filter must be text, not {type(query).__name__}")
     at = 0
     end = len(query.rstrip())
     while at < end:

@@ -21,6 +21,7 @@ from hotmesh.client._result import read_result
 from hotmesh.client._update import WorkflowUpdateHandle, WorkflowUpdateStage
 from hotmesh.common import ARG_UNSET, QueryRejectCondition, arg_or_args
 from hotmesh.engine import wire
+from hotmesh.engine.options import checked_name
 from hotmesh.exceptions import RPCError, RPCStatusCode
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class WorkflowHandle(Generic[Workflow, Result]):
         result_type: Any | None = None,
     ) -> None:
         self._client = client
-        self._id = id
+        self._named = id
         self._run_id = run_id
         self._result_run_id = result_run_id
         self._first_execution_run_id = first_execution_run_id
@@ -65,7 +66,12 @@ class WorkflowHandle(Generic[Workflow, Result]):
     @property
     def id(self) -> str:
         """The workflow id."""
-        return self._id
+        return self._named
+
+    @property
+    def _id(self) -> str:
+        """The workflow id, for calls: one that no workflow can have is refused here."""
+        return checked_name(self._named, "workflow id")
 
     @property
     def run_id(self) -> str | None:
@@ -129,7 +135,7 @@ class WorkflowHandle(Generic[Workflow, Result]):
 
     async def _newest_run(self) -> bytes:
         if self._result_run_id:  # A run id that is no UUID: such a run can't exist.
-            raise not_found(self._id)
+            raise not_found(self._id, self._result_run_id)
         found = await self._client.connection.backend.find(
             [(self._client.namespace, self._id, b"")]
         )

@@ -44,9 +44,17 @@ class Payloads:
         body = encode_values(self.converter, values, what)
         if self.converter.payload_codec is not None:
             body = await apply_codec(self.converter.payload_codec, body, True)
-        if len(body) > self.limit:
-            raise PayloadTooLargeError(len(body), self.limit, what)
-        return body
+        return self.within_limit(body, what)
+
+    def within_limit(self, data: bytes, what: str) -> bytes:
+        """Data that may be stored.
+
+        Raises:
+            PayloadTooLargeError: It exceeds the limit.
+        """
+        if len(data) > self.limit:
+            raise PayloadTooLargeError(len(data), self.limit, what)
+        return data
 
     async def decode(self, body: bytes, type_hints: Sequence[Any] | None, what: str) -> list[Any]:
         """Bytes to values.
@@ -76,9 +84,7 @@ class Payloads:
             raise ConversionError(what, str(err)) from err
         if self.converter.payload_codec is not None:
             data = await apply_codec_to_failure(self.converter.payload_codec, data, True)
-        if len(data) > self.limit:
-            raise PayloadTooLargeError(len(data), self.limit, what)
-        return data
+        return self.within_limit(data, what)
 
     async def decode_error(self, data: bytes) -> BaseException:
         """Bytes to an error with its chain of causes."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hotmesh.client._client import ClientConfig
+    from hotmesh.client._configure import ClientConfig
     from hotmesh.client._connection import Connection
 
 

@@ -49,7 +49,7 @@ async def read_result(
     while True:
         status, data = await waiter.wait(run_id, fresh=fresh)
         if not status:
-            raise not_found(workflow_id)
+            raise not_found(workflow_id, wire.run_id_text(run_id))
         following, rest = _following(status, bytes(data))
         if following and follow_runs:
             run_id, fresh = following, False

@@ -138,9 +138,11 @@ async def _item(
     delay_ms = milliseconds(options.start_delay, "start_delay") or 0
     expire_s = _expiry(options.expire)
     header = await _header(payloads, options, searchable, expire_s)
-    body = await payloads.encode(
-        options.args, f"arguments of workflow {workflow_type!r} (id {workflow_id!r})"
-    )
+    what = f"workflow {workflow_type!r} (id {workflow_id!r})"
+    body = await payloads.encode(options.args, f"arguments of {what}")
+    attributes = record_items(searchable, options.record) if searchable or options.record else ()
+    for name, value in attributes:
+        payloads.within_limit(value, f"record value {name!r} of {what}")
     queue_id = await connection.queue_id(namespace, task_queue)
     reuse = options.id_reuse_policy
     if reuse == WorkflowIDReusePolicy.TERMINATE_IF_RUNNING:
@@ -157,10 +159,10 @@ async def _item(
         conflict=conflict,
         delay_ms=delay_ms,
         expire_s=expire_s,
-        header=wire.dump(header),
+        header=payloads.within_limit(wire.dump(header), f"memo, summary and details of {what}"),
         input=body,
         frame=_START_FRAME,
-        attributes=record_items(searchable, options.record) if searchable or options.record else (),
+        attributes=attributes,
         events=events,
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from hotmesh.backends.protocol import MessageKind, SendItem
 from hotmesh.client._connection import Connection
-from hotmesh.client._errors import already_completed, not_found
+from hotmesh.client._errors import refused
 from hotmesh.client._payloads import Payloads
 from hotmesh.core import encode_event, kinds
 from hotmesh.engine import wire
@@ -45,6 +45,8 @@ async def send_terminate(
     reply_id = os.urandom(16)
     document: dict[str, Any] = {"reply": reply_id.hex(), "identity": connection.identity}
     if reason:
+        what = f"reason of terminating workflow {workflow_id!r}"
+        payloads.within_limit(reason.encode(), what)
         document["reason"] = reason
     body = await payloads.encode(details, f"details of terminating workflow {workflow_id!r}")
     frame = encode_event(
@@ -57,7 +59,7 @@ async def send_terminate(
             SendItem(namespace, workflow_id, run_id, MessageKind.EVENT, frame, False)
         )
         if not outcome.delivered:
-            raise already_completed() if outcome.status else not_found(workflow_id)
+            raise refused(outcome, workflow_id, run_id)
         queue_id = outcome.lane // LANES_PER_QUEUE
         if any(
             router.alive and router.lanes and router.queue_id == queue_id

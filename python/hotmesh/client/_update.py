@@ -16,6 +16,7 @@ from hotmesh.client._errors import (
     WorkflowUpdateRPCTimeoutOrCancelledError,
     already_completed,
     not_found,
+    refused,
 )
 from hotmesh.client._history import decode_journal
 from hotmesh.client._interceptor import (
@@ -149,7 +150,7 @@ async def send_update(client: Client, options: StartWorkflowUpdateInput) -> Upda
     update_id, reply_id, frame = await update_event(payloads, options, options.id)
     run_id = wire.run_id_bytes(options.run_id) if options.run_id else b""
     if options.run_id and not run_id:
-        raise not_found(options.id)
+        raise not_found(options.id, options.run_id)
     if not run_id and options.first_execution_run_id:
         run_id = await client.newest_of_chain(options.id, options.first_execution_run_id)
     replies = connection.replies(namespace)
@@ -266,7 +267,7 @@ async def _send(
         SendItem(namespace, workflow_id, run_id, MessageKind.EVENT, frame, False)
     )
     if not outcome.delivered:
-        raise already_completed() if outcome.status else not_found(workflow_id)
+        raise refused(outcome, workflow_id, run_id)
     return bytes(outcome.run_id)
 
 
@@ -285,7 +286,7 @@ async def answer(
         if not reply.done():
             await asyncio.wait((reply,), timeout=LAST_WORD_S)
         if not reply.done():
-            raise already_completed()
+            raise already_completed(wire.run_id_text(run_id))
         return reply.result()
     finally:
         results.unwatch(run_id, closed)

@@ -39,6 +39,7 @@ class RetryPolicy:
         Raises:
             InvalidArgumentError: One of them does not.
         """
+        self._check_types()
         if self.maximum_attempts == 1:
             return  # Nothing is retried, so the delays do not matter.
         zero = timedelta()
@@ -53,6 +54,28 @@ class RetryPolicy:
                 raise InvalidArgumentError("Maximum interval cannot be less than initial interval")
         if self.maximum_attempts < 0:
             raise InvalidArgumentError("Maximum attempts cannot be negative")
+
+    def _check_types(self) -> None:
+        # Callers without a type checker pass seconds, or one name where several are wanted.
+        durations = {"Initial interval": self.initial_interval}
+        if self.maximum_interval is not None:
+            durations["Maximum interval"] = self.maximum_interval
+        for name, value in durations.items():
+            if not isinstance(value, timedelta):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise InvalidArgumentError(f"{name} must be a timedelta, not {value!r}")
+        if not isinstance(self.backoff_coefficient, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidArgumentError(
+                f"Backoff coefficient must be a number, not {self.backoff_coefficient!r}"
+            )
+        if not isinstance(self.maximum_attempts, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidArgumentError(
+                f"Maximum attempts must be a whole number, not {self.maximum_attempts!r}"
+            )
+        names = self.non_retryable_error_types
+        if isinstance(names, str) or not all(isinstance(each, str) for each in names or ()):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidArgumentError(
+                f"Non-retryable error types must be a list of names, not {names!r}"
+            )
 
     def interval_before(self, attempt: int) -> timedelta:
         """The delay before an attempt.

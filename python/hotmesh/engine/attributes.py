@@ -20,6 +20,7 @@ from hotmesh.common import (
 from hotmesh.converter import DataConverter, body_to_payloads, decode_values, encode_values
 from hotmesh.core import kinds
 from hotmesh.engine import wire
+from hotmesh.engine.options import checked_name
 
 if TYPE_CHECKING:
     from hotmesh.engine.failures import Event
@@ -72,7 +73,9 @@ def untyped_attributes(document: SearchDocument) -> dict[str, list[Any]]:
 def memo_document(converter: DataConverter, memo: Mapping[str, Any] | None) -> dict[str, str]:
     """A memo as it travels in a run's header."""
     return {
-        name: wire.pack_bytes(encode_values(converter, [value], f"memo field {name!r}"))
+        checked_name(name, "memo name"): wire.pack_bytes(
+            encode_values(converter, [value], f"memo field {name!r}")
+        )
         for name, value in (memo or {}).items()
     }
 
@@ -124,6 +127,8 @@ class Attributes:
     if TYPE_CHECKING:
 
         def command(self, event: Event) -> None: ...
+        def encode(self, values: Sequence[Any], what: str) -> bytes: ...
+        def within_limit(self, data: bytes, what: str) -> bytes: ...
         def check_writable(self, action: str) -> None: ...
         def forget_info(self) -> None: ...
 
@@ -157,11 +162,13 @@ class Attributes:
                 document[name] = None
                 bodies.pop(name, None)
             else:
-                bodies[name] = encode_values(self.converter, [value], f"memo field {name!r}")
+                checked_name(name, "memo name")
+                bodies[name] = self.encode([value], f"memo field {name!r}")
                 document[name] = wire.pack_bytes(bodies[name])
+        body = self.within_limit(orjson.dumps(document), "memo")
         self._memo = bodies
         self.forget_info()
-        self.command((kinds.UPSERT, 0, 0, "memo", b"", orjson.dumps(document)))
+        self.command((kinds.UPSERT, 0, 0, "memo", b"", body))
 
     def search_attributes(self) -> SearchDocument:
         """The search attributes' document."""
@@ -193,7 +200,8 @@ class Attributes:
                     if update.value is None
                     else [int(update.key.indexed_value_type), _plain(update.value)]
                 )
+        body = self.within_limit(orjson.dumps(document), "search attributes")
         merged = {**self.search_attributes(), **document}
         self._search = {name: pair for name, pair in merged.items() if pair is not None}
         self.forget_info()
-        self.command((kinds.UPSERT, 0, 0, "search", b"", orjson.dumps(document)))
+        self.command((kinds.UPSERT, 0, 0, "search", b"", body))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from hotmesh.converter import DataConverter, decode_failure
+from hotmesh.converter import DataConverter, decode_failure, encode_failure
 from hotmesh.core import kinds
 from hotmesh.exceptions import (
     ActivityError,
@@ -15,6 +15,7 @@ from hotmesh.exceptions import (
     CancelledError,
     ChildWorkflowError,
     FailureError,
+    PayloadTooLargeError,
     RetryState,
     TerminatedError,
     TimeoutError,  # noqa: A004 - the failure, not the builtin
@@ -29,6 +30,17 @@ UNSET: Any = object()
 """The default of a single argument, since None is a value."""
 
 Event = tuple[int, int, int, str, bytes, bytes]
+
+
+def stored_failure(converter: DataConverter, error: BaseException, limit: int, what: str) -> bytes:
+    """An error as it is stored; of one that exceeds the limit, its type and how large it was."""
+    failure = encode_failure(converter, error)
+    if len(failure) <= limit:
+        return failure
+    too_large = PayloadTooLargeError(len(failure), limit, f"failure of {what}")
+    name = error.type if isinstance(error, ApplicationError) else type(error).__name__
+    shortened = ApplicationError(str(too_large), type=name or type(too_large).__name__)
+    return encode_failure(converter, shortened)
 
 
 def is_workflow_failure(error: BaseException, extra_types: tuple[type[BaseException], ...]) -> bool:
@@ -133,10 +145,11 @@ def _child_error(
     return error
 
 
-def external_failed(job: Event, action: str) -> ApplicationError:
+def external_failed(job: Event, target: str) -> ApplicationError:
     """What signalling or cancelling another workflow raises when there is none."""
+    action, _, workflow_id = target.partition(" ")
     return ApplicationError(
-        f"Unable to {action} external workflow because not found",
+        f"Unable to {action} external workflow because not found: {workflow_id!r}",
         type=job[3] or "EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND",
         non_retryable=False,
     )

@@ -27,7 +27,12 @@ from hotmesh.engine.info import (
     UnfinishedUpdateHandlersWarning,
     UpdateInfo,
 )
-from hotmesh.exceptions import ApplicationError, HotMeshError
+from hotmesh.exceptions import (
+    ApplicationError,
+    ConversionError,
+    HotMeshError,
+    PayloadTooLargeError,
+)
 
 if TYPE_CHECKING:
     from hotmesh.engine.instance import WorkflowInstance
@@ -212,7 +217,7 @@ class Handlers:
             result = instance.call_update(definition, incoming)
             if definition.is_async or asyncio.iscoroutine(result):
                 result = await result
-            outcome = b"R" + instance.encode([result], f"result of update {name!r}")
+            outcome = b"R" + self._encoded_result(result, name)
         except asyncio.CancelledError as error:
             failed = ApplicationError(str(error) or "Update cancelled", type="CancelledError")
             outcome = b"F" + encode_failure(instance.converter, failed)
@@ -220,13 +225,31 @@ class Handlers:
             if not failures.is_workflow_failure(error, instance.failure_types):
                 instance.fail_task(error)
                 return
-            outcome = b"F" + encode_failure(instance.converter, error)
+            outcome = b"F" + self._failure(error, f"update {name!r}")
         finally:
             self._working.pop(key, None)
         known.outcome = outcome
         instance.command((kinds.UPDATE_COMPLETED, 0, 0, name, update_id.encode(), outcome))
         instance.replies += [(reply, outcome) for reply in known.waiting]
         known.waiting = []
+
+    def _encoded_result(self, result: Any, name: str) -> bytes:
+        """An update's result; whoever awaits it is told if it can't be stored.
+
+        Raises:
+            ApplicationError: It can't be serialised, or exceeds the limit.
+        """
+        try:
+            return self._instance.encode([result], f"result of update {name!r}")
+        except (ConversionError, PayloadTooLargeError) as error:
+            raise ApplicationError(
+                str(error), type=type(error).__name__, non_retryable=True
+            ) from error
+
+    def _failure(self, error: BaseException, what: str) -> bytes:
+        instance = self._instance
+        limit = instance.options.payload_limit
+        return failures.stored_failure(instance.converter, error, limit, what)
 
     def _attach(self, known: _Update, document: dict[str, Any]) -> None:
         """Answer whoever asked: accepted now, the outcome now or later."""
@@ -242,7 +265,7 @@ class Handlers:
 
     def _reject(self, document: dict[str, Any], error: BaseException) -> None:
         instance = self._instance
-        failure = b"X" + encode_failure(instance.converter, error)
+        failure = b"X" + self._failure(error, f"update {document['id']!r}")
         for key in ("accepted", "completed"):
             if key in document:
                 instance.replies.append((bytes.fromhex(document[key]), failure))
@@ -275,7 +298,7 @@ class Handlers:
             else:
                 outcome = b"R" + self._query(name, reply, document, body)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - user code may raise anything
-            outcome = b"F" + encode_failure(instance.converter, error)
+            outcome = b"F" + self._failure(error, f"query {name!r}")
         instance.replies.append((reply, outcome))
 
     def _is_rejected(self, condition: str) -> bool:

@@ -334,7 +334,9 @@ class WorkflowInstance(Outbound, Attributes):
         self._close((kinds.CANCELED, 0, 0, "", b"", body))
 
     def _close_with(self, error: BaseException) -> None:
-        self._close((kinds.FAIL, 0, 0, "", b"", encode_failure(self.converter, error)))
+        what = f"workflow {self.details.workflow_type!r}"
+        body = failures.stored_failure(self.converter, error, self.options.payload_limit, what)
+        self._close((kinds.FAIL, 0, 0, "", b"", body))
 
     def _close(self, command: Event) -> None:
         if not self.closed:

@@ -79,6 +79,8 @@ def retry_document(policy: RetryPolicy | None, what: str) -> dict[str, Any] | No
     """
     if policy is None:
         return None
+    if not isinstance(policy, RetryPolicy):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidArgumentError(f"{what}: retry_policy must be a RetryPolicy, not {policy!r}")
     try:
         policy.validate()
     except ValueError as error:

@@ -85,10 +85,17 @@ class Outbound:
             ConversionError: a value can't be converted.
             PayloadTooLargeError: they exceed the worker's payload limit.
         """
-        body = encode_values(self.converter, values, what)
-        if len(body) > self.options.payload_limit:
-            raise PayloadTooLargeError(len(body), self.options.payload_limit, what)
-        return body
+        return self.within_limit(encode_values(self.converter, values, what), what)
+
+    def within_limit(self, data: bytes, what: str) -> bytes:
+        """Data that may be stored.
+
+        Raises:
+            PayloadTooLargeError: it exceeds the worker's payload limit.
+        """
+        if len(data) > self.options.payload_limit:
+            raise PayloadTooLargeError(len(data), self.options.payload_limit, what)
+        return data
 
     def decode_arguments(
         self, body: bytes, types: list[Any] | None, dynamic: bool, raw: bool, what: str
@@ -147,6 +154,7 @@ class Outbound:
         ):
             more = _more_options(name, retry_policy, activity_id, summary, priority)
             meta = orjson.dumps({**document, **more})
+            self.within_limit(meta, f"options of activity {name!r}")
         body = self.encode(args, arguments_text)
         if headers:
             body = wire.join_document({"h": wire.pack_headers(headers)}, body)
@@ -202,7 +210,8 @@ class Outbound:
         """
         self.check_writable("start child workflow")
         checked_name(workflow_type, "workflow type")
-        child_id = checked_name(workflow_id or str(self.uuid4()), "child workflow id")
+        chosen = str(self.uuid4()) if workflow_id is None else workflow_id
+        child_id = checked_name(chosen, "child workflow id")
         what = f"child workflow {workflow_type!r}"
         document: dict[str, Any] = {
             "id": child_id,
@@ -236,6 +245,7 @@ class Outbound:
         if header:
             document["header"] = header
         body = self.encode(args, f"arguments of {what}")
+        meta = self.within_limit(orjson.dumps(document), f"options of {what}")
         seq = self.next_seq()
         handle = ChildWorkflowHandle(
             self,
@@ -246,7 +256,7 @@ class Outbound:
             cancellation_type,  # type: ignore[arg-type]
         )
         self.pending[seq] = handle
-        self.commands.append((kinds.CHILD, seq, 0, workflow_type, orjson.dumps(document), body))
+        self.commands.append((kinds.CHILD, seq, 0, workflow_type, meta, body))
         try:
             await handle.started
         except asyncio.CancelledError:
@@ -277,7 +287,7 @@ class Outbound:
         if headers:
             body = wire.join_document({"h": wire.pack_headers(headers)}, body)
         await self._external(
-            (kinds.SIGNAL_EXTERNAL, 0, 0, name, orjson.dumps(target), body), "signal"
+            (kinds.SIGNAL_EXTERNAL, 0, 0, name, orjson.dumps(target), body), f"signal {workflow_id}"
         )
 
     async def cancel_external(self, namespace: str, workflow_id: str, run_id: str | None) -> None:
@@ -286,7 +296,9 @@ class Outbound:
         target = {"ns": namespace, "wid": checked_name(workflow_id, "workflow id")}
         if run_id:
             target["rid"] = run_id
-        await self._external((kinds.CANCEL_EXTERNAL, 0, 0, "", orjson.dumps(target), b""), "cancel")
+        await self._external(
+            (kinds.CANCEL_EXTERNAL, 0, 0, "", orjson.dumps(target), b""), f"cancel {workflow_id}"
+        )
 
     async def _external(self, event: Event, action: str) -> None:
         seq = self.next_seq()
@@ -341,6 +353,7 @@ class Outbound:
             body = orjson.dumps(dict(values), option=orjson.OPT_NON_STR_KEYS)
         except TypeError as error:
             raise InvalidArgumentError(f"{name}: values must be JSON: {error}") from error
+        self.within_limit(body, f"values of {name}")
         self.commands.append((kind, 0, 0, "", b"", body))
 
     # Ends
@@ -383,10 +396,9 @@ class Outbound:
             document["delay"] = delay
         name = checked_name(workflow_type or self.details.workflow_type, "workflow type")
         body = self.encode(args, f"arguments of workflow {name!r}")
+        meta = self.within_limit(orjson.dumps(document), f"options of workflow {name!r}")
         run_id = self.random_run_id()
-        return ContinueAsNewError(
-            (kinds.CONTINUE, 0, 0, name, orjson.dumps(document), run_id + body)
-        )
+        return ContinueAsNewError((kinds.CONTINUE, 0, 0, name, meta, run_id + body))
 
     def memo_texts(self) -> dict[str, str]:
         """The memo as a header holds it."""
@@ -409,6 +421,7 @@ class Outbound:
         """A durable timer."""
         if seconds < 0:
             raise RuntimeError("Attempted to sleep with a negative duration")
+        milliseconds(seconds, "sleep: duration")  # NaN and endless ones, with a name
         await asyncio.sleep(seconds)
 
     # Determinism

@@ -41,7 +41,7 @@ def run_id_bytes(text: str) -> bytes:
     """The 16 bytes of a run id's text; b"" for text that is no UUID (such a run can't exist)."""
     try:
         value = bytes.fromhex(text.replace("-", ""))
-    except ValueError:
+    except (AttributeError, ValueError):  # An id that is no text names no run either.
         return b""
     return value if len(value) == 16 else b""
 

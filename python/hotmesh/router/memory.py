@@ -19,7 +19,7 @@ from hotmesh.router.state import RunState
 class PipeMemory:
     """One pipe's runs and its next step, shared by the parts of the pipe."""
 
-    __slots__ = ("_postponed", "core", "effects", "has_columns", "loads", "local", "states")
+    __slots__ = ("_due", "_postponed", "core", "effects", "has_columns", "loads", "local", "states")
 
     def __init__(self) -> None:
         self.core = Router(TIMER_HORIZON_MS)
@@ -34,6 +34,8 @@ class PipeMemory:
         self.has_columns = False
         """Whether the core has something for the next step."""
         self._postponed: list[tuple[float, bytes]] = []
+        self._due: dict[bytes, float] = {}
+        """What was said last of each postponed run."""
 
     def take_local(self) -> list[tuple[bytes, Event]]:
         """The local events so far."""
@@ -71,7 +73,8 @@ class PipeMemory:
 
     def postpone(self, run_id: bytes, seconds: float) -> None:
         """Read the run's journal again after a while."""
-        heapq.heappush(self._postponed, (time.monotonic() + seconds, run_id))
+        due = self._due[run_id] = time.monotonic() + seconds
+        heapq.heappush(self._postponed, (due, run_id))
 
     def next_postponed(self) -> float | None:
         """Seconds until the first postponed run is due."""
@@ -81,7 +84,10 @@ class PipeMemory:
         """The postponed runs whose time has come."""
         due: list[bytes] = []
         while self._postponed and self._postponed[0][0] <= time.monotonic():
-            run_id = heapq.heappop(self._postponed)[1]
+            due_at, run_id = heapq.heappop(self._postponed)
+            if self._due.get(run_id) != due_at:
+                continue  # postponed anew since
+            del self._due[run_id]
             if self.core.known(run_id) and run_id not in self.states:
                 due.append(run_id)
         return due

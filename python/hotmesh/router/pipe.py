@@ -293,12 +293,12 @@ class Pipe:
         self._activities.settle_retries()
         local = memory.take_local()
         messages = cast("Sequence[MessageRow]", reply.messages)
-        with collection_paused():
-            activations, loads = self._ingest(messages, reply.timers, local)
-            await self._activate(activations, messages)
         if self._failures:
             # What comes for a failing run may be what it needs, or its end: don't wait longer.
             memory.loads += [row[2] for row in messages if self._failures.is_failing(row[2])]
+        with collection_paused():
+            activations, loads = self._ingest(messages, reply.timers, local)
+            await self._activate(activations, messages)
         loads = [*loads, *memory.loads, *memory.due_again()]
         memory.loads = []
         if loads:

@@ -9,6 +9,7 @@ import orjson
 
 from hotmesh.core import Event, kinds
 from hotmesh.engine import wire
+from hotmesh.exceptions import DeadlockError
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.closing import Closer
 from hotmesh.router.memory import PipeMemory
@@ -18,6 +19,9 @@ logger = logging.getLogger("hotmesh.router.pipe")
 
 RETRY_SECONDS = (0.25, 10.0)
 """First and longest pause before a failed workflow task is tried again."""
+
+BLOCKED_SHARE = 5
+"""Code that blocked is left alone for so many times as long: the other runs have the time."""
 
 ATTRIBUTE = "hotmesh.task_failure"
 """Name in a run's record that says why its workflow task fails."""
@@ -58,6 +62,8 @@ class TaskFailures:
         failures = self._counts[run_id] = self._counts.get(run_id, 0) + 1
         first, longest = RETRY_SECONDS
         pause = min(first * 2 ** (failures - 1), longest)
+        if isinstance(error, DeadlockError):
+            pause = max(pause, BLOCKED_SHARE * error.seconds)
         logger.error(
             "Failed workflow task of %s (type %s, run %s), attempt %d, next in %.2f s: %s: %s",
             details.workflow_id,

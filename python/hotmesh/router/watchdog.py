@@ -37,6 +37,8 @@ class Watchdog:
         """The count of the activation that was interrupted last."""
         self._firing = False
         self._where = ""
+        self._began = 0.0
+        """When that activation was first seen."""
         self._lock = threading.Lock()
         """Held while an interrupt is sent: nobody is interrupted who has left."""
         self._watched = threading.get_ident()
@@ -80,7 +82,8 @@ class Watchdog:
         return DeadlockError(
             "[TMPRL1101] Potential deadlock detected: workflow didn't yield within "
             f"{self._limit:g} second(s). Move blocking work into an activity. "
-            f"It was at:\n{self._where}"
+            f"It was at:\n{self._where}",
+            seconds=time.monotonic() - self._began,
         )
 
     def _swallow_late_interrupt(self) -> None:
@@ -101,15 +104,15 @@ class Watchdog:
                 frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]
                 frame = frames.get(self._watched)
                 where = "".join(traceback.format_stack(frame, limit=None)[-4:]) if frame else ""
-                self._interrupt(count, where)
+                self._interrupt(count, since, where)
 
-    def _interrupt(self, count: int, where: str) -> None:
+    def _interrupt(self, count: int, began: float, where: str) -> None:
         """Again and again, if need be: code may catch everything and go on."""
         with self._lock:
             self._firing = True
             if self._count == count:
                 if self._fired != count:
-                    self._fired, self._where = count, where
+                    self._fired, self._began, self._where = count, began, where
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(
                     ctypes.c_ulong(self._watched), ctypes.py_object(Interrupted)
                 )

@@ -10,6 +10,7 @@ from typing import Any
 from hotmesh.activity import logger
 from hotmesh.converter import apply_codec, encode_values
 from hotmesh.engine.activity_task import ActivityTask
+from hotmesh.exceptions import PayloadTooLargeError
 from hotmesh.worker._activity_alarm import ActivityAlarm
 from hotmesh.worker._activity_running import (
     RunningActivity,
@@ -26,6 +27,7 @@ class Heartbeats:
     """Collects the heartbeats of all attempts of a runner.
 
     Args:
+        payload_limit: Largest details in bytes.
         now_ms: The clock.
         alarm: Wakes the sender when a heartbeat that was held back may go.
         on_heartbeat: Told on the event loop; gets the task's whole new state.
@@ -36,6 +38,7 @@ class Heartbeats:
 
     def __init__(
         self,
+        payload_limit: int,
         now_ms: Callable[[], int],
         alarm: ActivityAlarm,
         on_heartbeat: Callable[[ActivityTask, bytes], None],
@@ -43,6 +46,7 @@ class Heartbeats:
         interval_max: timedelta,
         interval_default: timedelta,
     ) -> None:
+        self._payload_limit = payload_limit
         self._now_ms = now_ms
         self._alarm = alarm
         self._on_heartbeat = on_heartbeat
@@ -59,7 +63,10 @@ class Heartbeats:
         running.heard_ms = self._now_ms()
         what = f"heartbeat details of activity {running.task.name!r}"
         try:
-            running.heartbeat_body = encode_values(running.converter, details, what)
+            body = encode_values(running.converter, details, what)
+            if len(body) > self._payload_limit:
+                raise PayloadTooLargeError(len(body), self._payload_limit, what)
+            running.heartbeat_body = body
         except Exception as err:  # noqa: BLE001 - the activity fails with it once it has stopped
             running.heartbeat_error = err
             loop.call_soon_threadsafe(self._fail, running)

@@ -21,6 +21,7 @@ from hotmesh.converter import (
 from hotmesh.converter.failure import TimeoutFailureInfo
 from hotmesh.core import kinds
 from hotmesh.engine.activity_task import ActivityTask, Outcome
+from hotmesh.engine.failures import stored_failure
 from hotmesh.exceptions import (
     ApplicationError,
     ApplicationErrorCategory,
@@ -151,7 +152,9 @@ class OutcomeWriter:
     async def _canceled(self, running: RunningActivity) -> Outcome:
         task = running.task
         logger.debug("Completing as cancelled")
-        failure = await _stored_failure(running.converter, CancelledError("Cancelled"))
+        failure = await _encoded(
+            running.converter, encode_failure(running.converter, CancelledError("Cancelled"))
+        )
         return Outcome(
             "canceled", (kinds.ACTIVITY_CANCELED, task.seq, task.attempt, "", b"", failure)
         )
@@ -190,19 +193,13 @@ class OutcomeWriter:
             return b""
 
     async def _limited_failure(self, running: RunningActivity, error: BaseException) -> bytes:
-        failure = await _stored_failure(running.converter, error)
-        if len(failure) <= self._payload_limit:
-            return failure
-        too_large = PayloadTooLargeError(
-            len(failure), self._payload_limit, f"failure of activity {running.task.name!r}"
-        )
-        name = error.type if isinstance(error, ApplicationError) else type(error).__name__
-        shortened = ApplicationError(str(too_large), type=name)
-        return await _stored_failure(running.converter, shortened)
+        what = f"activity {running.task.name!r}"
+        failure = stored_failure(running.converter, error, self._payload_limit, what)
+        return await _encoded(running.converter, failure)
 
 
-async def _stored_failure(converter: DataConverter, error: BaseException) -> bytes:
-    failure = encode_failure(converter, error)
+async def _encoded(converter: DataConverter, failure: bytes) -> bytes:
+    """A failure as the codec wants it stored."""
     if converter.payload_codec is not None:
         failure = await apply_codec_to_failure(converter.payload_codec, failure, True)
     return failure

@@ -113,6 +113,7 @@ class ActivityRunner:
         self._calls_directly = not interceptors and data_converter.payload_codec is None
         self._alarm = ActivityAlarm(now_ms, self._ring)
         self._heartbeats = Heartbeats(
+            payload_limit,
             now_ms,
             self._alarm,
             on_heartbeat,

@@ -15,14 +15,14 @@ from hotmesh.client import Client
 from hotmesh.engine.activity_task import ActivityTask
 from hotmesh.engine.definition import WorkflowDefinition
 from hotmesh.engine.instance import EngineOptions
-from hotmesh.engine.options import checked_name
+from hotmesh.engine.options import checked_name, milliseconds
 from hotmesh.events import bus_for
-from hotmesh.exceptions import InvalidArgumentError
-from hotmesh.limits import LEASE_MS_DEFAULT, LEASE_MS_MIN
+from hotmesh.limits import LEASE_MS_DEFAULT
 from hotmesh.router.router import RouterOptions, WorkerRouter
 from hotmesh.worker import _collector
 from hotmesh.worker._activity_processes import SharedStateManager
 from hotmesh.worker._activity_runner import ActivityRunner
+from hotmesh.worker._checks import checked_count, deadlock_seconds, lease_milliseconds
 from hotmesh.worker._interceptor import Interceptor
 from hotmesh.worker._workflow_interception import intercepted_instances
 
@@ -125,7 +125,12 @@ class Worker:
             raise ValueError("At least one activity or workflow must be specified")
         _log_ignored(server_only)
         checked_name(task_queue, "task queue")
-        lease_ms = _lease_ms(lease)
+        lease_ms = lease_milliseconds(lease)
+        seconds = deadlock_seconds(deadlock_timeout)
+        checked_count(max_cached_workflows, 0, "max_cached_workflows")
+        if max_concurrent_activities is not None:
+            checked_count(max_concurrent_activities, 1, "max_concurrent_activities")
+        milliseconds(graceful_shutdown_timeout, "graceful_shutdown_timeout")
         self._config = WorkerConfig(
             client=client,
             task_queue=task_queue,
@@ -152,11 +157,6 @@ class Worker:
         self._on_fatal_error = on_fatal_error
         identity = identity or client.identity
         build_id = build_id or _default_build_id()
-        seconds = (
-            deadlock_timeout.total_seconds()
-            if isinstance(deadlock_timeout, timedelta)
-            else (deadlock_timeout or 0.0)
-        )
         inherited = [each for each in client.interceptors if isinstance(each, Interceptor)]
         self._runner: ActivityRunner | None = None
         if activities:
@@ -374,16 +374,6 @@ def _definition(workflow: Any) -> WorkflowDefinition:
             "@workflow.defn?"
         )
     return WorkflowDefinition.from_function(workflow)
-
-
-def _lease_ms(lease: timedelta | float) -> int:
-    seconds = lease.total_seconds() if isinstance(lease, timedelta) else lease
-    lease_ms = round(seconds * 1000)
-    if lease_ms < LEASE_MS_MIN:
-        raise InvalidArgumentError(
-            f"lease must be at least {LEASE_MS_MIN / 1000:g} s, but is {seconds:g} s"
-        )
-    return lease_ms
 
 
 def _default_build_id() -> str:

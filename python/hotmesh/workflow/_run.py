@@ -15,6 +15,7 @@ from hotmesh.core import kinds
 from hotmesh.engine import failures
 from hotmesh.engine.context import current, maybe_current
 from hotmesh.engine.info import Info
+from hotmesh.engine.options import checked_name
 
 
 def in_workflow() -> bool:
@@ -95,6 +96,7 @@ def _patch(id: str) -> bool:  # noqa: A002 - the name ported code passes
     run.check_writable("use patched")
     answer = run.patch_answers.get(id)
     if answer is None:
+        checked_name(id, "patch id")
         answer = not run.is_replaying or id in run.patches
         run.patch_answers[id] = answer
         if answer:

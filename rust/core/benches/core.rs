@@ -4,7 +4,9 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use hotmesh_core::codec::{decode_event, encode_event};
+use hotmesh_core::codec::{decode_event, decode_transition, encode_event, join_transition};
+use hotmesh_core::ledger::Ledger;
+use hotmesh_core::replay::match_commands;
 use hotmesh_core::router::Message;
 use hotmesh_core::wheel::Wheel;
 use hotmesh_core::{Event, Router, kinds};
@@ -26,6 +28,51 @@ fn codec(bench: &mut Criterion) {
     group.bench_function("encode", |run| run.iter(|| encode_event(black_box(&event))));
     group.bench_function("decode", |run| {
         run.iter(|| decode_event(black_box(&frame)).map(|event| event.seq));
+    });
+    let jobs = [frame.clone()];
+    group.bench_function("join_transition", |run| {
+        run.iter(|| join_transition(black_box(1_000), &jobs, &jobs));
+    });
+    let transition = join_transition(1_000, &jobs, &jobs).expect("valid events");
+    group.bench_function("decode_transition", |run| {
+        run.iter(|| decode_transition(black_box(&transition)).map(|found| found.now_ms));
+    });
+    group.finish();
+}
+
+fn numbered(kind: u8) -> Vec<Event<'static>> {
+    (1..=i64::try_from(BATCH).expect("small"))
+        .map(|seq| Event::bare(kind, seq, i64::from(kind == kinds::ACTIVITY_COMPLETED)))
+        .collect()
+}
+
+fn replay(bench: &mut Criterion) {
+    let commands = numbered(kinds::ACTIVITY);
+    let again = commands.clone();
+    let mut group = bench.benchmark_group("replay");
+    group.throughput(Throughput::Elements(BATCH as u64));
+    group.bench_function("match_commands", |run| {
+        run.iter(|| match_commands(black_box(&commands), black_box(&again)));
+    });
+    group.finish();
+}
+
+fn ledger(bench: &mut Criterion) {
+    let (commands, results) = (
+        numbered(kinds::ACTIVITY),
+        numbered(kinds::ACTIVITY_COMPLETED),
+    );
+    let mut group = bench.benchmark_group("ledger");
+    group.throughput(Throughput::Elements(BATCH as u64));
+    group.bench_function("command_and_accept", |run| {
+        run.iter(|| {
+            let mut ledger = Ledger::default();
+            ledger.accept(&Event::bare(kinds::START, 0, 0));
+            for command in &commands {
+                ledger.command(command).expect("a valid history");
+            }
+            results.iter().filter(|each| ledger.accept(each)).count()
+        });
     });
     group.finish();
 }
@@ -88,5 +135,5 @@ fn wheel(bench: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, codec, router, wheel);
+criterion_group!(benches, codec, replay, ledger, router, wheel);
 criterion_main!(benches);

@@ -41,6 +41,11 @@ def test_values_that_can_not_be_used_are_refused(query: str) -> None:
         parse_address(f"{URL}?{query}")
 
 
+def test_a_port_is_a_number() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"not a Postgres URL.*'bad'"):
+        parse_address("postgresql://db:bad/app")
+
+
 def test_lock_keys_and_channels_differ_by_schema_and_name() -> None:
     one, other = parse_address(URL), parse_address(f"{URL}?schema=other")
     assert one.lock_key("router", b"a") == parse_address(URL).lock_key("router", b"a")

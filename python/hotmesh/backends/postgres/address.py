@@ -49,9 +49,14 @@ def parse_address(url: str) -> Address:
         The parts.
 
     Raises:
-        InvalidArgumentError: ``schema`` or ``pooler`` has a value that can't be used.
+        InvalidArgumentError: The port is no number, or ``schema`` or ``pooler`` has a value that
+            can't be used.
     """
     parts = urlsplit(url)
+    try:
+        _ = parts.port
+    except ValueError as error:
+        raise InvalidArgumentError(f"not a Postgres URL: {error}") from error
     schema, pooler = SCHEMA_DEFAULT, None
     passed_on: list[tuple[str, str]] = []
     for name, value in parse_qsl(parts.query, keep_blank_values=True):

@@ -68,6 +68,10 @@ class SqliteBackend:
             opened, self._store = self._store, None
             await asyncio.to_thread(store.release, opened)
 
+    def work(self) -> tuple[int, int]:
+        """Rows written and transactions made by this process so far; for measurements."""
+        return self._opened().work()
+
     def _opened(self) -> store.Store:
         if self._store is None:
             raise BackendUnavailableError(f"SQLite database {self._path} is not connected")

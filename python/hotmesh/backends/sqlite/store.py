@@ -62,6 +62,11 @@ class Store:
         """Run work that only reads, beside the writes; it sees every finished one."""
         return await self._reader.submit(work, writes=False)
 
+    def work(self) -> tuple[int, int]:
+        """Rows written and transactions made by this process so far."""
+        threads = {self._writer, self._reader}
+        return sum(each.rows for each in threads), sum(each.commits for each in threads)
+
     def close(self) -> None:
         """End the threads once what was submitted is done (blocks)."""
         if self._reader is not self._writer:

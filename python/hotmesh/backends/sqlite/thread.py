@@ -94,6 +94,10 @@ class DatabaseThread:
             target=self._serve, name=f"hotmesh-sqlite {path}", daemon=True
         )
         self._opened: BaseException | None = None
+        self.commits = 0
+        """Transactions so far, those that only read among them."""
+        self.rows = 0
+        """Rows inserted, updated and deleted so far."""
         self._ready = threading.Event()
 
     def open(self) -> None:
@@ -233,6 +237,8 @@ class DatabaseThread:
             connection.execute(_RELEASE)
         transaction.finish()
         connection.execute(_COMMIT)
+        self.commits += 1
+        self.rows = connection.total_changes
         return outcomes
 
     def _look_around(self, connection: sqlite3.Connection) -> None:

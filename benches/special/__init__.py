@@ -1,0 +1,1 @@
+"""Measurements that take more than one run of `hotmesh bench`; `lines.py` runs them."""
