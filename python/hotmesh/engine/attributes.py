@@ -119,6 +119,8 @@ def _value(number: int, value: Any) -> Any:
 class Attributes:
     """The part of a workflow instance that keeps memo and search attributes."""
 
+    __slots__ = ()
+
     details: RunDetails
     converter: DataConverter
     _memo: dict[str, bytes] | None

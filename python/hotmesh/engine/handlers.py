@@ -74,6 +74,17 @@ class Incoming(NamedTuple):
 class Handlers:
     """The handlers of one run and what they have in hand."""
 
+    __slots__ = (
+        "_buffered",
+        "_instance",
+        "_known_updates",
+        "_working",
+        "accepted_in_replay",
+        "queries",
+        "signals",
+        "updates",
+    )
+
     def __init__(self, instance: WorkflowInstance) -> None:
         self._instance = instance
         definition = instance.definition

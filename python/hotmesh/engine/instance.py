@@ -71,6 +71,40 @@ class EngineOptions:
 class WorkflowInstance(Outbound, Attributes):
     """A run whose coroutine lives in this process."""
 
+    __slots__ = (
+        "_info",
+        "_memo",
+        "_random",
+        "_search",
+        "cancel_reason",
+        "closed",
+        "commands",
+        "conditions",
+        "converter",
+        "current_details",
+        "definition",
+        "details",
+        "failure_types",
+        "handlers",
+        "is_replaying",
+        "journal_bytes",
+        "loop",
+        "now_ms",
+        "object",
+        "options",
+        "patch_answers",
+        "patches",
+        "pending",
+        "primary",
+        "read_only",
+        "replies",
+        "seq",
+        "start_ms",
+        "status",
+        "task_error",
+        "transitions",
+    )
+
     def __init__(
         self, definition: WorkflowDefinition, details: RunDetails, options: EngineOptions
     ) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import sys
-from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
@@ -106,7 +105,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def __init__(self, host: LoopHost) -> None:
         self.host = host
-        self.ready: deque[Handle] = deque()
+        self.ready: list[Handle] = []
         self._running = False
         self._exception_handler: Callable[..., Any] | None = None
         self._tasks: list[asyncio.Task[Any]] = []
@@ -119,14 +118,15 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def drain(self) -> None:
         """Run ready callbacks in order until none is left or the host has failed."""
-        ready, host = self.ready, self.host
-        while ready:
-            handle = ready.popleft()
-            if handle.cancelled_:
-                continue
-            handle.context.run(handle.callback, *handle.args)
-            if host.task_error is not None:
-                return
+        host = self.host
+        while self.ready:
+            batch, self.ready = self.ready, []
+            for handle in batch:
+                if handle.cancelled_:
+                    continue
+                handle.context.run(handle.callback, *handle.args)
+                if host.task_error is not None:
+                    return
 
     def enter(self) -> tuple[Any, Any]:
         """Become the running loop; the token goes to :meth:`leave`."""

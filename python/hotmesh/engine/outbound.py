@@ -57,6 +57,8 @@ def arguments(arg: Any, args: Sequence[Any]) -> Sequence[Any]:
 class Outbound:
     """The part of a workflow instance that issues commands."""
 
+    __slots__ = ()
+
     details: RunDetails
     options: EngineOptions
     converter: DataConverter
