@@ -75,6 +75,7 @@ class WorkflowInstance(Outbound, Attributes):
         "_info",
         "_memo",
         "_random",
+        "__weakref__",
         "_search",
         "cancel_reason",
         "closed",
