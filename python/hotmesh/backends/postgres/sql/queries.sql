@@ -37,7 +37,7 @@ select pg_backend_pid();
 
 -- name: step
 -- A router's batch: see functions/step.sql.
-select * from hotmesh.step(@84@);
+select * from hotmesh.step(@85@);
 
 -- name: start
 -- A client's batch of starts.
