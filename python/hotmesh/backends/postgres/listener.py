@@ -170,4 +170,3 @@ class Listener:
         while True:
             await asyncio.sleep(POLL_S * random.uniform(0.7, 1.3))
             self._tell_all()
-
