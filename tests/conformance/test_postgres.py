@@ -1,4 +1,4 @@
-"""What only Postgres can get wrong: transactions that commit in another order than they began."""
+"""What only Postgres can get wrong: transactions that end late, in another order, or not at all."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -7,6 +7,9 @@ import asyncpg
 import pytest
 
 from conformance.mesh import Mesh, Router
+from hotmesh.backends.postgres.address import parse_address
+from hotmesh.backends.postgres.link import Link
+from hotmesh.exceptions import BackendUnavailableError
 
 BEGIN = "select pg_current_xact_id()"
 PUT = "insert into hotmesh.stream (lane, kind, run_id, frame) values ($1, 1, $2, $3)"
@@ -73,3 +76,16 @@ async def test_a_router_that_comes_while_a_message_is_written_reads_it(
         for _ in range(20):
             assert await router.read() == []
     assert await router.frames(1) == [b"late"]
+
+
+async def test_a_transaction_that_is_left_open_holds_its_locks_for_a_moment_only(
+    postgres_url: str, writers: list[Any]
+) -> None:
+    """As that of a worker behind a pooler that is stopped between a step and its commit."""
+    link = Link(parse_address(postgres_url), pooled=True)
+    lock = "select pg_advisory_xact_lock(1)"
+    with pytest.raises(BackendUnavailableError):
+        async with link.transaction() as connection:
+            await connection.execute(lock)
+            await writers[0].execute(lock)  # waits until the other's is gone
+    await link.close()

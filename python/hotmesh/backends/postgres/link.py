@@ -193,15 +193,14 @@ class Link:
         back by itself what it was not asked to commit.
         """
         async with self.connected() as connection:
-            transaction = connection.transaction(isolation="read_committed")
-            await transaction.start()
+            await connection.execute(self._statements["begin"])
             try:
                 yield connection
             except asyncpg.PostgresError as error:
                 if not isinstance(error, _LOST):
-                    await transaction.rollback()
+                    await connection.execute(self._statements["rollback"])
                 raise
-            await transaction.commit()
+            await connection.execute(self._statements["commit"])
 
     @asynccontextmanager
     async def connected(self) -> AsyncGenerator[Connection]:
