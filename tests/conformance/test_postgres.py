@@ -84,8 +84,12 @@ async def test_a_transaction_that_is_left_open_holds_its_locks_for_a_moment_only
     """As that of a worker behind a pooler that is stopped between a step and its commit."""
     link = Link(parse_address(postgres_url), pooled=True)
     lock = "select pg_advisory_xact_lock(1)"
-    with pytest.raises(BackendUnavailableError):
+
+    async def leave_open() -> None:
         async with link.transaction() as connection:
             await connection.execute(lock)
             await writers[0].execute(lock)  # waits until the other's is gone
+
+    with pytest.raises(BackendUnavailableError):
+        await leave_open()
     await link.close()
