@@ -103,7 +103,10 @@ class WorkerRouter:
         rollcall = asyncio.create_task(self._rollcall(), name="hotmesh-rollcall")
         pump = self._start_pump()
         try:
-            await rollcall
+            working = {rollcall} if pump is None else {rollcall, pump}
+            done, _ = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:  # the pump ends by itself only if it broke
+                task.result()
         except BaseException:
             rollcall.cancel()
             raise

@@ -162,7 +162,7 @@ class Listener:
     async def _poll(self) -> None:
         _log.warning(
             "Postgres at %s is behind a transaction pooler, where LISTEN does not work: "
-            "polling every %d ms instead",
+            "polling every %d ms instead; events can't be subscribed to here",
             self._address.shown,
             POLL_S * 1000,
         )
