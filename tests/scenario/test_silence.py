@@ -7,12 +7,14 @@ import pytest
 
 from hotmesh import workflow
 from hotmesh.backends.postgres import link, listener
+from hotmesh.backends.protocol import RouterRow
 from hotmesh.backends.redis import hints, servers
 from hotmesh.client import Client
 from support.proxy import Proxy
-from support.running import start, working
+from support.running import eventually, start, working
 
 PATIENCE_S = 0.5
+LEASE_S = 3.0
 
 
 @workflow.defn
@@ -75,3 +77,32 @@ async def test_a_listener_that_hears_nothing_listens_anew(proxy: Proxy) -> None:
         proxy.silence()
         anew.clear()
         await asyncio.wait_for(anew.wait(), 20)
+
+
+async def test_a_lease_outlives_a_silent_connection(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A beat without an answer is made again on another connection, long before calls end."""
+    for module, name in ((link, "CALL_S"), (servers, "CALL_TIMEOUT_S")):
+        monkeypatch.setattr(module, name, 30.0)
+    async with (
+        await Client.connect(proxy.direct_url) as other,
+        await Client.connect(proxy.url) as client,
+        working(other, Waits, lease=LEASE_S),
+        working(client, Waits, lease=LEASE_S),
+    ):
+        before = {row.router_id: row for row in await routers(other)}
+        proxy.silence()
+
+        async def all_seen() -> bool:
+            """Every router that was there has renewed its lease after it would have ended."""
+            seen = {row.router_id: row.seen_ms for row in await routers(other)}
+            limit_ms = LEASE_S * 1000
+            return all(seen.get(each, 0) - row.seen_ms > limit_ms for each, row in before.items())
+
+        await eventually(all_seen, "both routers have kept their leases")
+
+
+async def routers(client: Client) -> list[RouterRow]:
+    """Those that are alive."""
+    return [row for row in await client.backend.routers(client.namespace) if row.alive]

@@ -20,6 +20,7 @@ class Proxy:
     """
 
     def __init__(self, url: str) -> None:
+        self.direct_url = url
         self._parts = urlsplit(url)
         self._tasks: set[asyncio.Task[None]] = set()
         self._let_through = asyncio.Event()
