@@ -156,7 +156,7 @@ class WorkerRouter:
         self._fenced = False
         self._lanes, self._quiet = [], []
         self._pipes = []
-        beat = await self._renew()
+        beat = await self._backend.beat(self._registration())
         if self._engine.definitions:
             await self._open_pipes()
         self._take(beat)
