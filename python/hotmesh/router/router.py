@@ -105,8 +105,15 @@ class WorkerRouter:
         """
         self._queue_id = await self.queue_id(self._options.task_queue)
         self._watchdog.start()
-        await self._join()
-        await self._listen()
+        try:
+            await self._join()
+            await self._listen()
+        except BaseException:
+            if self._pipes:
+                await self._finish(None)
+            else:
+                self._watchdog.stop()
+            raise
         started()
         rollcall = asyncio.create_task(self._rollcall(), name="hotmesh-rollcall")
         pump = self._start_pump()
@@ -117,6 +124,7 @@ class WorkerRouter:
                 task.result()
         except BaseException:
             rollcall.cancel()
+            await asyncio.wait([rollcall])  # it must not beat once this router has left
             raise
         finally:
             await self._finish(pump)
@@ -229,7 +237,8 @@ class WorkerRouter:
         interval = min(self._options.lease_ms / 1000 / BEATS_PER_LEASE, BEAT_SECONDS_MAX)
         while not self._stopping:
             with contextlib.suppress(TimeoutError):  # as usual: nothing has asked for an early beat
-                await asyncio.wait_for(self._beat_now.wait(), interval)
+                async with asyncio.timeout(interval):
+                    await self._beat_now.wait()
             self._beat_now.clear()
             try:
                 await self._beat()

@@ -1,4 +1,4 @@
-"""Calls for activity tasks that fail in ways nobody expects: never in silence, never for good."""
+"""Calls that fail in ways nobody expects: never in silence, and nothing is left half done."""
 
 from __future__ import annotations
 
@@ -18,11 +18,18 @@ from support.running import QUEUE, SOON, execute, working
 
 
 class Refusing:
-    """A backend that answers calls for tasks with errors, as long as it has any."""
+    """A backend that answers calls with errors, as long as it has any."""
 
     def __init__(self) -> None:
         self._backend = SqliteBackend("sqlite://")
         self.errors: list[Exception] = []
+        self.listen_errors: list[Exception] = []
+
+    async def listen(self, channel: str, callback: Any) -> None:
+        """See the protocol."""
+        if self.listen_errors:
+            raise self.listen_errors.pop()
+        await self._backend.listen(channel, callback)
 
     async def tasks(self, batch: Any) -> Any:
         """See the protocol."""
@@ -84,3 +91,12 @@ async def test_a_worker_that_can_take_no_more_tasks_ends(
     with pytest.raises(RuntimeError, match="a bug"):
         await worker.run()
     assert [str(error) for error in told] == ["a bug"]
+
+
+async def test_a_worker_that_fails_while_it_joins_leaves_again(
+    client: Client, refusing: Refusing
+) -> None:
+    refusing.listen_errors = [RuntimeError("a bug")]
+    with pytest.raises(RuntimeError, match="a bug"):
+        await Worker(client, task_queue=QUEUE, workflows=[Beats]).run()
+    assert list(await client.backend.routers(client.namespace)) == []
