@@ -83,12 +83,13 @@ async def test_postgres_connections_are_cut(postgres_url: str, tmp_path: Path) -
 
 
 async def test_redis_connections_are_cut(redis_url: str, tmp_path: Path) -> None:
-    """Every connection is killed, again and again."""
+    """Every connection is killed and every script forgotten, again and again."""
     async with at_work(redis_url, tmp_path) as (client, trees, _):
         admin = redis.asyncio.from_url(redis_url.split("?")[0])
         for _ in range(4):
             for kind in ("normal", "pubsub"):
                 await admin.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+            await admin.script_flush()
             await go_on(client, trees)
         await admin.aclose()
 

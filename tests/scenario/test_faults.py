@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import time
 from collections.abc import AsyncIterator
@@ -13,8 +14,8 @@ import orjson
 import pytest
 
 from hotmesh.client import Client
-from scenario.checks import check_nothing_left, check_trees, start_trees
-from scenario.cluster import Fleet, fleet, highest_attempts
+from scenario.checks import Trees, check_nothing_left, check_trees, start_trees
+from scenario.cluster import Fleet, WorkerProcess, fleet, highest_attempts
 from scenario.fault_app import TASK_QUEUE
 from support.running import eventually
 
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.timeout(170)
 
 WORKFLOWS = int(os.environ.get("HOTMESH_FAULT_WORKFLOWS", "40"))
 KILLS_MIN = 5
+SOAK_KILLS_MIN = 40
 
 
 @pytest.fixture
@@ -52,6 +54,18 @@ async def lanes_become(client: Client, wanted: list[int]) -> None:
     await eventually(are, f"lanes spread as {wanted}")
 
 
+async def pause(worker: WorkerProcess, client: Client) -> None:
+    """Stop a worker where it stops nobody else: SQLite's file has one lock for all who write."""
+    for number in itertools.count():
+        worker.pause()
+        write = asyncio.ensure_future(client.backend.queue_id(client.namespace, f"q{number}"))
+        done, _ = await asyncio.wait([write], timeout=2.0)
+        if done:
+            return
+        worker.resume()
+        await write
+
+
 async def test_workers_killed_at_random(client: Client, workers: Fleet) -> None:
     """Three workers, each killed and started again all the time."""
     async with workers.restarting(3, seed=WORKFLOWS):
@@ -68,7 +82,7 @@ async def test_paused_worker_changes_nothing(client: Client, workers: Fleet) -> 
     """A worker stopped beyond its lease, then resumed: its late commits change nothing."""
     paused = await workers.add()
     trees = await start_trees(client, WORKFLOWS)
-    paused.pause()
+    await pause(paused, client)
     other = await workers.add()
     await check_trees(client, trees, workers.log)
     paused.resume()
@@ -154,11 +168,14 @@ def build_of(row: Any) -> str:
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(int(os.environ.get("HOTMESH_FAULT_SEEDS", "1"))))
 async def test_soak(client: Client, workers: Fleet, seed: int) -> None:
-    """Hundreds of workflows, and three workers that are killed until all are done."""
+    """Hundreds of workflows at a time, and three workers that are killed all the while."""
     began = time.monotonic()
+    trees: Trees = []
     async with workers.restarting(3, seed):
-        trees = await start_trees(client, max(WORKFLOWS, 500))
-        await check_trees(client, trees, workers.log, seconds=600.0)
+        while workers.kills < SOAK_KILLS_MIN:
+            some = await start_trees(client, max(WORKFLOWS, 500), first=len(trees))
+            await check_trees(client, some, workers.log, seconds=600.0)
+            trees += some
     await workers.settle()
     await check_nothing_left(client)
     print(

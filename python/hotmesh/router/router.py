@@ -7,9 +7,9 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -31,12 +31,20 @@ from hotmesh.router.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
+_T = TypeVar("_T")
+
 PIPES = 2
 """Batches in flight: while one is at the store, the other's workflows run."""
 
 BEATS_PER_LEASE = 4
 BEAT_SECONDS_MAX = 1.0
 """Lanes even out within a few beats."""
+
+ANSWER_LEASES = 0.5
+"""Leases after which a beat's connection is given up, early enough for a beat on another."""
+
+BEAT_PAUSE_SECONDS = 0.25
+"""Pause after a beat that failed."""
 
 
 @dataclass(slots=True)
@@ -97,15 +105,26 @@ class WorkerRouter:
         """
         self._queue_id = await self.queue_id(self._options.task_queue)
         self._watchdog.start()
-        await self._join()
-        await self._listen()
+        try:
+            await self._join()
+            await self._listen()
+        except BaseException:
+            if self._pipes:
+                await self._finish(None)
+            else:
+                self._watchdog.stop()
+            raise
         started()
         rollcall = asyncio.create_task(self._rollcall(), name="hotmesh-rollcall")
         pump = self._start_pump()
         try:
-            await rollcall
+            working = {rollcall} if pump is None else {rollcall, pump}
+            done, _ = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:  # the pump ends by itself only if it broke
+                task.result()
         except BaseException:
             rollcall.cancel()
+            await asyncio.wait([rollcall])  # it must not beat once this router has left
             raise
         finally:
             await self._finish(pump)
@@ -218,13 +237,34 @@ class WorkerRouter:
         interval = min(self._options.lease_ms / 1000 / BEATS_PER_LEASE, BEAT_SECONDS_MAX)
         while not self._stopping:
             with contextlib.suppress(TimeoutError):  # as usual: nothing has asked for an early beat
-                await asyncio.wait_for(self._beat_now.wait(), interval)
+                async with asyncio.timeout(interval):
+                    await self._beat_now.wait()
             self._beat_now.clear()
             try:
                 await self._beat()
             except BackendUnavailableError as error:
                 logger.warning("rollcall: backend unavailable: %s", error)
-                await asyncio.sleep(min(interval, 0.25))
+                await asyncio.sleep(min(interval, BEAT_PAUSE_SECONDS))
+                self._beat_now.set()
+
+    async def _renew(self) -> Beat:
+        sent = self.clock.mark()
+        beat = await self._in_time(self._backend.beat(self._registration()))
+        self.clock.learn(sent, beat.now_ms)
+        return beat
+
+    async def _in_time(self, call: Awaitable[_T]) -> _T:
+        """The answer to a call that the lease depends upon.
+
+        Raises:
+            BackendUnavailableError: There was none in time; its connection is given up.
+        """
+        patience_s = self._options.lease_ms / 1000 * ANSWER_LEASES
+        try:
+            async with asyncio.timeout(patience_s):
+                return await call
+        except TimeoutError as error:
+            raise BackendUnavailableError(f"no answer within {patience_s:.1f} s") from error
 
     async def _beat(self) -> None:
         if self._fenced:
@@ -232,11 +272,9 @@ class WorkerRouter:
             return
         if self._quiet:
             lanes, self._quiet = self._quiet, []
-            await self._backend.release(self._router_id, lanes)
-            await self._backend.notify([(f"routers:{self._queue_id}", "")])
-        sent = self.clock.mark()
-        beat = await self._backend.beat(self._registration())
-        self.clock.learn(sent, beat.now_ms)
+            await self._in_time(self._backend.release(self._router_id, lanes))
+            self._notifier.routers(self._queue_id)
+        beat = await self._renew()
         if not beat.alive:
             await self._rejoin()
             return
@@ -244,7 +282,7 @@ class WorkerRouter:
             await self._open_pipes()
         if beat.routers != self._routers:
             self._routers = beat.routers
-            await self._backend.notify([(f"routers:{self._queue_id}", "")])
+            self._notifier.routers(self._queue_id)
         self._take(beat)
 
     def _take(self, beat: Beat) -> None:
@@ -337,7 +375,8 @@ class WorkerRouter:
     # Leaving
 
     async def _finish(self, pump: asyncio.Task[None] | None) -> None:
-        beats = asyncio.create_task(self._keep_lease())
+        finished = asyncio.Event()
+        beats = asyncio.create_task(self._keep_lease(finished))
         try:
             if self._pump is not None:
                 self._pump.stop()
@@ -353,31 +392,38 @@ class WorkerRouter:
                 for task in late:
                     task.cancel()
         finally:
-            beats.cancel()
+            finished.set()
+            await asyncio.wait([beats])  # a beat that arrived after the leaving would join anew
         await self._leave()
 
-    async def _keep_lease(self) -> None:
+    async def _keep_lease(self, finished: asyncio.Event) -> None:
         interval = self._options.lease_ms / 1000 / BEATS_PER_LEASE
-        while True:
-            await asyncio.sleep(interval)
+        while not finished.is_set():
+            with contextlib.suppress(TimeoutError):  # as usual
+                async with asyncio.timeout(interval):
+                    await finished.wait()
+                    return
             try:
-                await self._backend.beat(self._registration())
+                await self._renew()
             except BackendUnavailableError as error:
                 logger.warning("rollcall: backend unavailable: %s", error)
 
     async def _leave(self) -> None:
         began = time.monotonic()
         try:
-            for channel, callback in self._listening:
-                await self._backend.unlisten(channel, callback)
-            await self._publisher.close()
-            await self._notifier.close()
             await self._backend.leave(self._router_id)
             await self._backend.notify(
                 [(f"routers:{self._queue_id}", ""), (f"tasks:{self._queue_id}", "")]
             )
         except BackendUnavailableError as error:
             logger.warning("could not say good-bye, the lease will end by itself: %s", error)
+        try:
+            for channel, callback in self._listening:
+                await self._backend.unlisten(channel, callback)
+            await self._publisher.close()
+            await self._notifier.close()
+        except BackendUnavailableError as error:
+            logger.debug("no need to stop listening: %s", error)
         finally:
             self._watchdog.stop()
             logger.debug("left after %.3f s", time.monotonic() - began)

@@ -14,7 +14,7 @@ from hotmesh.backends.protocol import Backend, Tasks, TasksReply
 from hotmesh.core import decode_event, encode_event
 from hotmesh.engine.activity_task import ActivityTask, Outcome
 from hotmesh.engine.outside import outside_tasks
-from hotmesh.exceptions import BackendUnavailableError
+from hotmesh.exceptions import BackendError
 from hotmesh.limits import BATCH_TASKS_MAX
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.notifier import Notifier
@@ -117,8 +117,9 @@ class TaskPump:
                     self._clock.learn(sent, reply.now_ms)
                     self._take(batch, reply)
                 pause = 0.05
-            except BackendUnavailableError as error:
-                logger.warning("backend unavailable, trying again: %s", error)
+            except BackendError as error:
+                # Were it to end here, this worker's activities would wait for ever.
+                logger.warning("activity tasks: %s; trying again", error)
                 # Whatever of it was applied is refused the second time.
                 self._outcomes = outcomes + self._outcomes
                 self._detached = detached + self._detached

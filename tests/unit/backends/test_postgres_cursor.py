@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ class Stream:
 
     next_id: int = 1
     next_xid: int = 100
+    completed_xid: int = 99
     open: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
     visible: dict[int, int] = field(default_factory=dict)
 
@@ -30,10 +32,17 @@ class Stream:
 
     def commit(self, xid: int) -> None:
         self.visible.update(self.open.pop(xid))
+        self.completed_xid = max(self.completed_xid, xid)
 
     @property
     def oldest_xid(self) -> int:
-        return min(self.open, default=self.next_xid)
+        """As in Postgres: a snapshot knows nothing of what runs beyond the last that ended."""
+        return min([*self.open, self.completed_xid + 1])
+
+    def mark(self) -> int:
+        """The transaction id of a step that makes a mark; it is over with the step."""
+        self.next_xid += 1
+        return self.next_xid - 1
 
     def read(self, query: MessageQuery, lanes: tuple[int, ...], room: int) -> list[int]:
         """What `read_messages` does."""
@@ -51,10 +60,14 @@ class Stream:
 
 def read(stream: Stream, cursor: MessageCursor, room: int) -> list[int]:
     query = cursor.query(LANES, room)
+    last_id = stream.next_id - 1 if query.probe or query.mark else None
+    mark_xid = stream.mark() if query.mark else None
+    oldest_xid = min(stream.oldest_xid, mark_xid or stream.oldest_xid)
     ids = stream.read(query, LANES, room)
     lanes = [stream.visible[i] for i in ids]
-    bounds = Bounds(stream.oldest_xid, stream.next_xid, stream.next_id - 1)
-    cursor.read(query, LANES, room, ids, lanes, bounds)
+    cursor.read(query, LANES, room, ids, lanes, Bounds(oldest_xid, mark_xid, last_id))
+    if mark_xid is not None:
+        stream.completed_xid = max(stream.completed_xid, mark_xid)
     return ids
 
 
@@ -105,9 +118,10 @@ def test_every_message_is_read_once_in_whatever_order_transactions_commit(
     assert sorted(read_ids) == list(range(1, stream.next_id))
 
 
-def test_looking_behind_stops_when_nothing_can_appear_there() -> None:
+@pytest.mark.parametrize("late_began_first", [True, False])
+def test_looking_behind_stops_when_nothing_can_appear_there(late_began_first: bool) -> None:
     stream, cursor = Stream(), MessageCursor()
-    late, early = stream.begin(), stream.begin()
+    late, early = sorted([stream.begin(), stream.begin()], reverse=not late_began_first)
     stream.insert(late, 64)
     stream.insert(early, 64)
     stream.commit(early)

@@ -14,7 +14,7 @@ from hotmesh.backends.postgres.columns import (
     send_columns,
     send_outcomes,
 )
-from hotmesh.backends.postgres.link import Link, LinkPool
+from hotmesh.backends.postgres.link import SCHEMA_S, Link, LinkPool
 from hotmesh.backends.postgres.listener import PAYLOAD_CHARS_MAX, Callback, Listener
 from hotmesh.backends.postgres.rows import run_row, tasks_reply
 from hotmesh.backends.postgres.schema import ensure_schema
@@ -108,7 +108,7 @@ class PostgresBackend:
             BackendUnavailableError: it can't be reached.
         """
         # This connection takes nothing for granted, so that it works through any pooler.
-        link = Link(self._address, pooled=True)
+        link = Link(self._address, pooled=True, call_s=SCHEMA_S)
         try:
             pooled = self._address.pooler
             if pooled is None:

@@ -3,7 +3,9 @@
 Message ids are handed out before commit, so a smaller id can become visible after a larger one
 was read. A cursor for each lane skips what was read (and the dead rows there); now and then the
 reader looks behind the cursors as well, down to a floor below which no transaction can add
-anything any more. The bounds of the database's snapshots tell where that floor is.
+anything any more. Marks raise that floor: a message id with a transaction id, such that whoever was
+given the message id or a smaller one is an earlier transaction. Once all of these are over, what a
+look behind has not found below the mark will never be there.
 """
 
 from __future__ import annotations
@@ -31,11 +33,11 @@ class Bounds(NamedTuple):
     """What the database said around a read."""
 
     oldest_xid: int
-    """Before it: every transaction before this one was over."""
-    next_xid: int
-    """After it: no transaction from this one on had begun."""
-    last_id: int
-    """Before it: the last message id handed out (of a query with ``probe`` only)."""
+    """Every transaction before this one was over when the read began."""
+    mark_xid: int | None
+    """Later than every transaction with a message id up to ``last_id`` (if ``mark``)."""
+    last_id: int | None
+    """The last message id handed out when the step began (if ``probe`` or ``mark``)."""
 
 
 @dataclass(slots=True)
@@ -48,6 +50,8 @@ class MessageQuery:
     known: list[int] | None
     probe: bool
     """Whether start messages may be those of runs that have a journal already."""
+    mark: bool
+    """Whether to make a mark; that uses up a transaction id."""
 
 
 class MessageCursor:
@@ -65,6 +69,7 @@ class MessageCursor:
             self._top = 0
             self._floor = 0
             self._mark: tuple[int, int] | None = None
+            """(transaction id, message id)"""
             self._steps = 0
             self._plenty = False
             return
@@ -85,12 +90,14 @@ class MessageCursor:
         share = max(LANE_ROOM_MIN, 2 * room // max(len(lanes), 1))
         # Past the point up to which a lane was read empty, no earlier owner has been.
         probe = not self._drained.issuperset(lanes)
-        query = MessageQuery(cursors, share if self._plenty else room, None, None, probe)
+        lane_room = share if self._plenty else room
+        query = MessageQuery(cursors, lane_room, None, None, probe, mark=False)
         self._steps += 1
         if self._floor < self._top and (self._steps >= LOOK_BEHIND_STEPS or not self._plenty):
             floor = self._floor
             query.behind = [min(floor, cursor) for cursor in cursors]
             query.known = [message for message in self._known if message > floor]
+            query.mark = self._mark is None or self._mark[1] < self._top
         return query
 
     def read(
@@ -105,21 +112,25 @@ class MessageCursor:
         """Take note of what came, ids in order."""
         self._advance(query, lanes, ids, id_lanes)
         if query.probe and len(ids) < room:
+            assert bounds.last_id is not None
             self._drain(query, lanes, id_lanes, bounds.last_id)
         self._known.update(zip(ids, id_lanes, strict=True))
         self._plenty = len(ids) * 2 >= room
         if query.behind is not None:
             self._steps = 0
-        if self._mark is None:
-            self._mark = (bounds.next_xid, self._top)
-            return
-        # Everything up to the mark's id was written by transactions before the mark's xid. Once
-        # those are all over and a look behind came past that id, nothing can appear there.
-        mark_xid, mark_id = self._mark
-        past_mark = len(ids) < room or ids[-1] >= mark_id
-        if query.behind is not None and bounds.oldest_xid >= mark_xid and past_mark:
-            self._floor = mark_id
-            self._mark = (bounds.next_xid, self._top)
+            self._raise_floor(ids, room, bounds)
+
+    def _raise_floor(self, ids: Sequence[int], room: int, bounds: Bounds) -> None:
+        """After a look behind: the floor rises to the mark whose transactions are over."""
+        if self._mark is not None:
+            xid, message = self._mark
+            past_mark = len(ids) < room or ids[-1] >= message
+            if bounds.oldest_xid >= xid and past_mark:
+                self._floor = message
+                self._mark = None
+        if self._mark is None and bounds.mark_xid is not None:
+            assert bounds.last_id is not None
+            self._mark = (bounds.mark_xid, bounds.last_id)
 
     def _advance(
         self,

@@ -29,8 +29,14 @@ CONNECT_PATIENCE_S = 4.0
 CONNECT_ATTEMPT_S = 10.0
 """How long one attempt to connect may take."""
 
-CALL_S = 120.0
-"""How long a call may take before its connection is given up."""
+CALL_S = 30.0
+"""How long a call may take before its connection is given up: it may be open at this end only."""
+
+SCHEMA_S = 600.0
+"""The same for the making of a schema, which may wait for another process that makes it."""
+
+CLOSE_S = 2.0
+"""How long a farewell may take."""
 
 CONFLICT_RETRIES = 20
 """Attempts of a batch that Postgres rolled back for a deadlock or a serialisation conflict."""
@@ -47,12 +53,13 @@ _DIRECT_SETTINGS = {
 
 _LOST = (
     asyncpg.PostgresConnectionError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
+    asyncpg.OperatorInterventionError,  # it stops, starts, or cancels what takes too long
+    asyncpg.InsufficientResourcesError,  # connections, memory, disk
+    asyncpg.ReadOnlySQLTransactionError,  # it is, or has just become, a standby
     OSError,  # TimeoutError is one
 )
+"""What passes, or what another connection does not meet."""
+
 DRIVER_ERRORS = (asyncpg.InterfaceError, asyncpg.InternalClientError)
 """What the driver itself raises; on a connection that broke, either of the two."""
 
@@ -76,12 +83,15 @@ class Backoff:
         await asyncio.sleep(pause_s)
 
 
-async def open_connection(address: Address, *, pooled: bool) -> Connection:
+async def open_connection(
+    address: Address, *, pooled: bool, call_s: float | None = None
+) -> Connection:
     """Connect, trying again for a few seconds.
 
     Args:
         address: Where.
         pooled: Whether a transaction pooler is in between: then statements are not kept.
+        call_s: How long a call may take; default is ``CALL_S``.
 
     Raises:
         BackendUnavailableError: It can't be reached, or does not let us in.
@@ -93,7 +103,7 @@ async def open_connection(address: Address, *, pooled: bool) -> Connection:
             return await asyncpg.connect(
                 address.dsn,
                 timeout=CONNECT_ATTEMPT_S,
-                command_timeout=CALL_S,
+                command_timeout=CALL_S if call_s is None else call_s,
                 statement_cache_size=0 if pooled else 100,
                 max_cached_statement_lifetime=0,
                 server_settings=_POOLED_SETTINGS if pooled else _DIRECT_SETTINGS,
@@ -106,17 +116,35 @@ async def open_connection(address: Address, *, pooled: bool) -> Connection:
         await backoff.pause()
 
 
+async def close_connection(connection: Connection | None) -> None:
+    """Close it; cut it where a farewell does not get through."""
+    if connection is None or connection.is_closed():
+        return
+    try:
+        async with asyncio.timeout(CLOSE_S):
+            await connection.close()
+    except (OSError, asyncpg.PostgresError, *DRIVER_ERRORS):
+        connection.terminate()  # it was broken, so this loses nothing
+
+
 def _unavailable(address: Address, error: BaseException) -> BackendUnavailableError:
     reason = str(error) or type(error).__name__
     return BackendUnavailableError(f"Postgres at {address.shown} is not available: {reason}")
 
 
 class Link:
-    """One connection with one call in flight."""
+    """One connection with one call in flight.
 
-    def __init__(self, address: Address, *, pooled: bool) -> None:
+    Args:
+        address: Where.
+        pooled: Whether a transaction pooler is in between.
+        call_s: How long a call may take; default is ``CALL_S``.
+    """
+
+    def __init__(self, address: Address, *, pooled: bool, call_s: float | None = None) -> None:
         self._address = address
         self._pooled = pooled
+        self._call_s = call_s
         self._statements = statements(address.schema)
         self._connection: Connection | None = None
         self._closed = False
@@ -131,8 +159,7 @@ class Link:
         """
         for attempt in range(1, CONFLICT_RETRIES + 1):
             try:
-                async with self.connected() as connection:
-                    return await self._run(connection, self._statements[name], arguments)
+                return await self._run(self._statements[name], arguments)
             except _CONFLICTS as error:
                 if attempt == CONFLICT_RETRIES:
                     raise BackendError(
@@ -152,14 +179,28 @@ class Link:
         """As :meth:`fetch`, for a statement that returns one value."""
         return (await self.fetch(name, *arguments))[0][0]
 
-    async def _run(
-        self, connection: Connection, sql: str, arguments: tuple[object, ...]
-    ) -> Sequence[asyncpg.Record]:
-        if not self._pooled:
-            return await connection.fetch(sql, *arguments)
+    async def _run(self, sql: str, arguments: tuple[object, ...]) -> Sequence[asyncpg.Record]:
         # A transaction keeps one server connection for all the messages of a call.
-        async with connection.transaction(isolation="read_committed"):
+        connected = self.transaction() if self._pooled else self.connected()
+        async with connected as connection:
             return await connection.fetch(sql, *arguments)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[Connection]:
+        """The open connection in a transaction, rolled back when a statement was refused.
+
+        After any other error nothing more is said: an answer may never come, and Postgres rolls
+        back by itself what it was not asked to commit.
+        """
+        async with self.connected() as connection:
+            await connection.execute(self._statements["begin"])
+            try:
+                yield connection
+            except asyncpg.PostgresError as error:
+                if not isinstance(error, _LOST):
+                    await connection.execute(self._statements["rollback"])
+                raise
+            await connection.execute(self._statements["commit"])
 
     @asynccontextmanager
     async def connected(self) -> AsyncGenerator[Connection]:
@@ -168,25 +209,29 @@ class Link:
             raise BackendUnavailableError(
                 f"The connection to Postgres at {self._address.shown} was closed by this process"
             )
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await open_connection(self._address, pooled=self._pooled)
+        connection = self._connection
+        if connection is None or connection.is_closed():
+            connection = self._connection = await open_connection(
+                self._address, pooled=self._pooled, call_s=self._call_s
+            )
         try:
-            yield self._connection
-        except asyncpg.InvalidCachedStatementError:
-            # The functions were replaced under us; nothing ran.
-            self.drop()
-            raise
+            yield connection
         except _LOST as error:
             self.drop()
             raise _unavailable(self._address, error) from error
         except DRIVER_ERRORS as error:
             # What the driver says of a connection that broke, and of a mistake in a call.
-            broken = self._connection.is_closed()
+            broken = connection.is_closed()
             self.drop()
             if broken:
                 raise _unavailable(self._address, error) from error
             raise BackendError(f"The Postgres driver refused a call: {error}") from error
-        except asyncio.CancelledError:
+        except asyncpg.InvalidCachedStatementError:
+            self.drop()  # the functions were replaced under us; nothing ran
+            raise
+        except asyncpg.PostgresError:
+            raise  # a complete answer: the connection is fine
+        except BaseException:
             self.drop()
             raise
 
@@ -200,12 +245,7 @@ class Link:
         """Close the connection, for good."""
         self._closed = True
         connection, self._connection = self._connection, None
-        if connection is None or connection.is_closed():
-            return
-        try:
-            await connection.close(timeout=1.0)
-        except (*_LOST, asyncpg.PostgresError, *DRIVER_ERRORS):
-            connection.terminate()  # it was broken, so this loses nothing
+        await close_connection(connection)
 
 
 class LinkPool:

@@ -11,13 +11,26 @@ from collections.abc import Callable
 import asyncpg
 
 from hotmesh.backends.postgres.address import Address
-from hotmesh.backends.postgres.link import DRIVER_ERRORS, Backoff, Connection, open_connection
+from hotmesh.backends.postgres.link import (
+    DRIVER_ERRORS,
+    Backoff,
+    Connection,
+    close_connection,
+    open_connection,
+)
+from hotmesh.backends.postgres.statements import statements
 from hotmesh.exceptions import BackendUnavailableError
 
 _log = logging.getLogger(__name__)
 
-RECYCLE_S = 600.0
-"""Age at which the listening connection is replaced: a silent one may have died unnoticed."""
+QUIET_S = 20.0
+"""How often the listening connection is asked for a sign of life: a broken one says nothing."""
+
+TELL_S = 5.0
+"""How long it may take to answer."""
+
+CANCEL_AGAIN_S = 0.05
+"""How long a cancelled task may take to end before it is cancelled again."""
 
 POLL_S = 0.075
 """How often listeners are told to look when there is no LISTEN."""
@@ -34,6 +47,7 @@ class Listener:
     def __init__(self, address: Address, *, pooled: bool) -> None:
         self._address = address
         self._pooled = pooled
+        self._sign_of_life = statements(address.schema)["clock"]
         self._callbacks: dict[str, list[Callback]] = {}
         self._connection: Connection | None = None
         self._broken = asyncio.Event()
@@ -48,13 +62,12 @@ class Listener:
         with None.
         """
         channel = self._address.channel(name)
-        first = channel not in self._callbacks
         self._callbacks.setdefault(channel, []).append(callback)
         if self._task is None:
             keep = self._poll if self._pooled else self._keep_listening
             self._task = asyncio.create_task(keep(), name="hotmesh-postgres-listener")
         await self._listening.wait()
-        if first and self._connection is not None:
+        if self._connection is not None:  # also when another is just about to listen to it
             await self._tell(self._connection, "add", channel)
 
     async def remove(self, name: str, callback: Callback) -> None:
@@ -69,19 +82,22 @@ class Listener:
     async def close(self) -> None:
         """Stop listening."""
         task, self._task = self._task, None
-        if task is not None:
+        while task is not None and not task.done():
+            # Up to Python 3.11 a `wait_for` within a library may swallow a cancellation.
             task.cancel()
-            await asyncio.wait([task])
+            await asyncio.wait([task], timeout=CANCEL_AGAIN_S)
         self._callbacks.clear()
 
-    async def _tell(self, connection: Connection, what: str, channel: str) -> None:
-        """LISTEN or UNLISTEN; a connection that breaks here is replaced by the keeper."""
+    async def _tell(self, connection: Connection, what: str, channel: str = "") -> None:
+        """LISTEN, UNLISTEN or just ask; a connection that breaks here is replaced by the keeper."""
         try:
-            async with self._turn:
+            async with self._turn, asyncio.timeout(TELL_S):
                 if what == "add":
                     await connection.add_listener(channel, self._hinted)
-                else:
+                elif what == "remove":
                     await connection.remove_listener(channel, self._hinted)
+                else:
+                    await connection.execute(self._sign_of_life)
         except (asyncpg.PostgresError, *DRIVER_ERRORS, OSError) as error:
             _log.debug("listening connection broke: %s", error)
             self._broken.set()
@@ -101,23 +117,29 @@ class Listener:
                 old, self._connection = self._connection, connection
                 await self._listen_to_all(connection)  # those added since it was opened
                 self._listening.set()
-                await _close(old)
+                await close_connection(old)
                 self._tell_all()
-                if connection.is_closed():
-                    continue
-                with contextlib.suppress(TimeoutError):
-                    lifetime_s = RECYCLE_S * random.uniform(0.8, 1.2)
-                    await asyncio.wait_for(self._broken.wait(), lifetime_s)
+                while not (self._broken.is_set() or connection.is_closed()):
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(QUIET_S * random.uniform(0.8, 1.2)):
+                            await self._broken.wait()
+                    if not self._broken.is_set():
+                        await self._tell(connection, "ask")
         finally:
-            await _close(self._connection)
-            self._connection = None
+            self._listening.set()
+            connection, self._connection = self._connection, None
+            await close_connection(connection)
 
     async def _open(self) -> Connection:
         """A connection that listens to every channel in use."""
         connection = await open_connection(self._address, pooled=False)
         self._broken.clear()
         connection.add_termination_listener(self._terminated)
-        await self._listen_to_all(connection)
+        try:
+            await self._listen_to_all(connection)
+        except asyncio.CancelledError:
+            connection.terminate()
+            raise
         return connection
 
     async def _listen_to_all(self, connection: Connection) -> None:
@@ -140,7 +162,7 @@ class Listener:
     async def _poll(self) -> None:
         _log.warning(
             "Postgres at %s is behind a transaction pooler, where LISTEN does not work: "
-            "polling every %d ms instead",
+            "polling every %d ms instead; events can't be subscribed to here",
             self._address.shown,
             POLL_S * 1000,
         )
@@ -148,12 +170,3 @@ class Listener:
         while True:
             await asyncio.sleep(POLL_S * random.uniform(0.7, 1.3))
             self._tell_all()
-
-
-async def _close(connection: Connection | None) -> None:
-    if connection is None or connection.is_closed():
-        return
-    try:
-        await connection.close(timeout=1.0)
-    except (asyncpg.PostgresError, *DRIVER_ERRORS, OSError):
-        connection.terminate()

@@ -32,10 +32,7 @@ async def ensure_schema(link: Link, address: Address) -> None:
     """
     named = statements(address.schema)
     try:
-        async with (
-            link.connected() as connection,
-            connection.transaction(isolation="read_committed"),
-        ):
+        async with link.transaction() as connection:
             if await _stored_version(connection, address, named) == SCHEMA_VERSION:
                 return
             await connection.execute(named["schema_lock"], address.lock_key("schema"))

@@ -62,6 +62,7 @@ class PostgresSession:
                 messages.behind,
                 messages.known,
                 messages.probe,
+                messages.mark,
                 timers and timers.horizon_ms,
                 timers and timers.seen_ms,
                 timers and timers.xid,
@@ -87,7 +88,7 @@ class PostgresSession:
                 room,
                 columns[0],
                 columns[1],
-                Bounds(row["oldest_xid"], row["next_xid"], row["last_id"]),
+                Bounds(row["oldest_xid"], row["mark_xid"], row["last_id"]),
             )
         due: Sequence[Sequence[object]] = ()
         if timers is not None:

@@ -199,7 +199,7 @@ class Route:
                     await link.close()
                     await asyncio.sleep(REDIRECT_PAUSE_S * (attempt + 1))
                     await self._servers.refresh()
-                except BackendError:
+                except (BackendError, asyncio.CancelledError):
                     await link.close()
                     await self.drop_idle()  # what broke this one has broken them, most likely
                     raise

@@ -2,6 +2,20 @@
 -- The database's time in milliseconds.
 select (extract(epoch from clock_timestamp()) * 1000)::bigint;
 
+-- name: begin
+-- Open a transaction, for what takes several messages. Who opened it may stop or vanish in the
+-- middle; the locks it holds then, a router's fence among them, must not outlive that for long.
+begin isolation level read committed;
+set local idle_in_transaction_session_timeout = 2000;
+
+-- name: commit
+-- End a transaction.
+commit;
+
+-- name: rollback
+-- Undo a transaction.
+rollback;
+
 -- name: schema_lock
 -- Let one process at a time look at the schema and change it.
 select pg_advisory_xact_lock($1);
@@ -37,7 +51,7 @@ select pg_backend_pid();
 
 -- name: step
 -- A router's batch: see functions/step.sql.
-select * from hotmesh.step(@84@);
+select * from hotmesh.step(@85@);
 
 -- name: start
 -- A client's batch of starts.

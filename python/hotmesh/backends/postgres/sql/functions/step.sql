@@ -21,6 +21,7 @@ create or replace function hotmesh.step(
     behind_cursors bigint[],
     known bigint[],
     probe boolean,
+    mark boolean,
     timer_horizon bigint,
     timer_seen bigint,
     timer_xid bigint,
@@ -97,12 +98,14 @@ create or replace function hotmesh.step(
     mail_data bytea[],
     reply_ids bytea[],
     reply_datas bytea[],
-    -- What came back. The snapshot's bounds tell the reader what it can't have seen yet;
-    -- `last_id` is the last message id handed out before the read, if `probe`.
+    -- What came back. `oldest_xid` tells the reader what it can't have seen yet: a transaction
+    -- before it was over when the read began. `last_id` is the last message id handed out before
+    -- the step applied anything, if `probe` or `mark`; `mark_xid`, if `mark`, is later than any
+    -- transaction that was given a message id up to there.
     out now bigint,
     out fenced boolean,
     out oldest_xid bigint,
-    out next_xid bigint,
+    out mark_xid bigint,
     out last_id bigint,
     out message_ids bigint[],
     out message_lanes int[],
@@ -144,6 +147,14 @@ begin
     if not found or fenced then
         fenced := true;
         return;
+    end if;
+
+    -- Before this transaction gets its id, so that whoever was given a message id up to this one
+    -- has a smaller transaction id: writers get theirs before they ask for message ids. The upper
+    -- end of a snapshot would not do, for transactions beyond it may be running.
+    if probe or mark then
+        select case when is_called then last_value else 0 end into last_id
+        from hotmesh.stream_id_seq;
     end if;
 
     -- Runs of other lanes are locked along with those to close, all in one order: routers that
@@ -265,9 +276,8 @@ begin
     if lanes is null then
         return;
     end if;
-    if probe then
-        select case when is_called then last_value else 0 end into last_id
-        from hotmesh.stream_id_seq;
+    if mark then
+        mark_xid := pg_current_xact_id()::text::bigint;
     end if;
     oldest_xid := pg_snapshot_xmin(pg_current_snapshot())::text::bigint;
     if room > 0 then
@@ -279,7 +289,6 @@ begin
             lanes, cursors, room, lane_room, behind_cursors, known, probe
         ) m;
     end if;
-    next_xid := pg_snapshot_xmax(pg_current_snapshot())::text::bigint;
     if timer_horizon is not null then
         select t.lanes, t.dues, t.runs, t.keys, t.covered
         into timer_lanes, timer_dues, timer_runs, timer_keys, timer_covered

@@ -1,0 +1,73 @@
+"""A TCP proxy whose connections can fall silent, as those through a dead router or firewall do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit, urlunsplit
+
+from support.processes import HOST
+
+CHUNK = 65_536
+
+
+class Proxy:
+    """Passes bytes on in both directions.
+
+    Args:
+        url: Of the server behind it.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.direct_url = url
+        self._parts = urlsplit(url)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._let_through = asyncio.Event()
+        self._let_through.set()
+        self._port = 0
+
+    @property
+    def url(self) -> str:
+        """The server's URL, through the proxy."""
+        user, at, _ = self._parts.netloc.rpartition("@")
+        return urlunsplit(self._parts._replace(netloc=f"{user}{at}{HOST}:{self._port}"))
+
+    def silence(self) -> None:
+        """Let what is connected now stay connected without ever passing anything on again."""
+        self._let_through.clear()
+        self._let_through = asyncio.Event()
+        self._let_through.set()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Proxy]:
+        """Listen until the end of the block."""
+        server = await asyncio.start_server(self._connected, HOST, 0)
+        self._port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            server.close()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection(HOST, self._parts.port)
+        gate = self._let_through
+        for source, target in ((reader, far_writer), (far_reader, writer)):
+            task = asyncio.create_task(self._pump(source, target, gate))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _pump(
+        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, gate: asyncio.Event
+    ) -> None:
+        try:
+            with contextlib.suppress(ConnectionError):
+                while data := await source.read(CHUNK):
+                    await gate.wait()
+                    target.write(data)
+                    await target.drain()
+        finally:
+            target.close()
