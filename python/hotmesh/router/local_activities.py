@@ -7,6 +7,7 @@ What comes of it goes into the pipe's next batch; a failure that may be retried 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
@@ -21,6 +22,12 @@ from hotmesh.router.memory import PipeMemory
 from hotmesh.router.pace import Pace
 from hotmesh.router.pipe_context import PipeContext
 from hotmesh.router.state import RunState
+
+AT_ONCE_SECONDS = 4.0
+"""How much work of activities that never wait may be taken on beyond the free slots."""
+
+BUSY_SECONDS = 0.02
+"""How long to start activities in a row before the rest of the process has its turn."""
 
 Key = tuple[bytes, int]
 """An activity: (run id, seq)."""
@@ -55,6 +62,8 @@ class LocalActivities:
         """To start as soon as a slot is free."""
         self._room = 0
         """How many more may be placed in the next step."""
+        self._room_at_once = 0
+        """The same for activities that never wait, and so need no slot."""
         self._pace = Pace()
         self._retries: list[tuple[ActivityTask, Outcome]] = []
         self._retry_delays: dict[Key, int] = {}
@@ -70,10 +79,15 @@ class LocalActivities:
             return True
         if not self.eager or "hb" in options or lane in self._leaving:
             return False
-        if self._room <= 0 or options.get("q", context.task_queue) != context.task_queue:
+        if options.get("q", context.task_queue) != context.task_queue:
             return False
-        self._room -= 1
-        return True
+        if self._room > 0:
+            self._room -= 1
+            return True
+        if self._room_at_once > 0 and context.runner.ends_at_once(name):
+            self._room_at_once -= 1
+            return True
+        return False
 
     def make_room(self) -> None:
         """Before a batch of activations: slots that are free, or will be in a moment."""
@@ -81,6 +95,7 @@ class LocalActivities:
         if runner is not None:
             placed = len(self._memory.effects.placed) + len(self._waiting)
             self._room = runner.free + self._pace.recent() - placed
+            self._room_at_once = int(AT_ONCE_SECONDS / self._context.cost.seconds) - placed
 
     # Running
 
@@ -92,8 +107,8 @@ class LocalActivities:
     def _start_waiting(self) -> None:
         """Start what has a free slot; the rest was taken on because slots free up fast here."""
         waiting, runner, inflight = self._waiting, self._context.runner, self.inflight
-        now_ms = self._context.clock.now_ms()
-        ended = self._ended
+        ended, now_ms = self._ended, self._context.clock.now_ms()
+        before, began = self._outcomes, time.perf_counter()
         self._looking = True  # below
         with outside_tasks():
             while waiting and runner.free > 0:
@@ -101,6 +116,11 @@ class LocalActivities:
                 if (task.run_id, task.seq) in inflight:
                     task.started_ms = now_ms
                     runner.start(task, ended)
+                if time.perf_counter() - began > BUSY_SECONDS:
+                    break
+        done_at_once = self._outcomes - before
+        if done_at_once:
+            self._context.cost.saw(done_at_once, time.perf_counter() - began)
         self._look_again()
 
     def _ended(self, task: ActivityTask, outcome: Outcome) -> None:
@@ -120,20 +140,16 @@ class LocalActivities:
     def _look_again(self) -> None:
         """Once for all outcomes of a moment: there are results to commit and slots to fill."""
         self._looking = False
+        if self._waiting and self._context.runner.free > 0:
+            self._looking = True
+            asyncio.get_running_loop().call_soon(self._start_waiting)
         if not self._outcomes:
             return
         self._pace.count(self._outcomes)
         self._outcomes = 0
         if not self._waiting:
             self._context.on_slot_free()
-        elif self._context.runner.free > 0:
-            self._looking = True
-            asyncio.get_running_loop().call_soon(self._fill_slots)
         self._wake()
-
-    def _fill_slots(self) -> None:
-        self._looking = False
-        self._start_waiting()
 
     def _watch_async(self, task: ActivityTask) -> None:
         """An activity that a client completes may still not take longer than it is allowed."""

@@ -7,6 +7,26 @@ from collections.abc import Callable
 
 WINDOW_SECONDS = 1.0
 
+GUESSED_SECONDS = 0.001
+"""What an activity that never waits takes, until one has been seen."""
+
+
+REMEMBERED = 16
+"""How many activities the average so far counts for."""
+
+
+class AverageCost:
+    """What an activity that never waits takes, lately."""
+
+    __slots__ = ("seconds",)
+
+    def __init__(self) -> None:
+        self.seconds = GUESSED_SECONDS
+
+    def saw(self, count: int, seconds: float) -> None:
+        """So many took so long."""
+        self.seconds = (self.seconds * REMEMBERED + seconds) / (REMEMBERED + count)
+
 
 class Pace:
     """Counts events in the present and the last window."""

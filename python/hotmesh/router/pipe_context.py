@@ -10,6 +10,7 @@ from hotmesh.converter import DataConverter
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.coding import Coder
 from hotmesh.router.notifier import Notifier
+from hotmesh.router.pace import AverageCost
 from hotmesh.router.publishing import Publisher
 from hotmesh.router.replaying import Engine
 from hotmesh.router.watchdog import Watchdog
@@ -39,6 +40,7 @@ class PipeContext:
     """Applies the payload codec, if there is one."""
     on_slot_free: Callable[[], None]
     """An activity that was started here has ended; the queue may have one for its place."""
+    cost: AverageCost
     owns_all: Callable[[], bool]
     """Whether this router owns every lane of its queue."""
     max_cached: int = 1000

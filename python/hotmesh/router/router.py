@@ -22,6 +22,7 @@ from hotmesh.limits import LANES_PER_QUEUE, TIMER_HORIZON_MS
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.coding import Coder
 from hotmesh.router.notifier import Notifier
+from hotmesh.router.pace import AverageCost
 from hotmesh.router.pipe import Pipe
 from hotmesh.router.pipe_context import PipeContext
 from hotmesh.router.publishing import Bus, Publisher
@@ -83,6 +84,7 @@ class WorkerRouter:
         self._engine = Engine(options.definitions, options.engine)
         self._queue_id = 0
         self._queue_ids: dict[str, int] = {}
+        self._cost = AverageCost()
         self._pipes: list[Pipe] = []
         self._pipe_tasks: set[asyncio.Task[None]] = set()
         self._pump: TaskPump | None = None
@@ -205,6 +207,7 @@ class WorkerRouter:
             wake_all=self._wake_pipes,
             coder=None if codec is None else Coder(codec),
             on_slot_free=self._on_slot_free,
+            cost=self._cost,
             owns_all=lambda: len(self._lanes) == LANES_PER_QUEUE,
             max_cached=-(-options.max_cached // PIPES),
             eager=options.eager,

@@ -141,6 +141,11 @@ class ActivityRunner:
         """Host one more activity; errors are those of :class:`ActivityRegistry`."""
         self._registry.add(activity)
 
+    def ends_at_once(self, name: str) -> bool:
+        """Whether an attempt of this activity is over when :meth:`start` returns."""
+        registered = self._registry.find(name)
+        return self._calls_directly and registered is not None and registered.never_waits
+
     @property
     def free(self) -> int:
         """How many more attempts may be started now.
