@@ -281,7 +281,7 @@ async def test_a_run_that_leaves_memory_cleans_up_but_changes_nothing(client: Cl
     async with working(client, cleans_up):
         handle = await start(client, "cleans_up")
         await handle.query("__stack_trace")
-    assert refused == ["While in read-only function, action attempted: schedule activity"]
+    assert refused == ["While in read-only function, action attempted: start activity"]
     async with working(client, cleans_up):
         assert await handle.result() == "done"
 
