@@ -393,6 +393,8 @@ _SERVER_ONLY = frozenset(
         "max_task_queue_activities_per_second", "use_worker_versioning", "deployment_config",
         "workflow_task_poller_behavior", "activity_task_poller_behavior",
         "nexus_task_poller_behavior", "disable_safe_workflow_eviction",
+        "max_eager_activity_reservations_per_workflow_task", "disable_payload_error_limit",
+        "patch_activation_callback", "max_workflow_task_external_storage_concurrency",
     )
 )  # fmt: skip
 
