@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hotmesh import activity
-from hotmesh.common import Payload, RawValue
+from hotmesh.common import Payload, RawValue, RetryPolicy
 from hotmesh.converter import DataConverter, PayloadCodec, encode_failure
 from hotmesh.core import kinds
 from hotmesh.exceptions import (
