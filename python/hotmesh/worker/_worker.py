@@ -381,6 +381,13 @@ def _default_build_id() -> str:
     return hashlib.sha256(program.encode()).hexdigest()[:12]
 
 
+class UnsandboxedWorkflowRunner:
+    """How workflows are run: in this process, their modules not imported again.
+
+    It is what every worker does; accepted for ``Worker(workflow_runner=…)`` of ported code.
+    """
+
+
 _SERVER_ONLY = frozenset(
     (
         "nexus_service_handlers", "workflow_task_executor", "nexus_task_executor",
