@@ -104,6 +104,9 @@ class AsyncActivityHandle:
     ) -> None:
         """Say that the activity is alive.
 
+        Details are kept for the next attempt if the activity has a heartbeat timeout; without one
+        nothing is stored of its first attempt.
+
         Args:
             *details: What the next attempt finds, should this one fail.
             rpc_metadata: Ignored.

@@ -72,10 +72,10 @@ class WorkflowInstance(Outbound, Attributes):
     """A run whose coroutine lives in this process."""
 
     __slots__ = (
+        "__weakref__",
         "_info",
         "_memo",
         "_random",
-        "__weakref__",
         "_search",
         "cancel_reason",
         "closed",
