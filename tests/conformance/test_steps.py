@@ -60,6 +60,23 @@ async def test_messages_of_a_batch_come_in_its_order(mesh: Mesh) -> None:
     assert await router.frames(201) == [b"start", *frames]
 
 
+async def test_a_journal_of_any_length_is_read_to_its_end(mesh: Mesh) -> None:
+    router = await mesh.join()
+    run_id = await mesh.start("order")
+    rows, at_once = 51_000, 3_000
+    for first in range(0, rows, at_once):
+        numbers = range(first, first + at_once)
+        await router.commit(
+            journal_run=[run_id] * at_once,
+            journal_seq=list(numbers),
+            journal_frame=[b"%d" % number for number in numbers],
+        )
+    frames = [bytes(frame) for frame in await mesh.backend.journal(run_id)]
+    assert frames == [b"%d" % number for number in range(rows)]
+    (loaded,) = await router.session.load([run_id])
+    assert [bytes(frame) for frame in loaded.frames] == frames
+
+
 async def test_room_bounds_what_is_read_and_the_rest_comes_next(mesh: Mesh) -> None:
     router = await mesh.join()
     await mesh.backend.start([mesh.start_item(f"order-{n}") for n in range(25)])

@@ -314,6 +314,19 @@ async def test_the_tasks_of_a_router_that_left_are_claimable_at_once(mesh: Mesh)
     assert (again.attempt, bool(again.lost)) == (2, True)
 
 
+async def test_the_attempt_says_whose_claim_it_is_not_who_asks(mesh: Mesh) -> None:
+    router = await mesh.join()
+    outsider = await mesh.join(hosts_workflows=False)
+    await mesh.add_task(router)
+    (task,) = await router.claim()
+    assert list((await outsider.work(**beat(task, state=b"details"))).lost) == []
+    await outsider.work(**retry(task, state=b"details"))
+    (again,) = await router.claim()
+    assert (again.attempt, again.state) == (2, b"details")
+    assert len((await outsider.work(**beat(task))).lost) == 1
+    assert list((await outsider.work(**finish(again))).lost) == []
+
+
 async def test_an_activity_is_completed_from_outside_whatever_its_attempt(mesh: Mesh) -> None:
     router = await mesh.join()
     run_id = await mesh.add_task(router)

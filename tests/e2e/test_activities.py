@@ -324,6 +324,9 @@ async def test_schedule_to_start_timeout_ends_what_nobody_takes(any_client: Clie
         )
     assert isinstance(error.cause, TimeoutError)
     assert error.cause.type == TimeoutType.SCHEDULE_TO_START
+    assert error.cause.message == "activity ScheduleToStart timeout"
+    assert error.message == "Activity task timed out"
+    assert error.retry_state == RetryState.TIMEOUT
 
 
 async def test_heartbeat_timeout_ends_an_attempt_and_its_details_reach_the_next(

@@ -316,21 +316,23 @@ async def test_external_workflows_are_signalled_and_cancelled(any_client: Client
     async def reaches_out() -> list[str]:
         found: list[str] = []
         await workflow.get_external_workflow_handle("other").signal("put", "end")
-        await workflow.get_external_workflow_handle_for(Child.run, "third").cancel()
+        third = workflow.get_external_workflow_handle_for(Child.run, "third")
+        await third.cancel(reason="enough")
         for action in ("signal", "cancel"):
             nobody = workflow.get_external_workflow_handle("nobody")
             try:
                 await (nobody.signal("put", 1) if action == "signal" else nobody.cancel())
             except ApplicationError as error:
-                found.append(error.message)
+                found.append(f"{error.type}: {error.message}")
         return found
 
+    missing = "ExternalWorkflowExecutionNotFound"
     async with working(any_client, reaches_out, Child):
         other = await start(any_client, Child.run, "wait", id="other")
         third = await start(any_client, Child.run, "wait", id="third")
         assert await execute(any_client, "reaches_out") == [
-            "Unable to signal external workflow because not found: 'nobody'",
-            "Unable to cancel external workflow because not found: 'nobody'",
+            f"{missing}: Unable to signal external workflow because not found: 'nobody'",
+            f"{missing}: Unable to cancel external workflow because not found: 'nobody'",
         ]
         assert await other.result() == ["end"]
         assert isinstance(await failure_of(third.result()), CancelledError)

@@ -126,6 +126,31 @@ async def test_upserts_are_carried_over(client: Client) -> None:
     assert await described.memo() == {"note": "changed"}
 
 
+async def test_what_was_removed_stays_removed(any_client: Client) -> None:
+    @workflow.defn
+    class Removes:
+        @workflow.run
+        async def run(self, again: bool) -> list[Any]:
+            if again:
+                workflow.upsert_memo({"gone": None})
+                workflow.upsert_search_attributes([COLOR.value_unset()])
+                await workflow.sleep(0.001)
+                workflow.continue_as_new(False)
+            return [workflow.memo(), workflow.info().typed_search_attributes.get(COLOR)]
+
+    attributes = Typed([SearchAttributePair(COLOR, "red")])
+    async with working(any_client, Removes):
+        handle = await start(
+            any_client, Removes.run, True, memo={"gone": 1}, search_attributes=attributes
+        )
+        assert await handle.result() == [{}, None]
+        for run_id in (handle.first_execution_run_id, None):
+            run = any_client.get_workflow_handle(handle.id, run_id=run_id)
+            described = await run.describe()
+            assert await described.memo() == {}
+            assert described.typed_search_attributes.get(COLOR) is None
+
+
 async def test_a_workflow_may_go_on_as_another_type_and_queue(client: Client) -> None:
     @workflow.defn
     class Second:

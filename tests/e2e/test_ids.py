@@ -87,6 +87,7 @@ async def test_the_existing_workflow_may_be_used(any_client: Client) -> None:
         any_client, Job.run, "other", id="existing", id_conflict_policy=Conflict.USE_EXISTING
     )
     assert second.result_run_id == first.result_run_id
+    assert second.first_execution_run_id == first.first_execution_run_id
 
 
 @pytest.mark.parametrize(

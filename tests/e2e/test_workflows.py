@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -107,6 +108,46 @@ async def test_a_dynamic_workflow_takes_every_unknown_type(client: Client) -> No
     async with working(client, AnyWorkflow, Greet):
         assert await execute(client, "whatever", "a", "b") == ["whatever", "a", "b"]
         assert await execute(client, Greet.run, "a") == "Hello, a!"
+
+
+async def test_a_dynamic_workflow_configures_itself_by_its_type(client: Client) -> None:
+    @workflow.defn(dynamic=True)
+    class StandIn:
+        @workflow.dynamic_config
+        def configure(self) -> workflow.DynamicWorkflowConfig:
+            strict = workflow.info().workflow_type == "strict"
+            return workflow.DynamicWorkflowConfig(
+                failure_exception_types=[ValueError] if strict else None
+            )
+
+        @workflow.run
+        async def run(self, args: Sequence[RawValue]) -> None:
+            raise ValueError("not for us")
+
+    async with working(client, StandIn):
+        assert "not for us" in str(await failure_of(execute(client, "strict")))
+        handle = await start(client, "lenient")
+        assert "not for us" in (await task_failure(handle))["message"]
+
+
+def test_a_dynamic_config_has_its_place() -> None:
+    with pytest.raises(ValueError, match="no dynamic workflow"):
+
+        @workflow.defn
+        class Named:  # pyright: ignore[reportUnusedClass]
+            @workflow.dynamic_config
+            def configure(self) -> workflow.DynamicWorkflowConfig:
+                return workflow.DynamicWorkflowConfig()
+
+            @workflow.run
+            async def run(self) -> None:
+                pass
+
+    with pytest.raises(ValueError, match="synchronous"):
+
+        @workflow.dynamic_config
+        async def later(_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
+            pass
 
 
 async def test_a_plain_function_is_a_workflow(client: Client) -> None:
@@ -281,7 +322,7 @@ async def test_a_run_that_leaves_memory_cleans_up_but_changes_nothing(client: Cl
     async with working(client, cleans_up):
         handle = await start(client, "cleans_up")
         await handle.query("__stack_trace")
-    assert refused == ["While in read-only function, action attempted: schedule activity"]
+    assert refused == ["While in read-only function, action attempted: start activity"]
     async with working(client, cleans_up):
         assert await handle.result() == "done"
 

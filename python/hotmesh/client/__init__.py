@@ -6,9 +6,10 @@ backend in batches; it never runs workflow or activity code.
 
 from __future__ import annotations
 
+from hotmesh.activity import ActivityCancellationDetails
 from hotmesh.client._async_activity import AsyncActivityHandle, AsyncActivityIDReference
 from hotmesh.client._client import Client
-from hotmesh.client._configure import ClientConfig
+from hotmesh.client._configure import ClientConfig, ClientConnectConfig
 from hotmesh.client._connection import Connection
 from hotmesh.client._errors import (
     AsyncActivityCancelledError,
@@ -64,12 +65,14 @@ from hotmesh.converter import DataConverter
 from hotmesh.exceptions import RPCError, RPCStatusCode, WorkflowAlreadyStartedError
 
 __all__ = [
+    "ActivityCancellationDetails",
     "AsyncActivityCancelledError",
     "AsyncActivityHandle",
     "AsyncActivityIDReference",
     "CancelWorkflowInput",
     "Client",
     "ClientConfig",
+    "ClientConnectConfig",
     "CompleteAsyncActivityInput",
     "ConnectConfig",
     "Connection",

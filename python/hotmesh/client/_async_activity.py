@@ -33,6 +33,15 @@ if TYPE_CHECKING:
 ATTEMPTS_TRIED_MAX = 100
 """Attempts that a heartbeat by id tries: only a token says which attempt it is."""
 
+_RESULTS = frozenset(
+    (
+        kinds.ACTIVITY_COMPLETED,
+        kinds.ACTIVITY_FAILED,
+        kinds.ACTIVITY_TIMED_OUT,
+        kinds.ACTIVITY_CANCELED,
+    )
+)
+
 
 @dataclass(frozen=True)
 class AsyncActivityIDReference:
@@ -94,6 +103,9 @@ class AsyncActivityHandle:
         rpc_timeout: timedelta | None = None,
     ) -> None:
         """Say that the activity is alive.
+
+        Details are kept for the next attempt if the activity has a heartbeat timeout; without one
+        nothing is stored of its first attempt.
 
         Args:
             *details: What the next attempt finds, should this one fail.
@@ -195,6 +207,12 @@ class _Scheduled(NamedTuple):
 
     options: Mapping[str, Any]
     scheduled_ms: int
+    is_open: bool
+    """No result of it is in the journal."""
+    is_recalled: bool
+    """Its cancellation was asked for."""
+    is_task: bool
+    """It is a task of a queue, from the beginning or since its first attempt failed."""
 
 
 async def complete(client: Client, options: inputs.CompleteAsyncActivityInput) -> None:
@@ -266,11 +284,9 @@ async def heartbeat(client: Client, options: inputs.HeartbeatAsyncActivityInput)
         batch.beat_state.append(wire.dump({"d": wire.pack_bytes(details)}))
     reply = await client.connection.backend.tasks(batch)
     if reply.recalled:
-        from hotmesh.activity import ActivityCancellationDetails
-
-        raise AsyncActivityCancelledError(ActivityCancellationDetails(cancel_requested=True))
+        raise _cancelled()
     if len(reply.lost) == len(attempts):
-        raise _over(token)
+        _check_eager(token, scheduled)
 
 
 def _batch(client: Client, token: TaskToken) -> Tasks:
@@ -317,11 +333,46 @@ async def _locate(client: Client, named: AsyncActivityIDReference | bytes) -> Ta
 
 async def _scheduled(client: Client, token: TaskToken) -> _Scheduled:
     frames = await client.connection.backend.journal(token.run_id)
+    options: Mapping[str, Any] | None = None
+    queue_id, scheduled_ms, settled, commanded = 0, 0, set[int](), set[int]()
     for transition in decode_journal(wire.run_id_text(token.run_id), frames):
-        for kind, seq, _, _, meta, _ in transition.commands:
-            if kind == kinds.ACTIVITY and seq == token.seq:
-                return _Scheduled(wire.load(meta), transition.now_ms)
-    raise _over(token)
+        settled.update(kind for kind, seq, *_ in transition.jobs if seq == token.seq)
+        for kind, seq, number, _, meta, _ in transition.commands:
+            if seq == token.seq:
+                commanded.add(kind)
+                if kind == kinds.ACTIVITY:
+                    options, scheduled_ms = wire.load(meta), transition.now_ms
+                    queue_id = number
+    if options is None:
+        raise _over(token)
+    return _Scheduled(
+        options,
+        scheduled_ms,
+        is_open=settled.isdisjoint(_RESULTS),
+        is_recalled=kinds.CANCEL_ACTIVITY in commanded,
+        is_task=bool(queue_id) or kinds.REDISPATCH in commanded,
+    )
+
+
+def _check_eager(token: TaskToken, scheduled: _Scheduled) -> None:
+    """Answer the heartbeat of an attempt that is no task: one that its router started itself.
+
+    Nothing is stored of it, so it has no claim to renew and no place for details.
+
+    Raises:
+        AsyncActivityCancelledError: Its cancellation was asked for.
+        RPCError: NOT_FOUND, it is over.
+    """
+    if scheduled.is_task or not scheduled.is_open:
+        raise _over(token)
+    if scheduled.is_recalled:
+        raise _cancelled()
+
+
+def _cancelled() -> AsyncActivityCancelledError:
+    from hotmesh.activity import ActivityCancellationDetails
+
+    return AsyncActivityCancelledError(ActivityCancellationDetails(cancel_requested=True))
 
 
 def _payloads(client: Client, override: DataConverter | None) -> Payloads:

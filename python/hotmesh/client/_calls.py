@@ -79,7 +79,8 @@ class Calls(inputs.OutboundInterceptor):
             client,
             input.id,
             result_run_id=run_id,
-            first_execution_run_id=run_id if started.fresh else None,
+            # A signal with start may meet a chain that goes on before the caller acts again.
+            first_execution_run_id=run_id if started.fresh or not input.start_signal else None,
             result_type=input.ret_type,
         )
         if started.fresh:

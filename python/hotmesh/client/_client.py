@@ -128,6 +128,7 @@ class Client(UpdateWithStartCalls):
         payload_limit: int = PAYLOAD_BYTES_MAX,
         identity: str | None = None,
         lazy: bool = False,
+        target_host: str | None = None,
         api_key: str | None = None,
         tls: Any = None,
         retry_config: Any = None,
@@ -141,7 +142,7 @@ class Client(UpdateWithStartCalls):
     ) -> Self:
         """Connect to a database, creating or migrating the schema if need be.
 
-        Arguments below ``lazy`` mean something to a server only; they are accepted and ignored.
+        Arguments below ``target_host`` mean something to a server only, and are ignored.
 
         Args:
             url: ``sqlite:///file.db``, ``sqlite://``, ``postgresql://…`` or ``redis://…``. Default
@@ -155,6 +156,7 @@ class Client(UpdateWithStartCalls):
             payload_limit: Largest argument list or result in bytes.
             identity: Who this client says it is. Default is process id and host name.
             lazy: Connect on the first call instead of now.
+            target_host: The URL, by the name that ported code passes.
             api_key: Ignored.
             tls: Ignored; the URL says how to connect.
             retry_config: Ignored.
@@ -184,7 +186,9 @@ class Client(UpdateWithStartCalls):
             grpc_compression=grpc_compression,
             payload_limits=payload_limits,
         )
-        connection = await connect(plugins, ConnectConfig(chosen_url(url), identity, lazy))
+        connection = await connect(
+            plugins, ConnectConfig(chosen_url(url or target_host), identity, lazy)
+        )
         try:
             return cls(
                 connection,
@@ -583,14 +587,18 @@ class Client(UpdateWithStartCalls):
         return row
 
     async def newest_of_chain(self, workflow_id: str, first_run_id: str) -> bytes:
-        """The newest run, if it belongs to the chain that began with the given one.
+        """The newest run, if it belongs to the chain of the given one.
+
+        The given one is usually the first, but a start that used an existing run names that one.
 
         Raises:
             RPCError: NOT_FOUND, it does not, or there is none.
         """
         row = await self.find_run(workflow_id, None)
-        first = wire.load(row.header).get("first") or bytes(row.run_id).hex()
-        if bytes.fromhex(first) != wire.run_id_bytes(first_run_id):
+        first = _first_of_chain(row)
+        if first != wire.run_id_bytes(first_run_id) and first != _first_of_chain(
+            await self.find_run(workflow_id, first_run_id)
+        ):
             raise not_found(workflow_id, first_run_id)
         return bytes(row.run_id)
 
@@ -598,3 +606,8 @@ class Client(UpdateWithStartCalls):
         """A page of runs."""
         await self.connection.ready()
         return await self.backend.runs(wanted)
+
+
+def _first_of_chain(row: RunRow) -> bytes:
+    first = wire.load(row.header).get("first")
+    return bytes.fromhex(first) if first else bytes(row.run_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypedDict
 
 from hotmesh.backends.protocol import Backend
@@ -34,6 +34,32 @@ class ClientConfig(TypedDict, total=False):
     default_workflow_query_reject_condition: QueryRejectCondition | None
     header_codec_behavior: HeaderCodecBehavior
     payload_limit: int
+
+
+class ClientConnectConfig(TypedDict, total=False):
+    """What a client is connected with: ``Client.connect(**config)``."""
+
+    url: str | None
+    target_host: str | None
+    namespace: str
+    data_converter: DataConverter
+    plugins: Sequence[Plugin]
+    interceptors: Sequence[Interceptor]
+    default_workflow_query_reject_condition: QueryRejectCondition | None
+    header_codec_behavior: HeaderCodecBehavior
+    payload_limit: int
+    identity: str | None
+    lazy: bool
+    api_key: str | None
+    tls: Any
+    retry_config: Any
+    keep_alive_config: Any
+    rpc_metadata: Mapping[str, str | bytes]
+    runtime: Any
+    http_connect_proxy_config: Any
+    dns_load_balancing_config: Any
+    grpc_compression: Any
+    payload_limits: Any
 
 
 def chosen_url(url: str | None) -> str:

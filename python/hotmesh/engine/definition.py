@@ -14,6 +14,7 @@ from hotmesh.common import RawValue, VersioningBehavior
 WORKFLOW_ATTRIBUTE = "__hotmesh_workflow__"
 RUN_ATTRIBUTE = "__hotmesh_run__"
 INIT_ATTRIBUTE = "__hotmesh_init__"
+CONFIG_ATTRIBUTE = "__hotmesh_dynamic_config__"
 SIGNAL_ATTRIBUTE = "__hotmesh_signal__"
 QUERY_ATTRIBUTE = "__hotmesh_query__"
 UPDATE_ATTRIBUTE = "__hotmesh_update__"
@@ -24,6 +25,16 @@ class HandlerUnfinishedPolicy(enum.Enum):
 
     WARN_AND_ABANDON = 1
     ABANDON = 2
+
+
+@dataclass(frozen=True)
+class DynamicWorkflowConfig:
+    """What a dynamic workflow decides for the type it stands in for."""
+
+    failure_exception_types: Sequence[type[BaseException]] | None = None
+    """Exceptions that fail the run, in place of those of the class; None leaves them."""
+    versioning_behavior: VersioningBehavior = VersioningBehavior.UNSPECIFIED
+    """Recorded for compatibility."""
 
 
 def type_hints_of(
@@ -196,6 +207,8 @@ class WorkflowDefinition:
     sandboxed: bool = True
     takes_raw: bool = False
     """The dynamic run method takes one sequence of raw values."""
+    dynamic_config: Callable[[Any], DynamicWorkflowConfig] | None = None
+    """Asked once the object of a dynamic workflow is made."""
     arity: tuple[int, int | None] | None = field(init=False)
     """(required, allowed) arguments of the run method; None if unknown."""
 
@@ -242,8 +255,8 @@ def define_workflow(
     """Read a class's decorated members into its definition and attach it.
 
     Raises:
-        ValueError: no run method, several, one inherited without override, or two handlers of
-            one name.
+        ValueError: no run method, several, one inherited without override, two handlers of
+            one name, or a dynamic config where it has no place.
     """
     run_fn = _find_run(cls)
     signals: dict[str | None, SignalDefinition] = {}
@@ -281,10 +294,24 @@ def define_workflow(
         versioning_behavior=versioning_behavior,
         sandboxed=sandboxed,
         takes_raw=dynamic and takes_raw_values(run_fn),
+        dynamic_config=_find_dynamic_config(cls, dynamic),
     )
     setattr(cls, WORKFLOW_ATTRIBUTE, definition)
     setattr(run_fn, RUN_ATTRIBUTE, definition)
     return definition
+
+
+def _find_dynamic_config(cls: type, dynamic: bool) -> Callable[[Any], DynamicWorkflowConfig] | None:
+    found = [
+        member for _, member in inspect.getmembers(cls) if getattr(member, CONFIG_ATTRIBUTE, False)
+    ]
+    if len(found) > 1:
+        raise ValueError(f"multiple @workflow.dynamic_config methods found on {cls.__qualname__}")
+    if found and not dynamic:
+        raise ValueError(
+            f"@workflow.dynamic_config on {cls.__qualname__}, which is no dynamic workflow"
+        )
+    return found[0] if found else None
 
 
 def _find_run(cls: type) -> Callable[..., Any]:

@@ -62,12 +62,13 @@ def activity_failed(handle: ActivityHandle, job: Event, converter: DataConverter
     kind, _, number, state_name, meta, body = job
     if kind == kinds.ACTIVITY_TIMED_OUT:
         timeout = TimeoutType.SCHEDULE_TO_START if number == 1 else TimeoutType.SCHEDULE_TO_CLOSE
+        shown = "ScheduleToStart" if number == 1 else "ScheduleToClose"
         cause: BaseException = TimeoutError(
-            f"activity {timeout.name} timeout", type=timeout, last_heartbeat_details=[]
+            f"activity {shown} timeout", type=timeout, last_heartbeat_details=[]
         )
         if body:
             cause.__cause__ = decode_failure(converter, body)
-        state = RetryState.TIMEOUT if number == 2 else RetryState.NON_RETRYABLE_FAILURE
+        state = RetryState.TIMEOUT
     else:
         cause = decode_failure(converter, body)
         state = (
@@ -75,7 +76,12 @@ def activity_failed(handle: ActivityHandle, job: Event, converter: DataConverter
             if kind == kinds.ACTIVITY_CANCELED
             else RetryState[state_name or "UNSPECIFIED"]
         )
-    message = "Activity cancelled" if kind == kinds.ACTIVITY_CANCELED else "Activity task failed"
+    if kind == kinds.ACTIVITY_CANCELED:
+        message = "Activity cancelled"
+    elif isinstance(cause, TimeoutError):
+        message = "Activity task timed out"
+    else:
+        message = "Activity task failed"
     identity = orjson.loads(meta).get("identity", "") if meta else ""
     return _activity_error(handle, state, cause, message, identity)
 
@@ -131,8 +137,14 @@ def child_not_started(handle: ChildWorkflowHandle, job: Event) -> BaseException:
 def _child_error(
     handle: ChildWorkflowHandle, state: RetryState, cause: BaseException
 ) -> ChildWorkflowError:
+    if isinstance(cause, CancelledError):
+        ending = "cancelled"
+    elif isinstance(cause, TerminatedError):
+        ending = "terminated"
+    else:
+        ending = "timed out" if isinstance(cause, TimeoutError) else "failed"
     error = ChildWorkflowError(
-        "Child Workflow execution failed",
+        f"Child Workflow execution {ending}",
         namespace=handle.namespace,
         workflow_id=handle.id,
         run_id=handle.run_id or "",
@@ -150,6 +162,6 @@ def external_failed(job: Event, target: str) -> ApplicationError:
     action, _, workflow_id = target.partition(" ")
     return ApplicationError(
         f"Unable to {action} external workflow because not found: {workflow_id!r}",
-        type=job[3] or "EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND",
+        type=job[3] or "ExternalWorkflowExecutionNotFound",
         non_retryable=False,
     )

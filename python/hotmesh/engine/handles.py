@@ -184,12 +184,15 @@ class ExternalWorkflowHandle:
             self._instance.details.namespace, self._id, self._run_id, signal, arg, args
         )
 
-    async def cancel(self) -> None:
+    async def cancel(self, *, reason: str = "") -> None:
         """Request the workflow's cancellation.
+
+        Args:
+            reason: What the workflow finds as its cancellation reason.
 
         Raises:
             ApplicationError: there is no such open workflow.
         """
         await self._instance.cancel_external(
-            self._instance.details.namespace, self._id, self._run_id
+            self._instance.details.namespace, self._id, self._run_id, reason
         )

@@ -292,6 +292,11 @@ class WorkflowInstance(Outbound, Attributes):
                 self.object = definition.cls(*self._arguments())
             else:
                 self.object = definition.cls()
+            if definition.dynamic_config is not None:
+                config = definition.dynamic_config(self.object)
+                if config.failure_exception_types is not None:
+                    types = tuple(config.failure_exception_types)
+                    self.failure_types = self.options.failure_types + types
         except Exception as error:
             if not failures.is_workflow_failure(error, self.failure_types):
                 raise

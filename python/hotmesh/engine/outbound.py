@@ -136,7 +136,7 @@ class Outbound:
     ) -> ActivityHandle:
         """Schedule an activity."""
         if self.read_only:
-            self.check_writable("schedule activity")
+            self.check_writable("start activity")
         times = activity_times(
             name,
             task_queue if task_queue != self.details.task_queue else None,
@@ -292,14 +292,17 @@ class Outbound:
             (kinds.SIGNAL_EXTERNAL, 0, 0, name, orjson.dumps(target), body), f"signal {workflow_id}"
         )
 
-    async def cancel_external(self, namespace: str, workflow_id: str, run_id: str | None) -> None:
+    async def cancel_external(
+        self, namespace: str, workflow_id: str, run_id: str | None, reason: str = ""
+    ) -> None:
         """Request the cancellation of another workflow and wait until that is stored."""
         self.check_writable("cancel external workflow")
         target = {"ns": namespace, "wid": checked_name(workflow_id, "workflow id")}
         if run_id:
             target["rid"] = run_id
         await self._external(
-            (kinds.CANCEL_EXTERNAL, 0, 0, "", orjson.dumps(target), b""), f"cancel {workflow_id}"
+            (kinds.CANCEL_EXTERNAL, 0, 0, "", orjson.dumps(target), reason.encode()),
+            f"cancel {workflow_id}",
         )
 
     async def _external(self, event: Event, action: str) -> None:
@@ -387,9 +390,10 @@ class Outbound:
         )
         if headers:
             document["h"] = wire.pack_headers(headers)
-        if memo is None and self.memo_texts():
+        # Even when empty: what the run has removed must not come back from its own start.
+        if memo is None and (self.memo_texts() or "memo" in self.details.header):
             document["memo"] = self.memo_texts()
-        if search_attributes is None and self.search_texts():
+        if search_attributes is None and (self.search_texts() or "sa" in self.details.header):
             document["sa"] = self.search_texts()
         if task_queue is not None:
             document["q"] = checked_name(task_queue, "continue_as_new: task queue")

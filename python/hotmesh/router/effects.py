@@ -357,7 +357,7 @@ class CommandTranslator:
         event = (
             (kinds.SIGNAL, 0, 0, name, dedupe_id(run_id, seq), body)
             if kind == kinds.SIGNAL_EXTERNAL
-            else (kinds.CANCEL, 0, 0, "", dedupe_id(run_id, seq), b"external cancel")
+            else (kinds.CANCEL, 0, 0, "", dedupe_id(run_id, seq), body)
         )
         effects.sends.append(
             SendItem(
@@ -378,8 +378,8 @@ class CommandTranslator:
         run_id = state.details.run_id
         for name, value in orjson.loads(command[5]).items():
             if command[3] == "memo":
-                text = b"" if value is None else orjson.dumps(value)
-                effects.attributes.append((run_id, MEMO_PREFIX + name, text))
+                # Removal is written as null, not deleted: it must hide the memo of the start.
+                effects.attributes.append((run_id, MEMO_PREFIX + name, orjson.dumps(value)))
             else:
                 text = b"" if value is None else orjson.dumps(value[1])
                 effects.attributes.append((run_id, name, text))

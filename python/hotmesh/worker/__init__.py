@@ -1,6 +1,6 @@
 """Workers: processes that run workflows and activities of a task queue."""
 
-from hotmesh.worker._activity_processes import SharedStateManager
+from hotmesh.worker._activity_processes import SharedHeartbeatSender, SharedStateManager
 from hotmesh.worker._interceptor import (
     ActivityInboundInterceptor,
     ActivityOutboundInterceptor,
@@ -20,7 +20,7 @@ from hotmesh.worker._interceptor import (
     WorkflowInterceptorClassInput,
     WorkflowOutboundInterceptor,
 )
-from hotmesh.worker._worker import Worker, WorkerConfig
+from hotmesh.worker._worker import UnsandboxedWorkflowRunner, Worker, WorkerConfig
 
 __all__ = [
     "ActivityInboundInterceptor",
@@ -32,12 +32,14 @@ __all__ = [
     "HandleSignalInput",
     "HandleUpdateInput",
     "Interceptor",
+    "SharedHeartbeatSender",
     "SharedStateManager",
     "SignalChildWorkflowInput",
     "SignalExternalWorkflowInput",
     "StartActivityInput",
     "StartChildWorkflowInput",
     "StartLocalActivityInput",
+    "UnsandboxedWorkflowRunner",
     "Worker",
     "WorkerConfig",
     "WorkflowInboundInterceptor",

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from hotmesh.activity import ActivityCancellationDetails, ActivityContext, Info
-from hotmesh.common import Priority
+from hotmesh.common import Priority, RetryPolicy
 from hotmesh.converter import DataConverter, decode_values
 from hotmesh.engine import wire
 from hotmesh.engine.activity_task import ActivityTask, CancelReason, Outcome
@@ -46,6 +46,7 @@ class RunningActivity:
         "heartbeat_flush_ms",
         "heartbeat_posted",
         "heartbeat_unsent",
+        "interrupted",
         "registered",
         "settled",
         "task",
@@ -75,6 +76,7 @@ class RunningActivity:
         self.begun = False
         self.ending = False
         """The function is over, its outcome is being written: nothing left to cancel."""
+        self.interrupted = False
         self.settled = False
         """The outcome is decided; whatever comes later is ignored."""
         self.handle: asyncio.Task[None] | None = None
@@ -129,10 +131,17 @@ class RunningActivity:
         self.interrupt()
 
     def interrupt(self) -> None:
-        """Raise the cancellation inside the activity, wherever it runs."""
+        """Raise the cancellation inside the activity, wherever it runs; once.
+
+        Requests are repeated, with every beat for one: a second exception would break into what
+        the activity does to clean up.
+        """
+        if self.interrupted:
+            return
         self.cancelled.set()
         if self.ending or not self.begun:
             return  # A coroutine cancelled before its first step would never run: see `begun`.
+        self.interrupted = True
         if self.future is not None:
             if not self.future.cancel() and self.thread is not None:
                 self.thread.cancel()
@@ -198,7 +207,7 @@ class RunningActivity:
             namespace=task.namespace,
             schedule_to_close_timeout=_duration(options.get("sc")),
             scheduled_time=_moment(task.scheduled_ms),
-            start_to_close_timeout=_duration(options.get("st")),
+            start_to_close_timeout=_duration(options.get("st") or options.get("sc")),
             started_time=_moment(task.started_ms),
             task_queue=task.task_queue,
             task_token=self.task_token(),
@@ -207,7 +216,7 @@ class RunningActivity:
             workflow_run_id=wire.run_id_text(task.run_id),
             workflow_type=task.workflow_type,
             priority=Priority(priority_key=priority) if priority else Priority.default,
-            retry_policy=retry_policy(options.get("retry")),
+            retry_policy=retry_policy(options.get("retry")) or RetryPolicy(),
         )
 
 

@@ -381,6 +381,13 @@ def _default_build_id() -> str:
     return hashlib.sha256(program.encode()).hexdigest()[:12]
 
 
+class UnsandboxedWorkflowRunner:
+    """How workflows are run: in this process, their modules not imported again.
+
+    It is what every worker does; accepted for ``Worker(workflow_runner=…)`` of ported code.
+    """
+
+
 _SERVER_ONLY = frozenset(
     (
         "nexus_service_handlers", "workflow_task_executor", "nexus_task_executor",
@@ -393,6 +400,8 @@ _SERVER_ONLY = frozenset(
         "max_task_queue_activities_per_second", "use_worker_versioning", "deployment_config",
         "workflow_task_poller_behavior", "activity_task_poller_behavior",
         "nexus_task_poller_behavior", "disable_safe_workflow_eviction",
+        "max_eager_activity_reservations_per_workflow_task", "disable_payload_error_limit",
+        "patch_activation_callback", "max_workflow_task_external_storage_concurrency",
     )
 )  # fmt: skip
 

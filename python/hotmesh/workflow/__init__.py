@@ -5,7 +5,7 @@ adds :func:`enrich`, :func:`emit`, :func:`trace`, :func:`wait_signal` and :func:
 Everything here works only inside a workflow unless it says otherwise.
 """
 
-from hotmesh.engine.definition import HandlerUnfinishedPolicy
+from hotmesh.engine.definition import DynamicWorkflowConfig, HandlerUnfinishedPolicy
 from hotmesh.engine.handles import ActivityHandle, ChildWorkflowHandle, ExternalWorkflowHandle
 from hotmesh.engine.info import (
     ActivityCancellationType,
@@ -47,7 +47,15 @@ from hotmesh.workflow._children import (
     get_external_workflow_handle_for,
     start_child_workflow,
 )
-from hotmesh.workflow._decorators import defn, init, query, run, signal, update
+from hotmesh.workflow._decorators import (
+    defn,
+    dynamic_config,
+    init,
+    query,
+    run,
+    signal,
+    update,
+)
 from hotmesh.workflow._handlers import (
     all_handlers_finished,
     current_update_info,
@@ -108,6 +116,7 @@ __all__ = [
     "ChildWorkflowConfig",
     "ChildWorkflowHandle",
     "ContinueAsNewError",
+    "DynamicWorkflowConfig",
     "ExternalWorkflowHandle",
     "HandlerUnfinishedPolicy",
     "Info",
@@ -130,6 +139,7 @@ __all__ = [
     "current_update_info",
     "defn",
     "deprecate_patch",
+    "dynamic_config",
     "emit",
     "enrich",
     "execute_activity",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, TypedDict
+from typing import Any, TypedDict, Unpack
 
 from hotmesh.activity import ActivityDefinition
 from hotmesh.common import Priority, RetryPolicy
@@ -13,6 +13,7 @@ from hotmesh.engine.failures import UNSET
 from hotmesh.engine.handles import ActivityHandle
 from hotmesh.engine.info import ActivityCancellationType, VersioningIntent
 from hotmesh.engine.outbound import arguments
+from hotmesh.workflow._signatures import like
 
 Duration = timedelta | float
 
@@ -21,10 +22,10 @@ class ActivityConfig(TypedDict, total=False):
     """Options of an activity, to be kept and passed with ``**``."""
 
     task_queue: str | None
-    schedule_to_close_timeout: timedelta | None
-    schedule_to_start_timeout: timedelta | None
-    start_to_close_timeout: timedelta | None
-    heartbeat_timeout: timedelta | None
+    schedule_to_close_timeout: Duration | None
+    schedule_to_start_timeout: Duration | None
+    start_to_close_timeout: Duration | None
+    heartbeat_timeout: Duration | None
     retry_policy: RetryPolicy | None
     cancellation_type: ActivityCancellationType
     activity_id: str | None
@@ -36,14 +37,24 @@ class ActivityConfig(TypedDict, total=False):
 class LocalActivityConfig(TypedDict, total=False):
     """Options of a local activity, to be kept and passed with ``**``."""
 
-    schedule_to_close_timeout: timedelta | None
-    schedule_to_start_timeout: timedelta | None
-    start_to_close_timeout: timedelta | None
+    schedule_to_close_timeout: Duration | None
+    schedule_to_start_timeout: Duration | None
+    start_to_close_timeout: Duration | None
     retry_policy: RetryPolicy | None
-    local_retry_threshold: timedelta | None
+    local_retry_threshold: Duration | None
     cancellation_type: ActivityCancellationType
     activity_id: str | None
     summary: str | None
+
+
+class _ActivityCall(ActivityConfig, total=False):
+    args: Sequence[Any]
+    result_type: type | None
+
+
+class _LocalActivityCall(LocalActivityConfig, total=False):
+    args: Sequence[Any]
+    result_type: type | None
 
 
 def activity_target(activity: Any) -> tuple[str, Any]:
@@ -123,27 +134,42 @@ def start_activity(
     )
 
 
-async def execute_activity(activity: Any, arg: Any = UNSET, **options: Any) -> Any:
+@like(start_activity, "Any")
+async def execute_activity(
+    activity: Any, arg: Any = UNSET, **options: Unpack[_ActivityCall]
+) -> Any:
     """:func:`start_activity`, and await the result."""
     return await start_activity(activity, arg, **options)
 
 
-def start_activity_class(activity: type, arg: Any = UNSET, **options: Any) -> ActivityHandle:
+@like(start_activity)
+def start_activity_class(
+    activity: type, arg: Any = UNSET, **options: Unpack[_ActivityCall]
+) -> ActivityHandle:
     """:func:`start_activity` for a callable class."""
     return start_activity(activity, arg, **options)
 
 
-async def execute_activity_class(activity: type, arg: Any = UNSET, **options: Any) -> Any:
+@like(start_activity, "Any")
+async def execute_activity_class(
+    activity: type, arg: Any = UNSET, **options: Unpack[_ActivityCall]
+) -> Any:
     """:func:`start_activity_class`, and await the result."""
     return await start_activity(activity, arg, **options)
 
 
-def start_activity_method(activity: Any, arg: Any = UNSET, **options: Any) -> ActivityHandle:
+@like(start_activity)
+def start_activity_method(
+    activity: Any, arg: Any = UNSET, **options: Unpack[_ActivityCall]
+) -> ActivityHandle:
     """:func:`start_activity` for a method of a class, named through the class."""
     return start_activity(activity, arg, **options)
 
 
-async def execute_activity_method(activity: Any, arg: Any = UNSET, **options: Any) -> Any:
+@like(start_activity, "Any")
+async def execute_activity_method(
+    activity: Any, arg: Any = UNSET, **options: Unpack[_ActivityCall]
+) -> Any:
     """:func:`start_activity_method`, and await the result."""
     return await start_activity(activity, arg, **options)
 
@@ -185,26 +211,41 @@ def start_local_activity(
     )
 
 
-async def execute_local_activity(activity: Any, arg: Any = UNSET, **options: Any) -> Any:
+@like(start_local_activity, "Any")
+async def execute_local_activity(
+    activity: Any, arg: Any = UNSET, **options: Unpack[_LocalActivityCall]
+) -> Any:
     """:func:`start_local_activity`, and await the result."""
     return await start_local_activity(activity, arg, **options)
 
 
-def start_local_activity_class(activity: type, arg: Any = UNSET, **options: Any) -> ActivityHandle:
+@like(start_local_activity)
+def start_local_activity_class(
+    activity: type, arg: Any = UNSET, **options: Unpack[_LocalActivityCall]
+) -> ActivityHandle:
     """:func:`start_local_activity` for a callable class."""
     return start_local_activity(activity, arg, **options)
 
 
-async def execute_local_activity_class(activity: type, arg: Any = UNSET, **options: Any) -> Any:
+@like(start_local_activity, "Any")
+async def execute_local_activity_class(
+    activity: type, arg: Any = UNSET, **options: Unpack[_LocalActivityCall]
+) -> Any:
     """:func:`start_local_activity_class`, and await the result."""
     return await start_local_activity(activity, arg, **options)
 
 
-def start_local_activity_method(activity: Any, arg: Any = UNSET, **options: Any) -> ActivityHandle:
+@like(start_local_activity)
+def start_local_activity_method(
+    activity: Any, arg: Any = UNSET, **options: Unpack[_LocalActivityCall]
+) -> ActivityHandle:
     """:func:`start_local_activity` for a method of a class."""
     return start_local_activity(activity, arg, **options)
 
 
-async def execute_local_activity_method(activity: Any, arg: Any = UNSET, **options: Any) -> Any:
+@like(start_local_activity, "Any")
+async def execute_local_activity_method(
+    activity: Any, arg: Any = UNSET, **options: Unpack[_LocalActivityCall]
+) -> Any:
     """:func:`start_local_activity_method`, and await the result."""
     return await start_local_activity(activity, arg, **options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, NoReturn, TypedDict
+from typing import Any, NoReturn, TypedDict, Unpack
 
 from hotmesh.common import (
     Priority,
@@ -23,6 +23,7 @@ from hotmesh.engine.info import (
     VersioningIntent,
 )
 from hotmesh.engine.outbound import arguments
+from hotmesh.workflow._signatures import like
 
 Duration = timedelta | float
 
@@ -34,9 +35,9 @@ class ChildWorkflowConfig(TypedDict, total=False):
     task_queue: str | None
     cancellation_type: ChildWorkflowCancellationType
     parent_close_policy: ParentClosePolicy
-    execution_timeout: timedelta | None
-    run_timeout: timedelta | None
-    task_timeout: timedelta | None
+    execution_timeout: Duration | None
+    run_timeout: Duration | None
+    task_timeout: Duration | None
     id_reuse_policy: WorkflowIDReusePolicy
     retry_policy: RetryPolicy | None
     cron_schedule: str
@@ -46,6 +47,13 @@ class ChildWorkflowConfig(TypedDict, total=False):
     static_summary: str | None
     static_details: str | None
     priority: Priority
+
+
+class _ChildWorkflowCall(ChildWorkflowConfig, total=False):
+    args: Sequence[Any]
+    result_type: type | None
+    expire: Duration | None
+    record: bool
 
 
 def workflow_target(workflow: Any) -> tuple[str, Any]:
@@ -151,7 +159,10 @@ async def start_child_workflow(
     )
 
 
-async def execute_child_workflow(workflow: Any, arg: Any = UNSET, **options: Any) -> Any:
+@like(start_child_workflow, "Any")
+async def execute_child_workflow(
+    workflow: Any, arg: Any = UNSET, **options: Unpack[_ChildWorkflowCall]
+) -> Any:
     """:func:`start_child_workflow`, and await the result.
 
     Raises:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, overload
 
 from hotmesh.common import VersioningBehavior
 from hotmesh.engine.definition import (
+    CONFIG_ATTRIBUTE,
     INIT_ATTRIBUTE,
     QUERY_ATTRIBUTE,
     RUN_ATTRIBUTE,
@@ -98,6 +99,22 @@ def init(init_fn: _Function) -> _Function:
         raise ValueError("@workflow.init may only be used on the __init__ method")
     setattr(init_fn, INIT_ATTRIBUTE, True)
     return init_fn
+
+
+def dynamic_config(fn: _Function) -> _Function:
+    """Mark the method of a dynamic workflow that returns its :class:`DynamicWorkflowConfig`.
+
+    It is called when the object has been made, before the run method.
+
+    Raises:
+        ValueError: it is a coroutine function, or takes more than self.
+    """
+    if inspect.iscoroutinefunction(fn):
+        raise ValueError("Workflow dynamic_config method must be synchronous")
+    if len(inspect.signature(fn).parameters) != 1:
+        raise ValueError("Workflow dynamic_config method must only take self parameter")
+    setattr(fn, CONFIG_ATTRIBUTE, True)
+    return fn
 
 
 def _handler_name(fn: Callable[..., Any], name: str | None, dynamic: bool | None) -> str | None:

@@ -140,7 +140,7 @@ def memo_value(key: str, default: Any = failures.UNSET, *, type_hint: type | Non
         return current().memo_value(key, type_hint)
     except KeyError:
         if default is failures.UNSET:
-            raise
+            raise KeyError(f"Memo does not have a value for key {key}") from None
         return default
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hotmesh import activity
-from hotmesh.common import Payload, RawValue
+from hotmesh.common import Payload, RawValue, RetryPolicy
 from hotmesh.converter import DataConverter, PayloadCodec, encode_failure
 from hotmesh.core import kinds
 from hotmesh.exceptions import (
@@ -281,6 +281,18 @@ async def test_info_tells_what_is_known() -> None:
     assert about.in_workflow
 
 
+async def test_info_names_the_defaults_that_apply() -> None:
+    seen: list[activity.Info] = []
+
+    async def look() -> None:
+        seen.append(activity.info())
+
+    harness = Harness(look)
+    await harness.run("look", st=None, sc=7_000)
+    assert seen[0].start_to_close_timeout == seconds(7)
+    assert seen[0].retry_policy == RetryPolicy()
+
+
 # -- Cancellation --
 
 
@@ -304,6 +316,25 @@ async def test_a_requested_cancellation_becomes_a_cancelled_event() -> None:
     assert found.event[:3] == (kinds.ACTIVITY_CANCELED, 1, 1)
     assert isinstance(harness.failure(found), CancelledError)
     assert seen == [(True, activity.ActivityCancellationDetails(cancel_requested=True))]
+
+
+async def test_repeated_requests_do_not_break_into_the_cleaning_up() -> None:
+    async def thorough() -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            return "cleaned up"
+        return "never"
+
+    harness = Harness(thorough)
+    outcome = harness.start(harness.task("thorough"))
+    await asyncio.sleep(0)
+    harness.runner.cancel(RUN_ID, 1, "cancel_requested")
+    await asyncio.sleep(0)
+    harness.runner.cancel(RUN_ID, 1, "cancel_requested")
+    assert harness.result(await outcome) == "cleaned up"
 
 
 async def test_an_activity_cancelled_before_its_first_step_never_runs() -> None:

@@ -46,11 +46,13 @@ declare
 begin
     now := hotmesh.now_ms();
 
+    -- The attempt says whose claim it is: no two claims have the same. A client that completes an
+    -- activity from outside its worker beats and retries the worker's claim.
     if finish_run is not null then
         for i in 1 .. cardinality(finish_run) loop
             delete from hotmesh.task
             where task.run_id = finish_run[i] and task.seq = finish_seq[i]
-                and task.attempt = finish_attempt[i] and task.owner = router
+                and task.attempt = finish_attempt[i] and task.owner is not null
             returning task.lane into task_lane;
             if found then
                 insert into hotmesh.stream (lane, kind, run_id, frame)
@@ -67,7 +69,7 @@ begin
             update hotmesh.task
             set due_ms = now + retry_delay[i], owner = null, state = retry_state[i]
             where task.run_id = retry_run[i] and task.seq = retry_seq[i]
-                and task.attempt = retry_attempt[i] and task.owner = router;
+                and task.attempt = retry_attempt[i] and task.owner is not null;
         end loop;
     end if;
 
@@ -76,7 +78,7 @@ begin
             update hotmesh.task
             set due_ms = now + beat_lease[i], state = coalesce(beat_state[i], task.state)
             where task.run_id = beat_run[i] and task.seq = beat_seq[i]
-                and task.attempt = beat_attempt[i] and task.owner = router
+                and task.attempt = beat_attempt[i] and task.owner is not null
             returning task.recalled into is_recalled;
             if not found then
                 lost_beats := lost_beats || i;
