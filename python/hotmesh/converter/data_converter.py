@@ -214,15 +214,14 @@ def decode_values(
     if body[:1] == bodies.PAYLOADS or not converter.writes_json:
         return _decode_payloads(converter, bodies.body_to_payloads(body), type_hints, what)
     values = bodies.read_json_values(body)
-    if type_hints:
-        index = 0
-        for value, hint in zip(values, type_hints, strict=False):
-            # Null fits any hint, as `binary/null` does. The rest of the line saves the look-up.
-            if not (
-                type(value) is hint or hint is None or (value is None and hint is not RawValue)
-            ):
-                values[index] = _typed(value, hint, index, what)
-            index += 1  # noqa: SIM113 - enumerate() makes a tuple for each value of the hot path
+    if not type_hints or (len(values) == 1 and type(values[0]) is type_hints[0]):
+        return values
+    for index, hint in enumerate(type_hints[: len(values)]):
+        value = values[index]
+        # Null fits any hint, as `binary/null` does. The rest of the line saves the look-up.
+        if (value is None and hint is not RawValue) or hint is None or type(value) is hint:
+            continue
+        values[index] = _typed(value, hint, index, what)
     return values
 
 

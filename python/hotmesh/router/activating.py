@@ -152,27 +152,31 @@ class Activator:
     ) -> tuple[list[Event], list[Reply], BaseException | None]:
         """Commands, replies and, if the task failed, why: also if the code hid its interrupt."""
         watchdog = self._context.watchdog
+        if self._failures:
+            jobs = self._failures.admitted(jobs)
         found: tuple[list[Event], list[Reply]] = ([], [])
         failure: BaseException | None = None
         activation = watchdog.enter()
         try:
             try:
-                found = self._run_code(state, now_ms, self._failures.admitted(jobs))
+                found = self._run_code(state, now_ms, jobs)
             finally:
                 watchdog.leave()
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - user code may raise anything
             failure = error
-        return *found, watchdog.interrupted(activation) or failure
+        if watchdog.fired == activation:
+            failure = watchdog.error()
+        return *found, failure
 
     def _run_code(
         self, state: RunState, now_ms: int, jobs: list[Event]
     ) -> tuple[list[Event], list[Reply]]:
         for job in jobs:
-            if job[0] == kinds.TERMINATE:
-                return self._terminate(job)
-            if job[0] == kinds.RUN_TIMED_OUT:
+            if job[0] in _ENDED_FROM_OUTSIDE:
+                if job[0] == kinds.TERMINATE:
+                    return self._terminate(job)
                 return [timed_out(self._context.converter)], []
         try:
             instance = state.instance or self._context.engine.bring_up(state)
@@ -210,16 +214,25 @@ class Activator:
     ) -> None:
         """Put a transition into the next step; the task fails if the core refuses it."""
         memory, effects = self._memory, self._memory.effects
+        run_id = state.details.run_id
         mark = effects.mark()
         try:
-            self._translate(state, now_ms, jobs, commands)
+            if jobs and jobs[0][0] == kinds.START:
+                state.start_ms = now_ms
+                self._closer.first_timers(state, now_ms, effects)
+            if state.children:
+                state.settle_children(jobs)
+            if commands:
+                commands = self._translator.translate(state, now_ms, commands, effects)
+                if commands[-1][0] >= kinds.COMPLETE:
+                    commands = self._closer.close(state, now_ms, commands, effects)
+            memory.core.complete(run_id, now_ms, commands)
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing of it was recorded
             effects.take_back(mark)
             self._failures.add(state, jobs, error)
             return
         if replies:
             effects.replies += replies
-        run_id = state.details.run_id
         if self._activities.inflight:
             self._activities.settle(run_id, jobs)
         if len(effects.placed) > mark[0]:
@@ -232,20 +245,6 @@ class Activator:
         memory.has_columns = True
         memory.states.move_to_end(run_id)
 
-    def _translate(
-        self, state: RunState, now_ms: int, jobs: list[Event], commands: list[Event]
-    ) -> None:
-        effects = self._memory.effects
-        if jobs and jobs[0][0] == kinds.START:
-            state.start_ms = now_ms
-            self._closer.first_timers(state, now_ms, effects)
-        if state.children:
-            state.settle_children(jobs)
-        if commands:
-            commands = self._translator.translate(state, now_ms, commands, effects)
-            if commands[-1][0] >= kinds.COMPLETE:
-                commands = self._closer.close(state, now_ms, commands, effects)
-        self._memory.core.complete(state.details.run_id, now_ms, commands)
 
-
+_ENDED_FROM_OUTSIDE = frozenset((kinds.TERMINATE, kinds.RUN_TIMED_OUT))
 _NO_REPLIES: list[Reply] = []

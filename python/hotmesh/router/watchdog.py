@@ -33,8 +33,8 @@ class Watchdog:
         self._limit = limit_seconds
         self._count = 0
         """Goes up when an activation begins and when it ends: odd while one is going on."""
-        self._fired = 0
-        """The count of the activation that was interrupted last."""
+        self.fired = 0
+        """The number of the activation that was interrupted last."""
         self._firing = False
         self._where = ""
         self._began = 0.0
@@ -62,7 +62,7 @@ class Watchdog:
             self._thread = None
 
     def enter(self) -> int:
-        """An activation begins; its number goes to :meth:`interrupted`."""
+        """An activation begins; its number is :attr:`fired` if it gets interrupted."""
         self._count += 1
         return self._count
 
@@ -72,13 +72,11 @@ class Watchdog:
         if self._firing:  # The other thread looks at the count after it has said so.
             with self._lock:
                 pass
-        if self._fired == self._count - 1:
+        if self.fired == self._count - 1:
             self._swallow_late_interrupt()
 
-    def interrupted(self, activation: int) -> DeadlockError | None:
-        """The error to report if this activation was interrupted."""
-        if self._fired != activation:
-            return None
+    def error(self) -> DeadlockError:
+        """What to report of the activation that was interrupted."""
         return DeadlockError(
             "[TMPRL1101] Potential deadlock detected: workflow didn't yield within "
             f"{self._limit:g} second(s). Move blocking work into an activity. "
@@ -111,8 +109,8 @@ class Watchdog:
         with self._lock:
             self._firing = True
             if self._count == count:
-                if self._fired != count:
-                    self._fired, self._began, self._where = count, began, where
+                if self.fired != count:
+                    self.fired, self._began, self._where = count, began, where
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(
                     ctypes.c_ulong(self._watched), ctypes.py_object(Interrupted)
                 )
