@@ -10,7 +10,7 @@ from hotmesh import workflow
 from hotmesh.client import Client, WorkflowContinuedAsNewError, WorkflowExecutionStatus
 from hotmesh.common import RetryPolicy, SearchAttributeKey, SearchAttributePair
 from hotmesh.common import TypedSearchAttributes as Typed
-from hotmesh.exceptions import ApplicationError, InvalidArgumentError, TimeoutError  # noqa: A004  # noqa: A004 - the SDK's name  # noqa: A004 - the SDK's name
+from hotmesh.exceptions import ApplicationError, InvalidArgumentError, TimeoutError  # noqa: A004 - the SDK's name
 from support.running import attempts, execute, failure_of, start, working
 
 COLOR = SearchAttributeKey.for_keyword("color")

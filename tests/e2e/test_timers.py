@@ -11,14 +11,14 @@ import pytest
 from hotmesh import workflow
 from hotmesh.client import Client
 from hotmesh.core import kinds
-from hotmesh.exceptions import ApplicationError, TimeoutError, TimeoutType  # noqa: A004  # noqa: A004 - the SDK's name  # noqa: A004 - the SDK's name
+from hotmesh.exceptions import ApplicationError, TimeoutError, TimeoutType  # noqa: A004 - the SDK's name
 from support.running import execute, failure_of, start, task_failure, working
 
 
 async def sleeps(seconds: float) -> float:
     before = workflow.time()
     await asyncio.sleep(seconds)
-    return workflow.time() - before
+    return round(workflow.time() - before, 3)  # a clock of milliseconds, told in floats
 
 
 async def test_a_sleep_is_never_shorter_than_asked(any_client: Client) -> None:
