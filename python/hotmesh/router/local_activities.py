@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from hotmesh.backends.protocol import Step
 from hotmesh.core import CoreError, Event, encode_event, kinds
 from hotmesh.engine.activity_task import ActivityTask, Outcome
 from hotmesh.engine.outside import outside_tasks
@@ -60,6 +61,7 @@ class LocalActivities:
         """Whether somebody will look once this callback of the event loop is over."""
         self._waiting: deque[ActivityTask] = deque()
         """To start as soon as a slot is free."""
+        self._handing_over = False
         self._room = 0
         """How many more may be placed in the next step."""
         self._room_at_once = 0
@@ -67,6 +69,8 @@ class LocalActivities:
         self._pace = Pace()
         self._retries: list[tuple[ActivityTask, Outcome]] = []
         self._retry_delays: dict[Key, int] = {}
+        self._not_begun: set[Key] = set()
+        """Those among the retries that are first attempts still."""
 
     # Deciding
 
@@ -102,7 +106,10 @@ class LocalActivities:
     def start(self, placed: Sequence[ActivityTask]) -> None:
         """Their commands are committed."""
         self._waiting.extend(placed)
-        self._start_waiting()
+        if self._handing_over:
+            self.hand_over()
+        else:
+            self._start_waiting()
 
     def _start_waiting(self) -> None:
         """Start what has a free slot; the rest was taken on because slots free up fast here."""
@@ -208,15 +215,27 @@ class LocalActivities:
         self._memory.effects.task_queues.add(queue_id)
         return (kinds.REDISPATCH, seq, queue_id, "", frame, task_state)
 
-    def delay_tasks(self, runs: Sequence[bytes], seqs: Sequence[int], delays: list[int]) -> None:
-        """Fill in the backoff of the tasks that were failed attempts."""
+    def amend_tasks(self, step: Step) -> None:
+        """Fill in what the core does not know of the tasks that began here: backoff, attempts."""
         if not self._retry_delays:
             return
-        for index, key in enumerate(zip(runs, seqs, strict=True)):
-            delays[index] = self._retry_delays.get(key, 0)
+        for index, key in enumerate(zip(step.task_run, step.task_seq, strict=True)):
+            step.task_delay[index] = self._retry_delays.get(key, 0)
+            if key in self._not_begun:
+                step.task_attempt[index] = 0
         self._retry_delays = {}
+        self._not_begun.clear()
 
     # Ending
+
+    def hand_over(self) -> None:
+        """Begin nothing more: what waits for its turn goes to the queue, as if never placed."""
+        self.eager = False
+        self._handing_over = True
+        waiting, self._waiting = self._waiting, deque()
+        for task in waiting:
+            self._not_begun.add((task.run_id, task.seq))
+            self._retries.append((task, Outcome("retry")))
 
     def settle(self, run_id: bytes, jobs: Sequence[Event]) -> None:
         """Outcomes among a run's jobs are recorded."""

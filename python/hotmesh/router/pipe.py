@@ -84,11 +84,12 @@ class Pipe:
 
     def start_nothing(self) -> None:
         """Leave activities to others from now on: this worker is about to go."""
-        self._activities.eager = False
+        self._activities.hand_over()
+        self.wake()
 
     def stop(self) -> None:
         """Commit what is in hand, then end."""
-        self._activities.eager = False
+        self._activities.hand_over()
         self._stopping = True
         self.wake()
 
@@ -197,7 +198,7 @@ class Pipe:
         for name, column in zip(DRAINED_FIELDS, self._core.drain(), strict=True):
             setattr(step, name, column)
         self._memory.has_columns = False
-        self._activities.delay_tasks(step.task_run, step.task_seq, step.task_delay)
+        self._activities.amend_tasks(step)
         effects = self._memory.take_effects()
         effects.fill(step)
         return step, effects
