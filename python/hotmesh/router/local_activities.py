@@ -154,9 +154,13 @@ class LocalActivities:
             return
         self._pace.count(self._outcomes)
         self._outcomes = 0
-        if not self._waiting:
-            self._context.on_slot_free()
         self._wake()
+
+    def slot_free(self) -> None:
+        """A slot may be free that anything of this process had."""
+        if self._waiting and not self._looking:
+            self._looking = True
+            asyncio.get_running_loop().call_soon(self._start_waiting)
 
     def _watch_async(self, task: ActivityTask) -> None:
         """An activity that a client completes may still not take longer than it is allowed."""

@@ -99,6 +99,10 @@ class Pipe:
         self._activities.cancel_all()
         self.wake()
 
+    def slot_free(self) -> None:
+        """A slot for an activity is free."""
+        self._activities.slot_free()
+
     @property
     def busy(self) -> bool:
         """Whether activities are running for this pipe's runs."""
@@ -133,6 +137,7 @@ class Pipe:
     async def _turn(self, session: Session) -> bool:
         """One step and what follows from it; true when there was nothing to do."""
         self._awake = False
+        self._activities.slot_free()  # the safety net: once for each turn and idle poll
         if self._memory.local or self._activities.has_retries:
             # Results of this process go straight into the step, without a round trip before.
             await self._advance(session, _NOTHING_READ)

@@ -38,8 +38,6 @@ class PipeContext:
     wake_all: Callable[[], None]
     coder: Coder | None
     """Applies the payload codec, if there is one."""
-    on_slot_free: Callable[[], None]
-    """An activity that was started here has ended; the queue may have one for its place."""
     cost: AverageCost
     owns_all: Callable[[], bool]
     """Whether this router owns every lane of its queue."""

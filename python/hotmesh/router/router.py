@@ -57,7 +57,8 @@ class RouterOptions:
     engine: EngineOptions
     definitions: Mapping[str | None, WorkflowDefinition]
     runner: Any = None
-    """The activity runner; its ``on_heartbeat`` is to be :meth:`WorkerRouter.heartbeat`."""
+    """The activity runner; its ``on_heartbeat`` is to be :meth:`WorkerRouter.heartbeat`. The router
+    sets its ``on_free``."""
     bus: Bus | None = None
     lease_ms: int = 10_000
     max_cached: int = 1000
@@ -76,6 +77,8 @@ class WorkerRouter:
     def __init__(self, backend: Backend, options: RouterOptions) -> None:
         self._backend = backend
         self._options = options
+        if options.runner is not None:
+            options.runner.on_free = self._on_slot_free
         self.clock = BackendClock()
         self._router_id = os.urandom(16)
         self._notifier = Notifier(backend, options.namespace)
@@ -206,7 +209,6 @@ class WorkerRouter:
             on_lanes_quiet=self._on_quiet,
             wake_all=self._wake_pipes,
             coder=None if codec is None else Coder(codec),
-            on_slot_free=self._on_slot_free,
             cost=self._cost,
             owns_all=lambda: len(self._lanes) == LANES_PER_QUEUE,
             max_cached=-(-options.max_cached // PIPES),
@@ -346,6 +348,8 @@ class WorkerRouter:
     def _on_slot_free(self) -> None:
         if self._pump is not None:
             self._pump.slot_free()
+        for pipe in self._pipes:
+            pipe.slot_free()
 
     def _on_routers_hint(self, payload: str | None) -> None:
         if payload is not None:

@@ -106,6 +106,8 @@ class ActivityRunner:
         self._shared_state_manager = shared_state_manager
         self._graceful_shutdown_timeout = graceful_shutdown_timeout
         self._on_fatal = on_fatal
+        self.on_free: Callable[[], None] | None = None
+        """Told whenever an attempt has given its slot back."""
         self._now_ms = now_ms
         self._caller = ActivityCaller(
             activity_executor, shared_state_manager, interceptors, self._shared_shutdown
@@ -315,6 +317,8 @@ class ActivityRunner:
         finally:
             self._occupied.discard(running)
             running.release()
+            if self.on_free is not None:
+                self.on_free()
 
     async def _attempt(self, running: RunningActivity) -> Outcome:
         task, registered = running.task, running.registered

@@ -1,0 +1,71 @@
+"""Activities that wait in a pipe for a slot of the runner."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+from hotmesh.engine.activity_task import ActivityTask
+from hotmesh.router.clock import BackendClock
+from hotmesh.router.local_activities import LocalActivities
+from hotmesh.router.memory import PipeMemory
+from hotmesh.router.pace import AverageCost
+from hotmesh.router.pipe_context import PipeContext
+
+
+class Runner:
+    """Takes what it is given, as long as it has slots."""
+
+    def __init__(self, free: int) -> None:
+        self.free = free
+        self.started: list[int] = []
+
+    def start(self, task: ActivityTask, done: object) -> None:
+        del done
+        self.started.append(task.seq)
+        self.free -= 1
+
+
+def placed(count: int) -> list[ActivityTask]:
+    return [
+        ActivityTask(b"r" * 16, seq, 1, 64, "act", {}, b"", b"", "w", "t", "n", "q", 1, 0, True)
+        for seq in range(count)
+    ]
+
+
+def activities_on(runner: Runner) -> LocalActivities:
+    context = SimpleNamespace(
+        runner=runner, clock=BackendClock(), cost=AverageCost(), eager=True, task_queue="q"
+    )
+    return LocalActivities(
+        cast("PipeContext", cast("Any", context)), PipeMemory(), set(), lambda: None
+    )
+
+
+async def test_a_slot_that_somebody_else_gives_back_is_used() -> None:
+    runner = Runner(free=0)  # tasks of the queue have taken all of them since the placing
+    activities = activities_on(runner)
+    tasks = placed(3)
+    activities.expect(tasks)
+    activities.start(tasks)
+    assert runner.started == []
+    runner.free = 2
+    activities.slot_free()
+    await asyncio.sleep(0)
+    assert runner.started == [0, 1]
+    runner.free = 5
+    activities.slot_free()
+    await asyncio.sleep(0)
+    assert runner.started == [0, 1, 2]
+
+
+async def test_what_is_no_longer_wanted_is_not_started() -> None:
+    runner = Runner(free=0)
+    activities = activities_on(runner)
+    tasks = placed(2)
+    activities.expect(tasks)
+    activities.start(tasks)
+    del activities.inflight[tasks[0].run_id, 0]
+    runner.free = 5
+    activities.slot_free()
+    await asyncio.sleep(0)
+    assert runner.started == [1]
