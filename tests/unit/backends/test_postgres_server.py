@@ -1,6 +1,7 @@
 """What only Postgres can do wrong: lost connections, late commits, plans, old schemas, poolers."""
 
 import asyncio
+import contextlib
 import os
 import time
 import zlib
@@ -142,8 +143,11 @@ async def test_listeners_are_told_to_look_when_the_connection_was_cut(place: Pla
         pass
     await place.cut_connections()
     assert await heard.get() is None
-    await place.backend.notify([("lanes:1", "65")])
-    assert await heard.get() == "65"
+    with contextlib.suppress(BackendUnavailableError):  # its connection was cut as well
+        await place.backend.notify([("lanes:1", "65")])
+    await place.backend.notify([("lanes:1", "66")])
+    while await heard.get() != "66":
+        pass
 
 
 async def test_a_restarted_server_is_found_again(
