@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+import orjson
+
 from hotmesh.common import Payload, RawValue
 from hotmesh.converter import body as bodies
 from hotmesh.converter import json_text
@@ -129,6 +131,8 @@ def default() -> DataConverter:
 # -- Values --
 
 _JSON_TYPES = frozenset({str, int, float, bool, type(None), dict, list, tuple})
+_SCALARS = frozenset({str, int, bool})
+"""What orjson writes exactly or not at all."""
 _NO_VALUES = bodies.EXACT_JSON + b"[]"
 _ONE_NULL = bodies.EXACT_JSON + b"[null]"
 
@@ -152,9 +156,18 @@ def encode_values(converter: DataConverter, values: Sequence[Any], what: str) ->
         return _NO_VALUES
     if not converter.writes_json:
         return _encode_payloads(converter, values, what)
+    if len(values) == 1 and type(values[0]) in _SCALARS:  # Not a call more for the most frequent.
+        try:
+            return bodies.EXACT_JSON + orjson.dumps(values)
+        except TypeError:  # A big integer, or a lone surrogate.
+            return _encode_json(values, what)
     for value in values:  # A comprehension or any() would cost as much as the writing.
         if type(value) not in _JSON_TYPES and _needs_payload(value):
             return _encode_payloads(converter, values, what)
+    return _encode_json(values, what)
+
+
+def _encode_json(values: Sequence[Any], what: str) -> bytes:
     if len(values) == 1 and values[0] is None:
         return _ONE_NULL
     text = json_text.dump_exact(values if isinstance(values, list | tuple) else list(values))
@@ -213,7 +226,13 @@ def decode_values(
     """
     if body[:1] == bodies.PAYLOADS or not converter.writes_json:
         return _decode_payloads(converter, bodies.body_to_payloads(body), type_hints, what)
-    values = bodies.read_json_values(body)
+    try:
+        # As `read_json_values`, without its call: nearly every body is one.
+        values = orjson.loads(body[1:]) if body[:1] == bodies.EXACT_JSON else None
+    except ValueError:
+        values = None
+    if type(values) is not list:
+        values = bodies.read_json_values(body)
     if not type_hints or (len(values) == 1 and type(values[0]) is type_hints[0]):
         return values
     for index, hint in enumerate(type_hints[: len(values)]):

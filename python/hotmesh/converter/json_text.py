@@ -101,8 +101,9 @@ def dump_exact(value: Any, *, sort_keys: bool = False) -> bytes | None:
         text = orjson.dumps(value, _orjson_default, options)
     except TypeError:  # Big integers, keys that are not text, iterators; or no JSON form at all.
         return None
-    # A float that is not finite was written as null.
-    if b"null" in text and not _only_finite(value):
+    # A float that is not finite was written as null. (`in` would raise and catch an error first:
+    # bytes ask whether they are given a number.)
+    if text.find(b"null") >= 0 and not _only_finite(value):
         return None
     return text
 

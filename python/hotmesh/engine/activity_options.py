@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
@@ -12,23 +13,31 @@ from hotmesh.engine.options import Duration, checked_name, milliseconds
 OPTIONS_REMEMBERED_MAX = 1024
 
 
-class ActivityTimes(NamedTuple):
-    """The part of the options that most calls have alike."""
+@dataclass(slots=True, frozen=True)
+class ActivityOptions:
+    """The part of a call that most calls of an activity have alike."""
 
+    name: str
+    """Activity type."""
     document: dict[str, Any]
     """To be copied, not changed."""
     text: bytes
     """The document as JSON."""
     schedule_to_close_ms: int | None
     schedule_to_start_ms: int | None
+    cancellation_type: int
+    result_hints: list[Any] | None
+    """What the result is to be read as."""
     arguments_text: str
     """What errors call the arguments."""
     result_text: str
     """What errors call the result."""
 
 
-def activity_times(
+@functools.lru_cache(maxsize=OPTIONS_REMEMBERED_MAX)
+def activity_options(
     name: str,
+    result_type: Any,
     task_queue: str | None,
     schedule_to_close: Duration | None,
     schedule_to_start: Duration | None,
@@ -36,40 +45,14 @@ def activity_times(
     heartbeat: Duration | None,
     cancellation_type: int,
     local: bool,
-) -> ActivityTimes:
+) -> ActivityOptions:
     """Check and write an activity's type, queue, timeouts and cancellation type.
 
     Raises:
         ValueError: neither start-to-close nor schedule-to-close timeout is given.
         InvalidArgumentError: a name or a timeout is not acceptable.
+        TypeError: an argument is not hashable; ``activity_options.__wrapped__`` takes it.
     """
-    given = (
-        name,
-        task_queue,
-        schedule_to_close,
-        schedule_to_start,
-        start_to_close,
-        heartbeat,
-        cancellation_type,
-        local,
-    )
-    try:
-        return _activity_times(*given)
-    except TypeError:  # not hashable, so no duration and no text either: say which
-        return _activity_times.__wrapped__(*given)
-
-
-@functools.lru_cache(maxsize=OPTIONS_REMEMBERED_MAX)
-def _activity_times(
-    name: str,
-    task_queue: str | None,
-    schedule_to_close: Duration | None,
-    schedule_to_start: Duration | None,
-    start_to_close: Duration | None,
-    heartbeat: Duration | None,
-    cancellation_type: int,
-    local: bool,
-) -> ActivityTimes:
     checked_name(name, "activity type")
     if start_to_close is None and schedule_to_close is None:
         raise ValueError("Activity must have start_to_close_timeout or schedule_to_close_timeout")
@@ -86,11 +69,14 @@ def _activity_times(
         document["ct"] = int(cancellation_type)
     if local:
         document["local"] = True
-    return ActivityTimes(
+    return ActivityOptions(
+        name,
         document,
         orjson.dumps(document),
         close_ms,
-        start_ms,
+        None if local else start_ms,
+        cancellation_type,
+        None if result_type is None else [result_type],
         f"arguments of {what}",
         f"result of {what}",
     )

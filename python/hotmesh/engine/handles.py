@@ -14,6 +14,7 @@ from hotmesh.engine import failures
 from hotmesh.engine.info import ActivityCancellationType, ChildWorkflowCancellationType
 
 if TYPE_CHECKING:
+    from hotmesh.engine.activity_options import ActivityOptions
     from hotmesh.engine.outbound import Outbound
 
 _FutureCancel = asyncio.Future[Any].cancel
@@ -22,37 +23,27 @@ _FutureCancel = asyncio.Future[Any].cancel
 class ActivityHandle(asyncio.Future[Any]):
     """A scheduled activity; await it for its result."""
 
-    __slots__ = (
-        "_instance",
-        "activity_id",
-        "activity_type",
-        "cancel_sent",
-        "cancellation_type",
-        "result_text",
-        "result_type",
-        "seq",
-    )
+    __slots__ = ("_instance", "activity", "cancel_sent", "given_id", "seq")
 
     def __init__(
-        self,
-        instance: Outbound,
-        seq: int,
-        name: str,
-        activity_id: str,
-        result_type: Any,
-        cancellation_type: ActivityCancellationType,
-        result_text: str,
+        self, instance: Outbound, seq: int, activity: ActivityOptions, activity_id: str | None
     ) -> None:
         super().__init__(loop=instance.loop)
         self._instance = instance
         self.seq = seq
-        self.activity_type = name
-        self.activity_id = activity_id
-        self.result_type = result_type
-        self.cancellation_type = cancellation_type
+        self.activity = activity
+        self.given_id = activity_id
         self.cancel_sent = False
-        self.result_text = result_text
-        """What errors call the result."""
+
+    @property
+    def activity_type(self) -> str:
+        """The activity's type."""
+        return self.activity.name
+
+    @property
+    def activity_id(self) -> str:
+        """Its id within the run."""
+        return self.given_id or str(self.seq)
 
     def cancel(self, msg: Any | None = None) -> bool:
         """Request cancellation, as the handle's cancellation type says.
@@ -68,11 +59,10 @@ class ActivityHandle(asyncio.Future[Any]):
         if self.cancel_sent:
             return True
         self.cancel_sent = True
-        if self.cancellation_type != ActivityCancellationType.ABANDON:
-            instance.command(
-                (kinds.CANCEL_ACTIVITY, self.seq, int(self.cancellation_type), "", b"", b"")
-            )
-        if self.cancellation_type != ActivityCancellationType.WAIT_CANCELLATION_COMPLETED:
+        kind = self.activity.cancellation_type
+        if kind != ActivityCancellationType.ABANDON:
+            instance.command((kinds.CANCEL_ACTIVITY, self.seq, kind, "", b"", b""))
+        if kind != ActivityCancellationType.WAIT_CANCELLATION_COMPLETED:
             instance.pending.pop(self.seq, None)
             self.set_exception(failures.activity_cancelled(self))
         return True

@@ -177,15 +177,15 @@ class WorkflowInstance(Outbound, Attributes):
         try:
             if self.primary is None:
                 self._instantiate()
-            if len(jobs) == 1 and jobs[0][0] not in _HANDLED:
-                self._apply(jobs[0])
+            if len(jobs) == 1 and jobs[0][0] in _ACTIVITY_KINDS:
+                self._resolve_activity(jobs[0])
                 self._run_once()
             else:
                 self._apply_in_order(jobs)
         finally:
             self.loop.leave(token)
         self.transitions += 1
-        return self._settle_commands()
+        return self._closing_commands() if self.closed else self.commands
 
     def _apply_in_order(self, jobs: Sequence[Event]) -> None:
         """Signals and updates first, queries last."""
@@ -212,7 +212,7 @@ class WorkflowInstance(Outbound, Attributes):
 
     def _apply(self, job: Event) -> None:
         kind, seq = job[0], job[1]
-        if kinds.ACTIVITY_COMPLETED <= kind <= kinds.ACTIVITY_TIMED_OUT:
+        if kind in _ACTIVITY_KINDS:
             self._resolve_activity(job)
         elif kind == kinds.START:
             self.start_ms = self.now_ms
@@ -232,9 +232,9 @@ class WorkflowInstance(Outbound, Attributes):
             self._resolve_other(job)
 
     def _run_once(self) -> None:
-        conditions = self.conditions
+        conditions, loop = self.conditions, self.loop
         while True:
-            self.loop.drain()
+            loop.drain()
             if self.task_error is not None:
                 error, self.task_error = self.task_error, None
                 raise error
@@ -246,14 +246,12 @@ class WorkflowInstance(Outbound, Attributes):
                 elif entry[0]():
                     conditions.remove(entry)
                     entry[1].set_result(None)
-            if not self.loop.ready:
+            if not loop.ready:
                 return
 
-    def _settle_commands(self) -> list[Event]:
+    def _closing_commands(self) -> list[Event]:
+        """The commands of a run that is closed: what came after its end does not count."""
         commands = self.commands
-        self.commands = []
-        if not self.closed:
-            return commands
         closing = next((c for c in commands if c[0] >= kinds.COMPLETE), None)
         if closing is None:  # closed earlier: a query or a late update
             return [c for c in commands if c[0] in _UPDATE_COMMANDS]
@@ -402,11 +400,14 @@ class WorkflowInstance(Outbound, Attributes):
             handle.set_exception(failures.activity_failed(handle, job, self.converter))
             return
         try:
-            value = self.decode_one(job[5], handle.result_type, handle.result_text)
+            activity = handle.activity
+            values = decode_values(
+                self.converter, job[5], activity.result_hints, activity.result_text
+            )
         except Exception as error:  # noqa: BLE001 - user code may raise anything
             handle.set_exception(error)
         else:
-            handle.set_result(value)
+            handle.set_result(values[0] if values else None)
 
     def _resolve_child(self, job: Event) -> None:
         kind, seq = job[0], job[1]
@@ -597,7 +598,14 @@ class WorkflowInstance(Outbound, Attributes):
         }
 
 
-_HANDLED = frozenset((kinds.SIGNAL, kinds.UPDATE, kinds.QUERY))
+_ACTIVITY_KINDS = frozenset(
+    (
+        kinds.ACTIVITY_COMPLETED,
+        kinds.ACTIVITY_FAILED,
+        kinds.ACTIVITY_CANCELED,
+        kinds.ACTIVITY_TIMED_OUT,
+    )
+)
 _CHILD_KINDS = frozenset(
     (kinds.CHILD_STARTED, kinds.CHILD_START_FAILED, kinds.CHILD_COMPLETED, kinds.CHILD_FAILED)
 )

@@ -153,7 +153,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         *args: Any,
         context: contextvars.Context | None = None,
     ) -> Handle:
-        handle = Handle(callback, args, context or contextvars.copy_context())
+        if context is None:
+            context = contextvars.copy_context()
+        handle = Handle(callback, args, context)
         self.ready.append(handle)
         return handle
 
@@ -207,8 +209,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             self._tasks_max = 16 + 2 * len(self.unfinished())
         return task
 
-    def get_debug(self) -> bool:
-        return False
+    get_debug = bool
+    """Asked by every future that is made; calling ``bool`` is the fastest way to say False."""
 
     def is_running(self) -> bool:
         return self._running

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from hotmesh.common import Payload, Priority, RawValue, RetryPolicy
 from hotmesh.converter import DataConverter, body_to_payloads, decode_values, encode_values
 from hotmesh.core import kinds
 from hotmesh.engine import wire
-from hotmesh.engine.activity_options import activity_times
+from hotmesh.engine.activity_options import ActivityOptions, activity_options
 from hotmesh.engine.attributes import memo_document, search_document
 from hotmesh.engine.definition import SignalDefinition
 from hotmesh.engine.failures import UNSET, Event
@@ -59,12 +60,17 @@ class Outbound:
 
     __slots__ = ()
 
+    schedules_directly = True
+    """Whether nothing stands between workflow code and :meth:`schedule`."""
+
     details: RunDetails
     options: EngineOptions
     converter: DataConverter
     loop: WorkflowLoop
     pending: dict[int, Any]
     now_ms: int
+    seq: int
+    """Number of the newest command."""
     read_only: str
     commands: list[Event]
     conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]]
@@ -135,10 +141,9 @@ class Outbound:
         headers: Mapping[str, Payload] | None = None,
     ) -> ActivityHandle:
         """Schedule an activity."""
-        if self.read_only:
-            self.check_writable("start activity")
-        times = activity_times(
+        given = (
             name,
+            result_type,
             task_queue if task_queue != self.details.task_queue else None,
             schedule_to_close,
             schedule_to_start,
@@ -147,35 +152,42 @@ class Outbound:
             int(cancellation_type),
             local,
         )
-        document, meta, close_ms, start_ms, arguments_text, result_text = times
-        if (
-            retry_policy is not None
-            or activity_id is not None
-            or summary is not None
-            or (priority is not None and priority.priority_key is not None)
-        ):
-            more = _more_options(name, retry_policy, activity_id, summary, priority)
-            meta = orjson.dumps({**document, **more})
-            self.within_limit(meta, f"options of activity {name!r}")
-        body = self.encode(args, arguments_text)
+        try:
+            options = activity_options(*given)
+        except TypeError:  # not hashable, or no duration and no text either: say which
+            options = activity_options.__wrapped__(*given)
+        more = _more_options(name, retry_policy, activity_id, summary, priority)
+        if more:
+            text = orjson.dumps({**options.document, **more})
+            self.within_limit(text, f"options of activity {name!r}")
+            options = dataclasses.replace(options, text=text)
+        return self.schedule(options, args, activity_id, headers)
+
+    def schedule(
+        self,
+        activity: ActivityOptions,
+        args: Sequence[Any],
+        activity_id: str | None = None,
+        headers: Mapping[str, Payload] | None = None,
+    ) -> ActivityHandle:
+        """Schedule an activity whose options are written already."""
+        if self.read_only:
+            self.check_writable("start activity")
+        body = encode_values(self.converter, args, activity.arguments_text)
+        if len(body) > self.options.payload_limit:
+            self.within_limit(body, activity.arguments_text)
         if headers:
             body = wire.join_document({"h": wire.pack_headers(headers)}, body)
-        seq = self.next_seq()
-        self.commands.append((kinds.ACTIVITY, seq, 0, name, meta, body))
-        if start_ms and not local:
-            self.commands.append((kinds.DEADLINE, seq, self.now_ms + start_ms, "", b"\x01", b""))
-        if close_ms:
-            self.commands.append((kinds.DEADLINE, seq, self.now_ms + close_ms, "", b"\x02", b""))
-        handle = ActivityHandle(
-            self,
-            seq,
-            name,
-            activity_id or str(seq),
-            result_type,
-            cancellation_type,
-            result_text,
-        )
-        self.pending[seq] = handle
+        self.seq = seq = self.seq + 1
+        commands, now_ms = self.commands, self.now_ms
+        commands.append((kinds.ACTIVITY, seq, 0, activity.name, activity.text, body))
+        if activity.schedule_to_start_ms:
+            due_ms = now_ms + activity.schedule_to_start_ms
+            commands.append((kinds.DEADLINE, seq, due_ms, "", b"\x01", b""))
+        if activity.schedule_to_close_ms:
+            due_ms = now_ms + activity.schedule_to_close_ms
+            commands.append((kinds.DEADLINE, seq, due_ms, "", b"\x02", b""))
+        handle = self.pending[seq] = ActivityHandle(self, seq, activity, activity_id)
         return handle
 
     # Children

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from hotmesh.backends.protocol import MessageRow
 from hotmesh.converter import decode_values, encode_failure
@@ -12,7 +13,7 @@ from hotmesh.engine.instance import RunDetails
 from hotmesh.exceptions import BackendUnavailableError, NondeterminismError
 from hotmesh.router.closing import Closer, terminated, timed_out
 from hotmesh.router.coding import Coder
-from hotmesh.router.effects import CommandTranslator
+from hotmesh.router.effects import CommandTranslator, first_attempt
 from hotmesh.router.local_activities import LocalActivities
 from hotmesh.router.memory import PipeMemory
 from hotmesh.router.pipe_context import PipeContext
@@ -98,10 +99,11 @@ class Activator:
             raise
         if error is not None:
             self._failures.add(state, jobs, error)
-        elif self._translator.missing_queues(commands):
+            return None
+        starts = self._starts_only(state, jobs, commands)
+        if starts is None and self._translator.missing_queues(commands):
             return self._record_later(state, now_ms, jobs, commands, replies)
-        else:
-            self._record(state, now_ms, jobs, commands, replies)
+        self._record(state, now_ms, jobs, commands, replies, starts)
         return None
 
     async def _activate_coded(self, coder: Coder, state: RunState, jobs: list[Event]) -> None:
@@ -152,23 +154,25 @@ class Activator:
     ) -> tuple[list[Event], list[Reply], BaseException | None]:
         """Commands, replies and, if the task failed, why: also if the code hid its interrupt."""
         watchdog = self._context.watchdog
-        if self._failures:
+        if self._failures.any:
             jobs = self._failures.admitted(jobs)
-        found: tuple[list[Event], list[Reply]] = ([], [])
+        commands, replies = _NO_COMMANDS, _NO_REPLIES
         failure: BaseException | None = None
-        activation = watchdog.enter()
+        watchdog.count = activation = watchdog.count + 1
         try:
             try:
-                found = self._run_code(state, now_ms, jobs)
+                commands, replies = self._run_code(state, now_ms, jobs)
             finally:
-                watchdog.leave()
+                watchdog.count += 1
+                if watchdog.firing or watchdog.fired == activation:
+                    watchdog.settle()
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - user code may raise anything
             failure = error
         if watchdog.fired == activation:
             failure = watchdog.error()
-        return *found, failure
+        return commands, replies, failure
 
     def _run_code(
         self, state: RunState, now_ms: int, jobs: list[Event]
@@ -177,7 +181,7 @@ class Activator:
             if job[0] in _ENDED_FROM_OUTSIDE:
                 if job[0] == kinds.TERMINATE:
                     return self._terminate(job)
-                return [timed_out(self._context.converter)], []
+                return [timed_out(self._context.converter)], _NO_REPLIES
         try:
             instance = state.instance or self._context.engine.bring_up(state)
             instance.status = state.status
@@ -189,7 +193,8 @@ class Activator:
                 types += definition.failure_exception_types
             if not isinstance(error, types):
                 raise
-            return [(kinds.FAIL, 0, 0, "", b"", encode_failure(self._context.converter, error))], []
+            failed = encode_failure(self._context.converter, error)
+            return [(kinds.FAIL, 0, 0, "", b"", failed)], _NO_REPLIES
         if not instance.replies:
             return commands, _NO_REPLIES
         replies, instance.replies = instance.replies, []
@@ -211,40 +216,76 @@ class Activator:
         jobs: list[Event],
         commands: list[Event],
         replies: list[Reply],
+        starts: dict[str, Any] | None = None,
     ) -> None:
-        """Put a transition into the next step; the task fails if the core refuses it."""
-        memory, effects = self._memory, self._memory.effects
-        run_id = state.details.run_id
-        mark = effects.mark()
+        """Put a transition into the next step; the task fails if the core refuses it.
+
+        Args:
+            state: The run.
+            now_ms: The transition's time.
+            jobs: What came in.
+            commands: What the code asked for.
+            replies: For clients that wait.
+            starts: What :meth:`_starts_only` says.
+        """
+        memory, effects, details = self._memory, self._memory.effects, state.details
+        mark = effects.mark() if starts is None else ()
         try:
-            if jobs and jobs[0][0] == kinds.START:
-                state.start_ms = now_ms
-                self._closer.first_timers(state, now_ms, effects)
-            if state.children:
-                state.settle_children(jobs)
-            if commands:
-                commands = self._translator.translate(state, now_ms, commands, effects)
-                if commands[-1][0] >= kinds.COMPLETE:
-                    commands = self._closer.close(state, now_ms, commands, effects)
-            memory.core.complete(run_id, now_ms, commands)
+            if starts is None:
+                commands = self._take_effects(state, now_ms, jobs, commands)
+            memory.core.complete(details.run_id, now_ms, commands)
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing of it was recorded
-            effects.take_back(mark)
+            if mark:
+                effects.take_back(mark)
             self._failures.add(state, jobs, error)
             return
+        if starts is None:
+            placed = effects.placed_since(mark)
+        else:
+            placed = [first_attempt(details, commands[0], starts, now_ms)]
+            effects.placed += placed
+        if placed or self._activities.inflight:
+            self._activities.recorded(details.run_id, jobs, placed)
         if replies:
             effects.replies += replies
-        if self._activities.inflight:
-            self._activities.settle(run_id, jobs)
-        if len(effects.placed) > mark[0]:
-            self._activities.expect(effects.placed_since(mark))
         state.now_ms = now_ms
-        if self._failures:
-            self._failures.forget(run_id, jobs)
-        if state.details.attributes:
+        if self._failures.any:
+            self._failures.forget(details.run_id, jobs)
+        if details.attributes:
             self._failures.clear_record(state)
         memory.has_columns = True
-        memory.states.move_to_end(run_id)
+        memory.states.move_to_end(details.run_id)
+
+    def _starts_only(
+        self, state: RunState, jobs: list[Event], commands: list[Event]
+    ) -> dict[str, Any] | None:
+        """The options of the activity that starts here if that is all a transition does.
+
+        Most transitions are of this kind: one result came in, the next activity begins.
+        """
+        if len(commands) != 1 or commands[0][0] != kinds.ACTIVITY:
+            return None
+        if len(jobs) != 1 or jobs[0][0] != kinds.ACTIVITY_COMPLETED:
+            return None
+        return self._activities.place(commands[0], state.details.lane)
+
+    def _take_effects(
+        self, state: RunState, now_ms: int, jobs: list[Event], commands: list[Event]
+    ) -> list[Event]:
+        """Everything else that follows from a transition; its commands as they are journaled."""
+        effects = self._memory.effects
+        if jobs and jobs[0][0] == kinds.START:
+            state.start_ms = now_ms
+            self._closer.first_timers(state, now_ms, effects)
+        if state.children:
+            state.settle_children(jobs)
+        if commands:
+            commands = self._translator.translate(state, now_ms, commands, effects)
+            if commands[-1][0] >= kinds.COMPLETE:
+                commands = self._closer.close(state, now_ms, commands, effects)
+        return commands
 
 
 _ENDED_FROM_OUTSIDE = frozenset((kinds.TERMINATE, kinds.RUN_TIMED_OUT))
+_NO_COMMANDS: list[Event] = []
 _NO_REPLIES: list[Reply] = []

@@ -217,7 +217,8 @@ class CommandTranslator:
     Args:
         namespace: Of the router.
         queue_ids: Known task queues; a name that is missing must be resolved before.
-        place: Says whether an activity starts here (its name, options, lane).
+        place: Says whether an activity starts here (its command, the run's lane): its options if
+            so, else None.
         inflight: The activities that run in this process: (run id, seq) → lane.
     """
 
@@ -225,7 +226,7 @@ class CommandTranslator:
         self,
         namespace: str,
         queue_ids: dict[str, int],
-        place: Callable[[str, dict[str, Any], int], bool],
+        place: Callable[[Event, int], dict[str, Any] | None],
         inflight: Mapping[tuple[bytes, int], int],
     ) -> None:
         self._namespace = namespace
@@ -237,7 +238,8 @@ class CommandTranslator:
         """Task queues that these commands name and whose id isn't known yet."""
         missing: list[str] = []
         for command in commands:
-            if b'"q":' in command[4] and command[0] in _WITH_QUEUE:
+            # Not `in`: bytes ask first whether they are given a number, at the price of an error.
+            if command[0] in _WITH_QUEUE and command[4].find(b'"q":') >= 0:
                 name = orjson.loads(command[4]).get("q")
                 if name is not None and name not in self._queue_ids:
                     missing.append(name)
@@ -266,12 +268,13 @@ class CommandTranslator:
     # Activities
 
     def _activity(self, state: RunState, now_ms: int, command: Event, effects: Effects) -> Event:
-        kind, seq, _, name, meta, body = command
-        options = read_options(meta)
         details = state.details
-        if self._place(name, options, details.lane):
+        options = self._place(command, details.lane)
+        if options is not None:
             effects.placed.append(first_attempt(details, command, options, now_ms))
             return command
+        kind, seq, _, name, meta, body = command
+        options = read_options(meta)
         queue_id = self._queue_ids[options.get("q", details.task_queue)]
         effects.task_queues.add(queue_id)
         return (kind, seq, queue_id, name, task_meta(options, state), body)

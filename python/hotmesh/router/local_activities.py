@@ -16,6 +16,7 @@ import orjson
 
 from hotmesh.backends.protocol import Step
 from hotmesh.core import CoreError, Event, encode_event, kinds
+from hotmesh.engine.activity_options import OPTIONS_REMEMBERED_MAX, read_options
 from hotmesh.engine.activity_task import ActivityTask, Outcome
 from hotmesh.engine.outside import outside_tasks
 from hotmesh.router.effects import task_meta
@@ -66,6 +67,8 @@ class LocalActivities:
         """How many more may be placed in the next step."""
         self._room_at_once = 0
         """The same for activities that never wait, and so need no slot."""
+        self._placeable: dict[tuple[str, bytes], dict[str, Any]] = {}
+        """Options of the commands that may be placed, by name and text of the options."""
         self._pace = Pace()
         self._retries: list[tuple[ActivityTask, Outcome]] = []
         self._retry_delays: dict[Key, int] = {}
@@ -74,24 +77,39 @@ class LocalActivities:
 
     # Deciding
 
-    def place(self, name: str, options: dict[str, Any], lane: int) -> bool:
-        """Whether an activity starts here at once, or goes to the queue."""
-        context = self._context
-        if context.runner is None or not context.runner.hosts(name):
-            return False
+    def place(self, command: Event, lane: int) -> dict[str, Any] | None:
+        """The options of an activity that starts here at once; None if it goes to the queue."""
+        name, meta = command[3], command[4]
+        options = self._placeable.get((name, meta))
+        if options is None:
+            options = self._look_at(name, meta)
+            if options is None:
+                return None
         if "local" in options:
-            return True
-        if not self.eager or "hb" in options or lane in self._leaving:
-            return False
-        if options.get("q", context.task_queue) != context.task_queue:
-            return False
+            return options
+        if not self.eager or lane in self._leaving:
+            return None
         if self._room > 0:
             self._room -= 1
-            return True
-        if self._room_at_once > 0 and context.runner.ends_at_once(name):
+            return options
+        if self._room_at_once > 0 and self._context.runner.ends_at_once(name):
             self._room_at_once -= 1
-            return True
-        return False
+            return options
+        return None
+
+    def _look_at(self, name: str, meta: bytes) -> dict[str, Any] | None:
+        """The options of a command if such activities may start here at all; remembered then."""
+        context = self._context
+        if context.runner is None or not context.runner.hosts(name):
+            return None
+        options = read_options(meta)
+        elsewhere = options.get("q", context.task_queue) != context.task_queue
+        if "local" not in options and ("hb" in options or elsewhere):
+            return None
+        if len(self._placeable) >= OPTIONS_REMEMBERED_MAX:
+            self._placeable.clear()
+        self._placeable[name, meta] = options
+        return options
 
     def make_room(self) -> None:
         """Before a batch of activations: slots that are free, or will be in a moment."""
@@ -241,19 +259,18 @@ class LocalActivities:
             self._not_begun.add((task.run_id, task.seq))
             self._retries.append((task, Outcome("retry")))
 
-    def settle(self, run_id: bytes, jobs: Sequence[Event]) -> None:
-        """Outcomes among a run's jobs are recorded."""
+    def recorded(
+        self, run_id: bytes, jobs: Sequence[Event], placed: Sequence[ActivityTask]
+    ) -> None:
+        """Outcomes among a run's jobs are recorded; what was placed starts with the next commit."""
+        inflight = self.inflight
         for job in jobs:
             if kinds.ACTIVITY_COMPLETED <= job[0] <= kinds.ACTIVITY_TIMED_OUT:
-                self.inflight.pop((run_id, job[1]), None)
-
-    def expect(self, placed: Sequence[ActivityTask]) -> None:
-        """These will start with the commit of the next step."""
-        for each in placed:
-            key = (each.run_id, each.seq)
-            self.inflight[key] = each.lane
+                inflight.pop((run_id, job[1]), None)
+        for task in placed:
+            inflight[run_id, task.seq] = task.lane
             if self.unstarted:
-                self.unstarted.pop(key, None)
+                self.unstarted.pop((run_id, task.seq), None)
 
     def cancel(self, run_ids: Collection[bytes]) -> None:
         """The runs are closed: nobody wants the outcome."""

@@ -299,7 +299,7 @@ class Pipe:
         self._activities.settle_retries()
         local = memory.take_local()
         messages = cast("Sequence[MessageRow]", reply.messages)
-        if self._failures:
+        if self._failures.any:
             # What comes for a failing run may be what it needs, or its end: don't wait longer.
             memory.loads += [row[2] for row in messages if self._failures.is_failing(row[2])]
         with collection_paused():

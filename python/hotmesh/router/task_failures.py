@@ -37,9 +37,8 @@ class TaskFailures:
         self._counts: dict[bytes, int] = {}
         self._refused_queries: set[bytes] = set()
         """Queries that a task failed with: answered so, and not asked of the code again."""
-
-    def __bool__(self) -> bool:
-        return bool(self._counts or self._refused_queries)
+        self.any = False
+        """Whether there is anything to look for in here; mostly there is not."""
 
     def add(self, state: RunState, jobs: Sequence[Event], error: BaseException) -> None:
         """A run's task failed: nothing of it counts."""
@@ -52,6 +51,7 @@ class TaskFailures:
                 self._closer.first_timers(state, self._clock.now_ms(), memory.effects)
             if job[0] == kinds.QUERY:
                 self._refused_queries.add(job[4])
+                self.any = True
                 memory.effects.replies.append((job[4], b"N" + str(error).encode()))
         self.report(state, error)
 
@@ -60,6 +60,7 @@ class TaskFailures:
         details = state.details
         run_id = details.run_id
         failures = self._counts[run_id] = self._counts.get(run_id, 0) + 1
+        self.any = True
         first, longest = RETRY_SECONDS
         pause = min(first * 2 ** (failures - 1), longest)
         if isinstance(error, DeadlockError):
@@ -105,6 +106,7 @@ class TaskFailures:
         self._counts.pop(run_id, None)
         if self._refused_queries:
             self._refused_queries.difference_update(j[4] for j in jobs if j[0] == kinds.QUERY)
+        self.any = bool(self._counts or self._refused_queries)
 
     def clear_record(self, state: RunState) -> None:
         """The record no longer says that the run's task fails, if it did."""

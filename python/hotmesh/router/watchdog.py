@@ -31,11 +31,13 @@ class Watchdog:
 
     def __init__(self, limit_seconds: float) -> None:
         self._limit = limit_seconds
-        self._count = 0
-        """Goes up when an activation begins and when it ends: odd while one is going on."""
+        self.count = 0
+        """Its user adds 1 when an activation begins and when it ends: odd while one is going on.
+        The number of an activation is the count while it goes on. (No calls: they add up.)"""
         self.fired = 0
         """The number of the activation that was interrupted last."""
-        self._firing = False
+        self.firing = False
+        """Whether an interrupt is being sent: :meth:`settle` then, whatever :attr:`fired` says."""
         self._where = ""
         self._began = 0.0
         """When that activation was first seen."""
@@ -61,18 +63,11 @@ class Watchdog:
             self._thread.join()
             self._thread = None
 
-    def enter(self) -> int:
-        """An activation begins; its number is :attr:`fired` if it gets interrupted."""
-        self._count += 1
-        return self._count
-
-    def leave(self) -> None:
-        """It has ended. An interrupt that is still on its way is caught here."""
-        self._count += 1
-        if self._firing:  # The other thread looks at the count after it has said so.
-            with self._lock:
-                pass
-        if self.fired == self._count - 1:
+    def settle(self) -> None:
+        """An activation has ended, and an interrupt may still be on its way: it is caught here."""
+        with self._lock:  # The other thread looks at the count after it has said so.
+            pass
+        if self.fired == self.count - 1:
             self._swallow_late_interrupt()
 
     def error(self) -> DeadlockError:
@@ -95,7 +90,7 @@ class Watchdog:
     def _watch(self) -> None:
         seen, since = 0, 0.0
         while not self._stop.wait(self._limit / _CHECKS_PER_LIMIT):
-            count, now = self._count, time.monotonic()
+            count, now = self.count, time.monotonic()
             if count != seen or count % 2 == 0:
                 seen, since = count, now
             elif now - since >= self._limit:
@@ -107,11 +102,11 @@ class Watchdog:
     def _interrupt(self, count: int, began: float, where: str) -> None:
         """Again and again, if need be: code may catch everything and go on."""
         with self._lock:
-            self._firing = True
-            if self._count == count:
+            self.firing = True
+            if self.count == count:
                 if self.fired != count:
                     self.fired, self._began, self._where = count, began, where
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(
                     ctypes.c_ulong(self._watched), ctypes.py_object(Interrupted)
                 )
-            self._firing = False
+            self.firing = False

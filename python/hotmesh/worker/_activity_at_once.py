@@ -5,37 +5,51 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hotmesh.activity import ActivityContext
-from hotmesh.worker._activity_running import RunningActivity
+from hotmesh.engine.activity_task import ActivityTask
+from hotmesh.worker._activity_registry import RegisteredActivity
+from hotmesh.worker._activity_running import Done, RunningActivity
+
+Prepare = Callable[[ActivityTask, Done, RegisteredActivity], RunningActivity]
 
 
 class AttemptAtOnce:
     """Such an attempt. What the activity may ask for is made when it asks: few do.
 
     Args:
-        make: Makes the attempt's state.
+        prepare: Makes the attempt's state.
+        task: What is attempted.
+        done: Told the outcome.
+        registered: The activity.
     """
 
-    __slots__ = ("_is_over", "_make", "_running")
+    __slots__ = ("_done", "_prepare", "_registered", "_task", "is_over", "prepared")
 
-    def __init__(self, make: Callable[[], RunningActivity]) -> None:
-        self._make = make
-        self._running: RunningActivity | None = None
-        self._is_over = False
+    def __init__(
+        self, prepare: Prepare, task: ActivityTask, done: Done, registered: RegisteredActivity
+    ) -> None:
+        self._prepare = prepare
+        self._task = task
+        self._done = done
+        self._registered = registered
+        self.is_over = False
+        """The outcome is decided: whatever comes later is ignored."""
+        self.prepared: RunningActivity | None = None
+        """The attempt's state, once something has asked for it."""
 
     def running(self) -> RunningActivity:
         """The attempt's state."""
-        if self._running is None:
-            self._running = self._make()
-            self._running.begun = True
-            self._running.settled = self._is_over
-        return self._running
+        if self.prepared is None:
+            self.prepared = self._prepare(self._task, self._done, self._registered)
+            self.prepared.begun = True
+            self.prepared.settled = self.is_over
+        return self.prepared
 
     def context(self) -> ActivityContext:
         """What the functions of :mod:`hotmesh.activity` work on."""
         return self.running().context
 
     def end(self) -> None:
-        """The outcome is decided: whatever comes later is ignored."""
-        self._is_over = True
-        if self._running is not None:
-            self._running.settled = True
+        """The outcome is decided."""
+        self.is_over = True
+        if self.prepared is not None:
+            self.prepared.settled = True

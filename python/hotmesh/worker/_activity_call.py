@@ -16,6 +16,7 @@ from hotmesh.engine import wire
 from hotmesh.exceptions import ApplicationError
 from hotmesh.worker._activity_latch import SharedLatch
 from hotmesh.worker._activity_processes import SharedStateManager, run_in_process
+from hotmesh.worker._activity_registry import RegisteredActivity
 from hotmesh.worker._activity_running import RunningActivity, state_details
 from hotmesh.worker._activity_threads import ThreadCancellation, run_in_thread
 from hotmesh.worker._interceptor import (
@@ -63,7 +64,8 @@ class ActivityCaller:
             body = wire.join_document(document, await apply_codec(codec, values, False))
             before = state_details(running.task.state)
             running.body_before = await apply_codec(codec, before, False) if before else b""
-        args = decode_arguments(running.converter, definition, running.task.name, body)
+        assert running.registered is not None  # Else there is no definition to call.
+        args = decode_arguments(running.converter, running.registered, running.task.name, body)
         if self._interceptors:
             return await self._intercepted(running, definition, args)
         if definition.is_async:
@@ -173,13 +175,13 @@ class _InnermostOutbound(ActivityOutboundInterceptor):
 
 
 def decode_arguments(
-    converter: DataConverter, definition: ActivityDefinition, name: str, body: bytes
+    converter: DataConverter, registered: RegisteredActivity, name: str, body: bytes
 ) -> Sequence[Any]:
     """The arguments to call a function with.
 
     Args:
         converter: Reads them.
-        definition: What is called.
+        registered: What is called.
         name: The activity type, as the task names it.
         body: The task's body, as a codec decoded it.
 
@@ -187,14 +189,13 @@ def decode_arguments(
         ApplicationError: They can't be decoded.
         TypeError: The function does not take that many.
     """
+    definition = registered.definition
     if body[:1] == wire.WITH_DOCUMENT:
         _, body = wire.split_document(body)
     try:
         if definition.name is None:
             return [[RawValue(payload) for payload in body_to_payloads(body)]]
-        args = decode_values(
-            converter, body, definition.arg_types, f"arguments of activity {name!r}"
-        )
+        args = decode_values(converter, body, definition.arg_types, registered.arguments_text)
     except Exception as err:
         raise ApplicationError(
             f"Failed decoding arguments of activity {name!r}: {err}", type=type(err).__name__

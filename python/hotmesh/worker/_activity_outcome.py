@@ -33,6 +33,7 @@ from hotmesh.exceptions import (
     TimeoutType,
 )
 from hotmesh.worker._activity_heartbeat import Heartbeats
+from hotmesh.worker._activity_registry import RegisteredActivity
 from hotmesh.worker._activity_retry import retry_decision
 from hotmesh.worker._activity_running import (
     RunningActivity,
@@ -67,15 +68,22 @@ class OutcomeWriter:
         self._payload_limit = payload_limit
         self._now_ms = now_ms
 
-    def result_body(self, converter: DataConverter, task: ActivityTask, result: Any) -> bytes:
+    def result_body(
+        self,
+        converter: DataConverter,
+        registered: RegisteredActivity,
+        task: ActivityTask,
+        result: Any,
+    ) -> bytes:
         """The result of a function as stored values; a codec is not applied yet.
 
         Raises:
             ApplicationError: It can't be serialised. Not retryable: the work is done, and doing
                 it again would end the same way.
         """
+        what = registered.result_text or f"result of activity {task.name!r}"
         try:
-            return encode_values(converter, (result,), f"result of activity {task.name!r}")
+            return encode_values(converter, (result,), what)
         except ConversionError as err:
             raise ApplicationError(
                 f"{err} (type {type(result).__qualname__})",

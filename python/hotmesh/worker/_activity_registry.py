@@ -22,9 +22,16 @@ class RegisteredActivity:
     definition: ActivityDefinition
     never_waits: bool = field(init=False)
     """An ``async def`` without an await: its coroutine ends when it is first advanced."""
+    arguments_text: str = field(init=False, default="")
+    """What errors call the arguments; "" for the dynamic activity, whose type is the task's."""
+    result_text: str = field(init=False, default="")
+    """What errors call the result, likewise."""
 
     def __post_init__(self) -> None:
         self.never_waits = self.definition.is_async and not _can_wait(self.definition.fn)
+        if self.definition.name is not None:
+            self.arguments_text = f"arguments of activity {self.definition.name!r}"
+            self.result_text = f"result of activity {self.definition.name!r}"
 
 
 class ActivityRegistry:
@@ -46,8 +53,8 @@ class ActivityRegistry:
         executor: Executor | None,
         shared_state_manager: SharedStateManager | None,
     ) -> None:
-        self._by_name: dict[str, RegisteredActivity] = {}
-        self._dynamic: RegisteredActivity | None = None
+        self.by_name: dict[str, RegisteredActivity] = {}
+        self.dynamic: RegisteredActivity | None = None
         self._executor = executor
         self._shared_state_manager = shared_state_manager
         for activity in activities:
@@ -67,15 +74,15 @@ class ActivityRegistry:
     @property
     def names(self) -> list[str]:
         """The types, sorted; without the dynamic activity."""
-        return sorted(self._by_name)
+        return sorted(self.by_name)
 
     def hosts(self, name: str) -> bool:
         """Whether an activity of this type can run here."""
-        return name in self._by_name or self._dynamic is not None
+        return name in self.by_name or self.dynamic is not None
 
     def find(self, name: str) -> RegisteredActivity | None:
         """The activity of a type, else the dynamic one, else None."""
-        return self._by_name.get(name) or self._dynamic
+        return self.by_name.get(name) or self.dynamic
 
     def not_found(self, name: str, workflow_id: str) -> ApplicationError:
         """The error that an attempt of an unknown type fails with."""
@@ -88,13 +95,13 @@ class ActivityRegistry:
     def _add(self, activity: RegisteredActivity) -> None:
         name = activity.definition.name
         if name is None:
-            if self._dynamic is not None:
+            if self.dynamic is not None:
                 raise TypeError("More than one dynamic activity")
-            self._dynamic = activity
-        elif name in self._by_name:
+            self.dynamic = activity
+        elif name in self.by_name:
             raise ValueError(f"More than one activity named {name}")
         else:
-            self._by_name[name] = activity
+            self.by_name[name] = activity
 
 
 def _check(

@@ -97,6 +97,7 @@ class ActivityRunner:
         self.task_queue = task_queue
         self.max_concurrent_activities = max_concurrent_activities
         self._registry = ActivityRegistry(activities, activity_executor, shared_state_manager)
+        self._activities = self._registry.by_name
         self.hosts = self._registry.hosts
         self._runs_processes = not isinstance(activity_executor, ThreadPoolExecutor)
         self._converter = data_converter
@@ -168,7 +169,7 @@ class ActivityRunner:
             done: Told the outcome once, on the event loop; before this call returns if the
                 activity is an ``async def`` that has nothing to wait for.
         """
-        registered = self._registry.find(task.name)
+        registered = self._activities.get(task.name) or self._registry.dynamic
         if self._calls_directly and registered is not None and registered.never_waits:
             self._run_at_once(task, done, registered)
             return
@@ -202,16 +203,16 @@ class ActivityRunner:
         if self._running:
             self._supersede(task)
         converter = self._converter_for(task) if self._converter_needs_context else self._converter
-        attempt = AttemptAtOnce(lambda: self._prepare(task, done, registered))
+        attempt = AttemptAtOnce(self._prepare, task, done, registered)
         context = contextvars.copy_context()
         context.run(current_context.set, attempt.context)
         try:
-            args = decode_arguments(converter, registered.definition, task.name, task.body)
+            args = decode_arguments(converter, registered, task.name, task.body)
             work = registered.definition.fn(*args)
             try:
                 context.run(work.send, None)
             except StopIteration as end:
-                body = self._writer.result_body(converter, task, end.value)
+                body = self._writer.result_body(converter, registered, task, end.value)
             else:
                 work.close()
                 raise RuntimeError("A coroutine without an await waited; this can't happen")
@@ -221,7 +222,9 @@ class ActivityRunner:
         except BaseException as error:  # noqa: BLE001 - whatever it is, the attempt failed
             context.run(_drive, self._fail_at_once(attempt, error))
         else:
-            attempt.end()
+            attempt.is_over = True
+            if attempt.prepared is not None:
+                attempt.end()
             done(task, outcome)
 
     async def _fail_at_once(self, attempt: AttemptAtOnce, error: BaseException) -> None:
@@ -327,13 +330,13 @@ class ActivityRunner:
         if registered is None:
             raise self._registry.not_found(task.name, task.workflow_id)
         if registered.definition.is_async and self._calls_directly:
-            args = decode_arguments(running.converter, registered.definition, task.name, task.body)
+            args = decode_arguments(running.converter, registered, task.name, task.body)
             result = await registered.definition.fn(*args)
         else:
             result = await self._caller.call(running, registered.definition)
         running.ending = True
         body, codec = (
-            self._writer.result_body(running.converter, task, result),
+            self._writer.result_body(running.converter, registered, task, result),
             running.converter.payload_codec,
         )
         if codec is not None:

@@ -63,6 +63,8 @@ class InterceptedInstance(WorkflowInstance):
         classes: The interceptors, the outermost one first.
     """
 
+    schedules_directly = False
+
     def __init__(
         self,
         definition: WorkflowDefinition,

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, TypedDict, Unpack
 
 from hotmesh.activity import ActivityDefinition
 from hotmesh.common import Priority, RetryPolicy
+from hotmesh.engine.activity_options import (
+    OPTIONS_REMEMBERED_MAX,
+    ActivityOptions,
+    activity_options,
+)
 from hotmesh.engine.context import current
 from hotmesh.engine.failures import UNSET
 from hotmesh.engine.handles import ActivityHandle
@@ -72,6 +78,32 @@ def activity_target(activity: Any) -> tuple[str, Any]:
     return definition.name, definition.ret_type
 
 
+@functools.lru_cache(maxsize=OPTIONS_REMEMBERED_MAX)
+def _options_of(
+    activity: Any,
+    result_type: type | None,
+    task_queue: str | None,
+    schedule_to_close: Duration | None,
+    schedule_to_start: Duration | None,
+    start_to_close: Duration | None,
+    heartbeat: Duration | None,
+    cancellation_type: ActivityCancellationType,
+) -> ActivityOptions:
+    """The options of a call as most are, looked up at once."""
+    name, found_type = activity_target(activity)
+    return activity_options(
+        name,
+        result_type or found_type,
+        task_queue,
+        schedule_to_close,
+        schedule_to_start,
+        start_to_close,
+        heartbeat,
+        int(cancellation_type),
+        False,
+    )
+
+
 def start_activity(
     activity: Any,
     arg: Any = UNSET,
@@ -116,8 +148,32 @@ def start_activity(
         PayloadTooLargeError: the arguments exceed the payload limit.
     """
     del versioning_intent
+    instance = current()
+    if (
+        instance.schedules_directly
+        and retry_policy is None
+        and activity_id is None
+        and summary is None
+        and priority is Priority.default
+    ):
+        try:
+            options = _options_of(
+                activity,
+                result_type,
+                task_queue if task_queue != instance.details.task_queue else None,
+                schedule_to_close_timeout,
+                schedule_to_start_timeout,
+                start_to_close_timeout,
+                heartbeat_timeout,
+                cancellation_type,
+            )
+        except TypeError:  # not hashable, or no activity: below
+            pass
+        else:
+            given = (arg,) if arg is not UNSET and not args else arguments(arg, args)
+            return instance.schedule(options, given)
     name, found_type = activity_target(activity)
-    return current().start_activity(
+    return instance.start_activity(
         name,
         arguments(arg, args),
         result_type=result_type or found_type,

@@ -45,7 +45,7 @@ async def test_a_slot_that_somebody_else_gives_back_is_used() -> None:
     runner = Runner(free=0)  # tasks of the queue have taken all of them since the placing
     activities = activities_on(runner)
     tasks = placed(3)
-    activities.expect(tasks)
+    activities.recorded(tasks[0].run_id, [], tasks)
     activities.start(tasks)
     assert runner.started == []
     runner.free = 2
@@ -62,7 +62,7 @@ async def test_what_is_no_longer_wanted_is_not_started() -> None:
     runner = Runner(free=0)
     activities = activities_on(runner)
     tasks = placed(2)
-    activities.expect(tasks)
+    activities.recorded(tasks[0].run_id, [], tasks)
     activities.start(tasks)
     del activities.inflight[tasks[0].run_id, 0]
     runner.free = 5
