@@ -1,7 +1,7 @@
 """The Rust core. Documented by its reference twin, `hotmesh.core._python`."""
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import final
+from typing import Any, final
 
 from hotmesh.core.types import Drained, Event, Ingested, Loaded, Row, Transition
 
@@ -10,8 +10,10 @@ __all__ = [
     "Ledger",
     "Router",
     "Wheel",
+    "decode_array",
     "decode_event",
     "decode_transition",
+    "encode_array",
     "encode_event",
     "encode_event_prefix",
     "encode_transition",
@@ -22,6 +24,8 @@ __all__ = [
 __version__: str
 
 def lane_of(queue_id: int, workflow_id: str) -> int: ...
+def encode_array(element: int, items: Sequence[Any]) -> bytes: ...
+def decode_array(data: bytes) -> list[Any]: ...
 def encode_event(event: Event) -> bytes: ...
 def encode_event_prefix(event: Event) -> bytes: ...
 def decode_event(frame: bytes) -> Event: ...

@@ -133,8 +133,9 @@ def default() -> DataConverter:
 _JSON_TYPES = frozenset({str, int, float, bool, type(None), dict, list, tuple})
 _SCALARS = frozenset({str, int, bool})
 """What orjson writes exactly or not at all."""
-_NO_VALUES = bodies.EXACT_JSON + b"[]"
-_ONE_NULL = bodies.EXACT_JSON + b"[null]"
+_EXACT_JSON = bodies.EXACT_JSON
+_NO_VALUES = _EXACT_JSON + b"[]"
+_ONE_NULL = _EXACT_JSON + b"[null]"
 
 
 def encode_values(converter: DataConverter, values: Sequence[Any], what: str) -> bytes:
@@ -152,15 +153,15 @@ def encode_values(converter: DataConverter, values: Sequence[Any], what: str) ->
         ConversionError: A value can't be converted.
         FailureError: A payload converter raised it.
     """
+    if len(values) == 1 and type(values[0]) in _SCALARS and converter.writes_json:
+        try:  # Not a call more for the most frequent.
+            return _EXACT_JSON + orjson.dumps(values)
+        except TypeError:  # A big integer, or a lone surrogate.
+            return _encode_json(values, what)
     if not values:
         return _NO_VALUES
     if not converter.writes_json:
         return _encode_payloads(converter, values, what)
-    if len(values) == 1 and type(values[0]) in _SCALARS:  # Not a call more for the most frequent.
-        try:
-            return bodies.EXACT_JSON + orjson.dumps(values)
-        except TypeError:  # A big integer, or a lone surrogate.
-            return _encode_json(values, what)
     for value in values:  # A comprehension or any() would cost as much as the writing.
         if type(value) not in _JSON_TYPES and _needs_payload(value):
             return _encode_payloads(converter, values, what)
@@ -172,7 +173,7 @@ def _encode_json(values: Sequence[Any], what: str) -> bytes:
         return _ONE_NULL
     text = json_text.dump_exact(values if isinstance(values, list | tuple) else list(values))
     if text is not None:
-        return bodies.EXACT_JSON + text
+        return _EXACT_JSON + text
     try:
         return bodies.STDLIB_JSON + json_text.dump_stdlib(list(values))
     except Exception as err:
@@ -224,17 +225,29 @@ def decode_values(
         ConversionError: The body is malformed, or a value does not fit its hint.
         FailureError: A payload converter raised it.
     """
-    if body[:1] == bodies.PAYLOADS or not converter.writes_json:
-        return _decode_payloads(converter, bodies.body_to_payloads(body), type_hints, what)
+    if body[:1] != _EXACT_JSON or not converter.writes_json:
+        return _decode_uncommon(converter, body, type_hints, what)
     try:
-        # As `read_json_values`, without its call: nearly every body is one.
-        values = orjson.loads(body[1:]) if body[:1] == bodies.EXACT_JSON else None
+        values = orjson.loads(body[1:])
     except ValueError:
         values = None
     if type(values) is not list:
-        values = bodies.read_json_values(body)
+        values = bodies.read_json_values(body)  # It says what is wrong.
     if not type_hints or (len(values) == 1 and type(values[0]) is type_hints[0]):
         return values
+    return _fitted(values, type_hints, what)
+
+
+def _decode_uncommon(
+    converter: DataConverter, body: bytes, type_hints: Sequence[Any] | None, what: str
+) -> list[Any]:
+    if body[:1] == bodies.PAYLOADS or not converter.writes_json:
+        return _decode_payloads(converter, bodies.body_to_payloads(body), type_hints, what)
+    values = bodies.read_json_values(body)
+    return _fitted(values, type_hints, what) if type_hints else values
+
+
+def _fitted(values: list[Any], type_hints: Sequence[Any], what: str) -> list[Any]:
     for index, hint in enumerate(type_hints[: len(values)]):
         value = values[index]
         # Null fits any hint, as `binary/null` does. The rest of the line saves the look-up.

@@ -31,8 +31,10 @@ __all__ = [
     "Transition",
     "Wheel",
     "core_info",
+    "decode_array",
     "decode_event",
     "decode_transition",
+    "encode_array",
     "encode_event",
     "encode_event_prefix",
     "encode_transition",
@@ -89,8 +91,10 @@ if TYPE_CHECKING:
         Ledger,
         Router,
         Wheel,
+        decode_array,
         decode_event,
         decode_transition,
+        encode_array,
         encode_event,
         encode_event_prefix,
         encode_transition,
@@ -101,8 +105,10 @@ else:
     Ledger = _chosen.Ledger
     Router = _chosen.Router
     Wheel = _chosen.Wheel
+    decode_array = _chosen.decode_array
     decode_event = _chosen.decode_event
     decode_transition = _chosen.decode_transition
+    encode_array = _chosen.encode_array
     encode_event = _chosen.encode_event
     encode_event_prefix = _chosen.encode_event_prefix
     encode_transition = _chosen.encode_transition

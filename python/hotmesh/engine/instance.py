@@ -172,8 +172,10 @@ class WorkflowInstance(Outbound, Attributes):
         self.now_ms = now_ms
         self.is_replaying = replaying
         self.commands = []
-        self.handlers.accepted_in_replay = accepted
-        token = self.loop.enter()
+        if replaying:
+            self.handlers.accepted_in_replay = accepted
+        loop = self.loop
+        token = loop.enter()
         try:
             if self.primary is None:
                 self._instantiate()
@@ -183,7 +185,7 @@ class WorkflowInstance(Outbound, Attributes):
             else:
                 self._apply_in_order(jobs)
         finally:
-            self.loop.leave(token)
+            loop.leave(token)
         self.transitions += 1
         return self._closing_commands() if self.closed else self.commands
 
@@ -232,12 +234,17 @@ class WorkflowInstance(Outbound, Attributes):
             self._resolve_other(job)
 
     def _run_once(self) -> None:
+        """Run until nothing moves any more, conditions included."""
         conditions, loop = self.conditions, self.loop
         while True:
-            loop.drain()
-            if self.task_error is not None:
-                error, self.task_error = self.task_error, None
-                raise error
+            while loop.ready:
+                batch, loop.ready = loop.ready, []
+                for handle in batch:
+                    if not handle.cancelled_:
+                        handle.context.run(handle.callback, *handle.args)
+                        if self.task_error is not None:
+                            error, self.task_error = self.task_error, None
+                            raise error
             if not conditions:
                 return
             for entry in list(conditions):

@@ -16,12 +16,8 @@ from typing import Any, Protocol
 _get_running_loop = asyncio._get_running_loop  # pyright: ignore[reportPrivateUsage]
 _set_running_loop = asyncio._set_running_loop
 
-_swap_current_task: Callable[[Any, Any], Any] | None = (
-    asyncio.tasks._swap_current_task  # type: ignore[attr-defined]
-    if sys.version_info >= (3, 14)
-    else None
-)
-"""From 3.14 on the current task is per thread, not per loop: the outer one must step aside."""
+if sys.version_info >= (3, 14):
+    _swap_current_task = asyncio.tasks._swap_current_task  # pyright: ignore[reportPrivateUsage]
 
 
 class Handle:
@@ -82,8 +78,6 @@ class LoopHost(Protocol):
     """What the loop asks of the run it belongs to."""
 
     now_ms: int
-    task_error: BaseException | None
-    """Why the activation has failed: nothing more is to run in it."""
 
     def start_timer(self, handle: TimerHandle, delay_ms: int) -> None:
         """Schedule a durable timer that runs the handle."""
@@ -101,12 +95,11 @@ class LoopHost(Protocol):
 class WorkflowLoop(asyncio.AbstractEventLoop):
     """One run's loop. It moves only inside an activation."""
 
-    __slots__ = ("_exception_handler", "_running", "_tasks", "_tasks_max", "host", "ready")
+    __slots__ = ("_exception_handler", "_tasks", "_tasks_max", "host", "ready")
 
     def __init__(self, host: LoopHost) -> None:
         self.host = host
         self.ready: list[Handle] = []
-        self._running = False
         self._exception_handler: Callable[..., Any] | None = None
         self._tasks: list[asyncio.Task[Any]] = []
         self._tasks_max = 16
@@ -116,35 +109,33 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._tasks = [task for task in self._tasks if not task.done()]
         return self._tasks
 
-    def drain(self) -> None:
-        """Run ready callbacks in order until none is left or the host has failed."""
-        host = self.host
-        while self.ready:
-            batch, self.ready = self.ready, []
-            for handle in batch:
-                if handle.cancelled_:
-                    continue
-                handle.context.run(handle.callback, *handle.args)
-                if host.task_error is not None:
-                    return
+    if sys.version_info >= (3, 14):
 
-    def enter(self) -> tuple[Any, Any]:
-        """Become the running loop; the token goes to :meth:`leave`."""
-        outer = _get_running_loop()
-        task = None
-        if _swap_current_task is not None and outer is not None:
-            task = _swap_current_task(outer, None)
-        _set_running_loop(self)
-        self._running = True
-        return outer, task
+        def enter(self) -> Any:
+            """Become the running loop; the token goes to :meth:`leave`."""
+            outer = _get_running_loop()
+            # The current task is per thread now, not per loop: the outer one must step aside.
+            task = None if outer is None else _swap_current_task(outer, None)
+            _set_running_loop(self)
+            return outer, task
 
-    def leave(self, token: tuple[Any, Any]) -> None:
-        """Make the loop of before the running one again."""
-        outer, task = token
-        self._running = False
-        _set_running_loop(outer)
-        if _swap_current_task is not None and outer is not None:
-            _swap_current_task(outer, task)
+        @staticmethod
+        def leave(token: Any) -> None:
+            """Make the loop of before the running one again."""
+            outer, task = token
+            _set_running_loop(outer)
+            if outer is not None:
+                _swap_current_task(outer, task)
+
+    else:
+
+        def enter(self) -> Any:
+            """Become the running loop; the token goes to :meth:`leave`."""
+            outer = _get_running_loop()
+            _set_running_loop(self)
+            return outer
+
+        leave = staticmethod(_set_running_loop)
 
     # What asyncio's primitives use.
     def call_soon(  # type: ignore[override]
@@ -213,7 +204,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     """Asked by every future that is made; calling ``bool`` is the fastest way to say False."""
 
     def is_running(self) -> bool:
-        return self._running
+        return _get_running_loop() is self
 
     def is_closed(self) -> bool:
         return False

@@ -91,7 +91,9 @@ class Activator:
         """Run a run's code and record what it did; what is returned does the rest of it."""
         if self._context.coder is not None:
             return self._activate_coded(self._context.coder, state, jobs)
-        now_ms = max(state.now_ms, self._context.clock.now_ms())
+        now_ms = self._context.clock.now_ms()
+        if now_ms < state.now_ms:
+            now_ms = state.now_ms
         try:
             commands, replies, error = self._run_watched(state, now_ms, jobs)
         except BaseException:  # this process is ending
@@ -100,7 +102,13 @@ class Activator:
         if error is not None:
             self._failures.add(state, jobs, error)
             return None
-        starts = self._starts_only(state, jobs, commands)
+        starts = None
+        if (
+            len(commands) == len(jobs) == 1
+            and jobs[0][0] == kinds.ACTIVITY_COMPLETED
+            and commands[0][0] == kinds.ACTIVITY
+        ):
+            starts = self._activities.place(commands[0], state.details.lane)
         if starts is None and self._translator.missing_queues(commands):
             return self._record_later(state, now_ms, jobs, commands, replies)
         self._record(state, now_ms, jobs, commands, replies, starts)
@@ -161,44 +169,46 @@ class Activator:
         watchdog.count = activation = watchdog.count + 1
         try:
             try:
-                commands, replies = self._run_code(state, now_ms, jobs)
+                for job in jobs:
+                    if job[0] in _ENDED_FROM_OUTSIDE:
+                        commands, replies = self._end(job)
+                        break
+                else:
+                    instance = state.instance or self._context.engine.bring_up(state)
+                    commands = instance.activate(now_ms, jobs)
+                    if instance.replies:
+                        replies, instance.replies = instance.replies, []
             finally:
                 watchdog.count += 1
                 if watchdog.firing or watchdog.fired == activation:
                     watchdog.settle()
         except KeyboardInterrupt:
             raise
+        except NondeterminismError as error:
+            commands = self._failed_by(state, error)
+            failure = None if commands else error
         except BaseException as error:  # noqa: BLE001 - user code may raise anything
             failure = error
         if watchdog.fired == activation:
             failure = watchdog.error()
         return commands, replies, failure
 
-    def _run_code(
-        self, state: RunState, now_ms: int, jobs: list[Event]
-    ) -> tuple[list[Event], list[Reply]]:
-        for job in jobs:
-            if job[0] in _ENDED_FROM_OUTSIDE:
-                if job[0] == kinds.TERMINATE:
-                    return self._terminate(job)
-                return [timed_out(self._context.converter)], _NO_REPLIES
-        try:
-            instance = state.instance or self._context.engine.bring_up(state)
-            instance.status = state.status
-            commands = instance.activate(now_ms, jobs)
-        except NondeterminismError as error:
-            definition = self._context.engine.definitions.get(state.details.workflow_type)
-            types = self._context.engine.options.failure_types
-            if definition is not None:
-                types += definition.failure_exception_types
-            if not isinstance(error, types):
-                raise
-            failed = encode_failure(self._context.converter, error)
-            return [(kinds.FAIL, 0, 0, "", b"", failed)], _NO_REPLIES
-        if not instance.replies:
-            return commands, _NO_REPLIES
-        replies, instance.replies = instance.replies, []
-        return commands, replies
+    def _failed_by(self, state: RunState, error: NondeterminismError) -> list[Event]:
+        """The command that fails the run, if its definition or the worker wants that."""
+        engine = self._context.engine
+        definition = engine.definitions.get(state.details.workflow_type)
+        types = engine.options.failure_types
+        if definition is not None:
+            types += definition.failure_exception_types
+        if not isinstance(error, types):
+            return _NO_COMMANDS
+        return [(kinds.FAIL, 0, 0, "", b"", encode_failure(self._context.converter, error))]
+
+    def _end(self, job: Event) -> tuple[list[Event], list[Reply]]:
+        """The run is terminated, or its time is up: its code has no say in it."""
+        if job[0] == kinds.TERMINATE:
+            return self._terminate(job)
+        return [timed_out(self._context.converter)], _NO_REPLIES
 
     def _terminate(self, job: Event) -> tuple[list[Event], list[Reply]]:
         document, body = wire.split_document(job[5])
@@ -226,7 +236,8 @@ class Activator:
             jobs: What came in.
             commands: What the code asked for.
             replies: For clients that wait.
-            starts: What :meth:`_starts_only` says.
+            starts: The options of the activity that starts here if that is all it does. Most
+                transitions are of this kind: one result came in, the next activity begins.
         """
         memory, effects, details = self._memory, self._memory.effects, state.details
         mark = effects.mark() if starts is None else ()
@@ -240,12 +251,11 @@ class Activator:
             self._failures.add(state, jobs, error)
             return
         if starts is None:
-            placed = effects.placed_since(mark)
+            self._activities.recorded(details.run_id, jobs, effects.placed_since(mark))
         else:
-            placed = [first_attempt(details, commands[0], starts, now_ms)]
-            effects.placed += placed
-        if placed or self._activities.inflight:
-            self._activities.recorded(details.run_id, jobs, placed)
+            task = first_attempt(details, commands[0], starts, now_ms)
+            effects.placed.append(task)
+            self._activities.followed(jobs[0], task)
         if replies:
             effects.replies += replies
         state.now_ms = now_ms
@@ -255,19 +265,6 @@ class Activator:
             self._failures.clear_record(state)
         memory.has_columns = True
         memory.states.move_to_end(details.run_id)
-
-    def _starts_only(
-        self, state: RunState, jobs: list[Event], commands: list[Event]
-    ) -> dict[str, Any] | None:
-        """The options of the activity that starts here if that is all a transition does.
-
-        Most transitions are of this kind: one result came in, the next activity begins.
-        """
-        if len(commands) != 1 or commands[0][0] != kinds.ACTIVITY:
-            return None
-        if len(jobs) != 1 or jobs[0][0] != kinds.ACTIVITY_COMPLETED:
-            return None
-        return self._activities.place(commands[0], state.details.lane)
 
     def _take_effects(
         self, state: RunState, now_ms: int, jobs: list[Event], commands: list[Event]

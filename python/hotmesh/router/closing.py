@@ -55,6 +55,8 @@ class Closer:
         command = commands[-1]
         state.closed = True
         state.status = _STATUS[command[0]]
+        if state.instance is not None:
+            state.instance.status = state.status
         effects.closed.append(state.details.run_id)
         self._drop_run_timers(state, effects)
         self._close_children(state, effects)

@@ -132,20 +132,26 @@ class LocalActivities:
     def _start_waiting(self) -> None:
         """Start what has a free slot; the rest was taken on because slots free up fast here."""
         waiting, runner, inflight = self._waiting, self._context.runner, self.inflight
-        ended, now_ms = self._ended, self._context.clock.now_ms()
-        before, began = self._outcomes, time.perf_counter()
+        local, now_ms = self._memory.local, self._context.clock.now_ms()
+        at_once, began, free, ended = 0, time.perf_counter(), runner.free, self._ended
         self._looking = True  # below
         with outside_tasks():
-            while waiting and runner.free > 0:
+            while waiting and free > 0:
                 task = waiting.popleft()
-                if (task.run_id, task.seq) in inflight:
-                    task.started_ms = now_ms
-                    runner.start(task, ended)
+                if (task.run_id, task.seq) not in inflight:
+                    continue  # no longer wanted
+                task.started_ms = now_ms
+                event = runner.start(task, ended)
+                if event is None:
+                    free = runner.free
+                else:
+                    local.append((task.run_id, event))
+                    at_once += 1
                 if time.perf_counter() - began > BUSY_SECONDS:
                     break
-        done_at_once = self._outcomes - before
-        if done_at_once:
-            self._context.cost.saw(done_at_once, time.perf_counter() - began)
+        if at_once:
+            self._outcomes += at_once
+            self._context.cost.saw(at_once, time.perf_counter() - began)
         self._look_again()
 
     def _ended(self, task: ActivityTask, outcome: Outcome) -> None:
@@ -264,13 +270,22 @@ class LocalActivities:
     ) -> None:
         """Outcomes among a run's jobs are recorded; what was placed starts with the next commit."""
         inflight = self.inflight
-        for job in jobs:
-            if kinds.ACTIVITY_COMPLETED <= job[0] <= kinds.ACTIVITY_TIMED_OUT:
-                inflight.pop((run_id, job[1]), None)
+        if inflight:
+            for job in jobs:
+                if kinds.ACTIVITY_COMPLETED <= job[0] <= kinds.ACTIVITY_TIMED_OUT:
+                    inflight.pop((run_id, job[1]), None)
         for task in placed:
             inflight[run_id, task.seq] = task.lane
             if self.unstarted:
                 self.unstarted.pop((run_id, task.seq), None)
+
+    def followed(self, outcome: Event, task: ActivityTask) -> None:
+        """As :meth:`recorded`, for one outcome and the one activity that follows."""
+        run_id = task.run_id
+        self.inflight.pop((run_id, outcome[1]), None)
+        self.inflight[run_id, task.seq] = task.lane
+        if self.unstarted:
+            self.unstarted.pop((run_id, task.seq), None)
 
     def cancel(self, run_ids: Collection[bytes]) -> None:
         """The runs are closed: nobody wants the outcome."""

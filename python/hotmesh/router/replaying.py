@@ -38,6 +38,7 @@ class Engine:
             if command[0] == kinds.PATCH
         }
         instance.patches = patches
+        instance.status = state.status
         try:
             self._replay_all(instance, state)
         except BaseException:

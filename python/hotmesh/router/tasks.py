@@ -234,7 +234,9 @@ class TaskPump:
             self.wake()
             return
         self._claimed[run_id, seq] = task
-        self._runner.start(task, self._on_outcome)
+        event = self._runner.start(task, self._on_outcome)
+        if event is not None:
+            self._on_outcome(task, Outcome("completed", event))
 
     def _on_outcome(self, task: ActivityTask, outcome: Outcome) -> None:
         key = (task.run_id, task.seq)

@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 from hotmesh.activity import ActivityContext
 from hotmesh.engine.activity_task import ActivityTask
 from hotmesh.worker._activity_registry import RegisteredActivity
 from hotmesh.worker._activity_running import Done, RunningActivity
 
-Prepare = Callable[[ActivityTask, Done, RegisteredActivity], RunningActivity]
+
+class Preparing(Protocol):
+    """What makes the state of an attempt."""
+
+    def prepare(
+        self, task: ActivityTask, done: Done, registered: RegisteredActivity | None
+    ) -> RunningActivity:
+        """The state of an attempt that begins now."""
+        ...
 
 
 class AttemptAtOnce:
     """Such an attempt. What the activity may ask for is made when it asks: few do.
 
     Args:
-        prepare: Makes the attempt's state.
+        runner: Makes the attempt's state.
         task: What is attempted.
         done: Told the outcome.
         registered: The activity.
     """
 
-    __slots__ = ("_done", "_prepare", "_registered", "_task", "is_over", "prepared")
+    __slots__ = ("_done", "_registered", "_runner", "_task", "is_over", "prepared")
 
     def __init__(
-        self, prepare: Prepare, task: ActivityTask, done: Done, registered: RegisteredActivity
+        self, runner: Preparing, task: ActivityTask, done: Done, registered: RegisteredActivity
     ) -> None:
-        self._prepare = prepare
+        self._runner = runner
         self._task = task
         self._done = done
         self._registered = registered
@@ -39,7 +47,7 @@ class AttemptAtOnce:
     def running(self) -> RunningActivity:
         """The attempt's state."""
         if self.prepared is None:
-            self.prepared = self._prepare(self._task, self._done, self._registered)
+            self.prepared = self._runner.prepare(self._task, self._done, self._registered)
             self.prepared.begun = True
             self.prepared.settled = self.is_over
         return self.prepared

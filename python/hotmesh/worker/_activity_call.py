@@ -200,10 +200,9 @@ def decode_arguments(
         raise ApplicationError(
             f"Failed decoding arguments of activity {name!r}: {err}", type=type(err).__name__
         ) from err
-    count, most = len(args), definition.arguments_max
-    if count < definition.arguments_min or (most is not None and count > most):
-        raise TypeError(
-            f"Activity {name!r} is declared as {name}{definition.signature} "
-            f"but was called with {count} argument(s)"
-        )
-    return args
+    if definition.arguments_min <= len(args) <= registered.arguments_max:
+        return args
+    raise TypeError(
+        f"Activity {name!r} is declared as {name}{definition.signature} "
+        f"but was called with {len(args)} argument(s)"
+    )

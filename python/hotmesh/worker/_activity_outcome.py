@@ -20,7 +20,7 @@ from hotmesh.converter import (
 )
 from hotmesh.converter.failure import TimeoutFailureInfo
 from hotmesh.core import kinds
-from hotmesh.engine.activity_task import ActivityTask, Outcome
+from hotmesh.engine.activity_task import ActivityTask, Event, Outcome
 from hotmesh.engine.failures import stored_failure
 from hotmesh.exceptions import (
     ApplicationError,
@@ -91,8 +91,8 @@ class OutcomeWriter:
                 non_retryable=True,
             ) from err
 
-    def completed(self, task: ActivityTask, body: bytes) -> Outcome:
-        """The outcome of a function that returned.
+    def completed(self, task: ActivityTask, body: bytes) -> Event:
+        """The event of a function that returned.
 
         Raises:
             ApplicationError: The result is too large. Not retryable.
@@ -104,8 +104,7 @@ class OutcomeWriter:
             raise ApplicationError(
                 str(too_large), type="PayloadTooLargeError", non_retryable=True
             ) from too_large
-        event = (kinds.ACTIVITY_COMPLETED, task.seq, task.attempt, "", b"", body)
-        return Outcome("completed", event)
+        return (kinds.ACTIVITY_COMPLETED, task.seq, task.attempt, "", b"", body)
 
     async def of_error(self, running: RunningActivity, error: BaseException) -> Outcome:
         """The outcome of a function that raised."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dis
 import inspect
+import math
 import pickle
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
@@ -26,8 +27,12 @@ class RegisteredActivity:
     """What errors call the arguments; "" for the dynamic activity, whose type is the task's."""
     result_text: str = field(init=False, default="")
     """What errors call the result, likewise."""
+    arguments_max: float = field(init=False)
+    """As in the definition, but infinite where that is None."""
 
     def __post_init__(self) -> None:
+        most = self.definition.arguments_max
+        self.arguments_max = math.inf if most is None else most
         self.never_waits = self.definition.is_async and not _can_wait(self.definition.fn)
         if self.definition.name is not None:
             self.arguments_text = f"arguments of activity {self.definition.name!r}"

@@ -21,7 +21,7 @@ from hotmesh.converter import (
     DataConverter,
     apply_codec,
 )
-from hotmesh.engine.activity_task import ActivityTask, CancelReason, Outcome
+from hotmesh.engine.activity_task import ActivityTask, CancelReason, Event, Outcome
 from hotmesh.engine.outside import outside_tasks
 from hotmesh.exceptions import TimeoutType
 from hotmesh.limits import PAYLOAD_BYTES_MAX
@@ -37,6 +37,8 @@ from hotmesh.worker._activity_running import Done, RunningActivity
 from hotmesh.worker._interceptor import Interceptor
 
 __all__ = ["ActivityRunner", "ActivityTask", "CancelReason", "Outcome"]
+
+_set_context = current_context.set
 
 CONCURRENT_ACTIVITIES_MAX = 100
 """Default number of attempts that run at a time."""
@@ -161,29 +163,32 @@ class ActivityRunner:
         """The tasks whose outcome is still open."""
         return [running.task for running in self._running.values()]
 
-    def start(self, task: ActivityTask, done: Done) -> None:
+    def start(self, task: ActivityTask, done: Done) -> Event | None:
         """Begin an attempt. Call it on the event loop, outside of tasks (``outside_tasks``).
 
         Args:
             task: What to run.
-            done: Told the outcome once, on the event loop; before this call returns if the
-                activity is an ``async def`` that has nothing to wait for.
+            done: Told the outcome once, on the event loop, unless it is returned.
+
+        Returns:
+            The event of an attempt that has completed already, because the activity is an
+            ``async def`` that has nothing to wait for; None if ``done`` is told.
         """
         registered = self._activities.get(task.name) or self._registry.dynamic
         if self._calls_directly and registered is not None and registered.never_waits:
-            self._run_at_once(task, done, registered)
-            return
+            return self._run_at_once(task, done, registered)
         running = self._begin(task, done, registered)
         handle = _begin_task(self._run(running))
         if running in self._occupied:  # Else it ended in its first step.
             running.handle = handle
         if not running.settled:
             self._alarm.watch(running)
+        return None
 
     def _begin(
         self, task: ActivityTask, done: Done, registered: RegisteredActivity | None
     ) -> RunningActivity:
-        running = self._prepare(task, done, registered)
+        running = self.prepare(task, done, registered)
         self._supersede(task)
         self._running[task.run_id, task.seq] = running
         self._occupied.add(running)
@@ -195,7 +200,9 @@ class ActivityRunner:
         if before is not None:
             before.cancel("not_found")
 
-    def _run_at_once(self, task: ActivityTask, done: Done, registered: RegisteredActivity) -> None:
+    def _run_at_once(
+        self, task: ActivityTask, done: Done, registered: RegisteredActivity
+    ) -> Event | None:
         """Make an attempt whose coroutine ends when it is first advanced.
 
         Nothing can happen meanwhile, so that most of what watches over an attempt is not needed.
@@ -203,9 +210,9 @@ class ActivityRunner:
         if self._running:
             self._supersede(task)
         converter = self._converter_for(task) if self._converter_needs_context else self._converter
-        attempt = AttemptAtOnce(self._prepare, task, done, registered)
+        attempt = AttemptAtOnce(self, task, done, registered)
         context = contextvars.copy_context()
-        context.run(current_context.set, attempt.context)
+        context.run(_set_context, attempt.context)
         try:
             args = decode_arguments(converter, registered, task.name, task.body)
             work = registered.definition.fn(*args)
@@ -216,16 +223,16 @@ class ActivityRunner:
             else:
                 work.close()
                 raise RuntimeError("A coroutine without an await waited; this can't happen")
-            outcome = self._writer.completed(task, body)
+            event = self._writer.completed(task, body)
         except (KeyboardInterrupt, GeneratorExit):  # The process or its loop ends, not this.
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it is, the attempt failed
             context.run(_drive, self._fail_at_once(attempt, error))
-        else:
-            attempt.is_over = True
-            if attempt.prepared is not None:
-                attempt.end()
-            done(task, outcome)
+            return None
+        attempt.is_over = True
+        if attempt.prepared is not None:
+            attempt.end()
+        return event
 
     async def _fail_at_once(self, attempt: AttemptAtOnce, error: BaseException) -> None:
         running = attempt.running()
@@ -278,7 +285,7 @@ class ActivityRunner:
 
     # -- One attempt --
 
-    def _prepare(
+    def prepare(
         self, task: ActivityTask, done: Done, registered: RegisteredActivity | None
     ) -> RunningActivity:
         is_async = registered is None or registered.definition.is_async
@@ -341,7 +348,7 @@ class ActivityRunner:
         )
         if codec is not None:
             body = await apply_codec(codec, body, True)
-        return self._writer.completed(task, body)
+        return Outcome("completed", self._writer.completed(task, body))
 
     async def _raised(self, running: RunningActivity, error: BaseException) -> Outcome:
         running.ending = True

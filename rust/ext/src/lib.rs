@@ -2,6 +2,7 @@
 //!
 //! Everything exported is listed here, in `python/hotmesh/_core.pyi`, and in the reference twin.
 
+mod arrays;
 mod codec;
 mod convert;
 mod errors;
@@ -15,6 +16,8 @@ use pyo3::prelude::*;
 mod _core {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use crate::arrays::{decode_array, encode_array};
     #[pymodule_export]
     use crate::codec::{
         decode_event, decode_transition, encode_event, encode_event_prefix, encode_transition,

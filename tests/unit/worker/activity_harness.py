@@ -80,7 +80,9 @@ class Harness:
         """Begin an attempt; the future fails if its outcome comes twice."""
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         with outside_tasks():
-            self.runner.start(task, lambda _, outcome: future.set_result(outcome))
+            event = self.runner.start(task, lambda _, outcome: future.set_result(outcome))
+            if event is not None:
+                future.set_result(Outcome("completed", event))
         return future
 
     async def run(self, name: str, *args: Any, **changes: Any) -> Outcome:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from hotmesh.backends.postgres.address import Address
+from hotmesh.backends.postgres.arrays import use_own_arrays
 from hotmesh.backends.postgres.statements import statements
 from hotmesh.exceptions import BackendError, BackendUnavailableError
 
@@ -100,7 +101,7 @@ async def open_connection(
     backoff = Backoff()
     while True:
         try:
-            return await asyncpg.connect(
+            connection = await asyncpg.connect(
                 address.dsn,
                 timeout=CONNECT_ATTEMPT_S,
                 command_timeout=CALL_S if call_s is None else call_s,
@@ -108,6 +109,8 @@ async def open_connection(
                 max_cached_statement_lifetime=0,
                 server_settings=_POOLED_SETTINGS if pooled else _DIRECT_SETTINGS,
             )
+            use_own_arrays(connection)
+            return connection
         except (*_LOST, *DRIVER_ERRORS) as error:
             if time.monotonic() > deadline:
                 raise _unavailable(address, error) from error

@@ -1,8 +1,9 @@
 """The core in pure Python: the reference that the Rust twin must equal, byte for byte.
 
-Files have the names of those in ``rust/core/src``. Nothing here reads a clock or does I/O.
+Files have the names of those in ``rust/core/src`` (``arrays``: in ``rust/ext/src``). Nothing here reads a clock or does I/O.
 """
 
+from hotmesh.core._python.arrays import decode_array, encode_array
 from hotmesh.core._python.codec import (
     decode_event,
     decode_transition,
@@ -20,8 +21,10 @@ __all__ = [
     "Ledger",
     "Router",
     "Wheel",
+    "decode_array",
     "decode_event",
     "decode_transition",
+    "encode_array",
     "encode_event",
     "encode_event_prefix",
     "encode_transition",
