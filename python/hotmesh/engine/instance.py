@@ -179,8 +179,8 @@ class WorkflowInstance(Outbound, Attributes):
         try:
             if self.primary is None:
                 self._instantiate()
-            if len(jobs) == 1 and jobs[0][0] in _ACTIVITY_KINDS:
-                self._resolve_activity(jobs[0])
+            if len(jobs) == 1 and jobs[0][0] not in _HANDLED:
+                self._apply(jobs[0])
                 self._run_once()
             else:
                 self._apply_in_order(jobs)
@@ -259,6 +259,9 @@ class WorkflowInstance(Outbound, Attributes):
     def _closing_commands(self) -> list[Event]:
         """The commands of a run that is closed: what came after its end does not count."""
         commands = self.commands
+        if commands and commands[-1][0] >= kinds.COMPLETE:
+            self.handlers.warn_unfinished()
+            return commands
         closing = next((c for c in commands if c[0] >= kinds.COMPLETE), None)
         if closing is None:  # closed earlier: a query or a late update
             return [c for c in commands if c[0] in _UPDATE_COMMANDS]
@@ -605,6 +608,7 @@ class WorkflowInstance(Outbound, Attributes):
         }
 
 
+_HANDLED = frozenset((kinds.SIGNAL, kinds.UPDATE, kinds.QUERY))
 _ACTIVITY_KINDS = frozenset(
     (
         kinds.ACTIVITY_COMPLETED,

@@ -103,12 +103,12 @@ class Activator:
             self._failures.add(state, jobs, error)
             return None
         starts = None
-        if (
-            len(commands) == len(jobs) == 1
-            and jobs[0][0] == kinds.ACTIVITY_COMPLETED
-            and commands[0][0] == kinds.ACTIVITY
-        ):
-            starts = self._activities.place(commands[0], state.details.lane)
+        if len(commands) == len(jobs) == 1 and commands[0][0] == kinds.ACTIVITY:
+            kind, details = jobs[0][0], state.details
+            if kind == kinds.ACTIVITY_COMPLETED or (
+                kind == kinds.START and _TIMED.isdisjoint(details.header)
+            ):
+                starts = self._activities.place(commands[0], details.lane)
         if starts is None and self._translator.missing_queues(commands):
             return self._record_later(state, now_ms, jobs, commands, replies)
         self._record(state, now_ms, jobs, commands, replies, starts)
@@ -237,7 +237,8 @@ class Activator:
             commands: What the code asked for.
             replies: For clients that wait.
             starts: The options of the activity that starts here if that is all it does. Most
-                transitions are of this kind: one result came in, the next activity begins.
+                transitions are of this kind: the run begins, or one result came in, and the next
+                activity begins.
         """
         memory, effects, details = self._memory, self._memory.effects, state.details
         mark = effects.mark() if starts is None else ()
@@ -253,6 +254,8 @@ class Activator:
         if starts is None:
             self._activities.recorded(details.run_id, jobs, effects.placed_since(mark))
         else:
+            if jobs[0][0] == kinds.START:
+                state.start_ms = now_ms
             task = first_attempt(details, commands[0], starts, now_ms)
             effects.placed.append(task)
             self._activities.followed(jobs[0], task)
@@ -284,5 +287,7 @@ class Activator:
 
 
 _ENDED_FROM_OUTSIDE = frozenset((kinds.TERMINATE, kinds.RUN_TIMED_OUT))
+_TIMED = frozenset(("run", "exec"))
+"""What the header of a run with timeouts of its own holds."""
 _NO_COMMANDS: list[Event] = []
 _NO_REPLIES: list[Reply] = []
