@@ -5,11 +5,13 @@
 //! `settled`, only ever gain bits, so any order, duplication and split of the same messages ends
 //! in one state.
 
+mod open;
+
 use rustc_hash::FxHashSet;
 
 use crate::errors::{LedgerError, LedgerFault};
-use crate::open::{OpenCommand, OpenCommands};
 use crate::{Event, kinds};
+pub use open::{OpenCommand, OpenCommands};
 
 /// Highest sequence number of a command that opens work: bounds a run's masks at 2 MiB each.
 pub const SEQ_MAX: i64 = (1 << 24) - 1;

@@ -10,7 +10,6 @@ pub mod columns;
 pub mod errors;
 pub mod kinds;
 pub mod ledger;
-pub mod open;
 pub mod output;
 pub mod replay;
 pub mod router;

@@ -3,17 +3,19 @@
 //! Gives an event to a run or disposes of it, decides what may be acknowledged, and turns the
 //! commands of an activation into rows.
 
+mod commands;
+
 use crate::codec::{Draft, check_event, encode_event};
 use crate::columns::{AckRow, CloseRow, Columns, DropTaskRow, JournalRow, TaskRow, TimerRow};
 use crate::errors::{CodecError, CoreError};
-use crate::ledger::SCHEDULE_TO_START;
-use crate::open::OpenCommand;
+use crate::ledger::{OpenCommand, SCHEDULE_TO_START};
 use crate::run::{Arrival, Origin, Run};
 use crate::timers::{Timers, timer_key};
 use crate::{Event, RunId, kinds};
+use commands::{Fresh, recorded};
 
-/// Most room for jobs that a run keeps from one activation to the next.
-const JOBS_KEPT: usize = 4;
+/// Room for that many jobs is kept by a run from one activation to the next.
+const JOBS_KEPT: usize = 1;
 
 /// What one `ingest` found out.
 #[derive(Debug)]
@@ -53,35 +55,6 @@ impl Default for Output {
             dirty: Vec::new(),
         }
     }
-}
-
-/// The numbers of the activities and timers that one activation asked for. Nothing was written for
-/// those of them that the same activation settled.
-struct Fresh(Vec<i64>);
-
-impl Fresh {
-    /// Those among the commands of an activation.
-    fn of(commands: &[Event<'_>]) -> Self {
-        let opening = commands
-            .iter()
-            .filter(|each| matches!(each.kind, kinds::ACTIVITY | kinds::TIMER));
-        let mut seqs: Vec<i64> = opening.map(|each| each.seq).collect();
-        seqs.sort_unstable(); // they are in order but for misuse
-        Self(seqs)
-    }
-
-    fn contains(&self, seq: i64) -> bool {
-        self.0.binary_search(&seq).is_ok()
-    }
-}
-
-/// The commands that are recorded: all but rejected updates.
-fn recorded<'a, 'b>(
-    commands: &'a [Event<'b>],
-) -> impl DoubleEndedIterator<Item = &'a Event<'b>> + Clone {
-    commands
-        .iter()
-        .filter(|each| each.kind != kinds::UPDATE_REJECTED)
 }
 
 impl Output {

@@ -13,6 +13,7 @@ pub fn match_commands(recorded: &[Event<'_>], issued: &[Event<'_>]) -> Option<us
     let equal = |left: &&Event<'_>, right: &&Event<'_>| {
         Ok((left.seq, left.name) == (right.seq, right.name))
     };
+    let (recorded, issued) = (recorded.iter().map(Ok), issued.iter().map(Ok));
     let Ok(found) = match_by(recorded, issued, kind_of, equal);
     found
 }
@@ -21,12 +22,11 @@ pub fn match_commands(recorded: &[Event<'_>], issued: &[Event<'_>]) -> Option<us
 /// are `equal`. Looks at nothing but what it compares.
 #[inline]
 pub fn match_by<C, E>(
-    recorded: impl IntoIterator<Item = C>,
-    issued: impl IntoIterator<Item = C>,
+    mut recorded: impl Iterator<Item = Result<C, E>>,
+    mut issued: impl Iterator<Item = Result<C, E>>,
     mut kind_of: impl FnMut(&C) -> Result<u8, E>,
     mut equal: impl FnMut(&C, &C) -> Result<bool, E>,
 ) -> Result<Option<usize>, E> {
-    let (mut recorded, mut issued) = (recorded.into_iter(), issued.into_iter());
     let is_issued = |kind| kind != kinds::UPDATE_REJECTED;
     let is_recorded = |kind| is_issued(kind) && !kinds::is_router_made(kind);
     for index in 0.. {
@@ -48,11 +48,12 @@ pub fn match_by<C, E>(
 /// The next command of a kind that counts.
 #[inline]
 fn next<C, E>(
-    commands: &mut impl Iterator<Item = C>,
+    commands: &mut impl Iterator<Item = Result<C, E>>,
     kind_of: &mut impl FnMut(&C) -> Result<u8, E>,
     counts: impl Fn(u8) -> bool,
 ) -> Result<Option<(u8, C)>, E> {
     for command in commands {
+        let command = command?;
         let kind = kind_of(&command)?;
         if counts(kind) {
             return Ok(Some((kind, command)));

@@ -6,7 +6,7 @@ use hotmesh_core::codec::{
     Draft, Transition, decode_event, decode_transition, encode_event, lane_of,
 };
 use hotmesh_core::columns::TimerRow;
-use hotmesh_core::ledger::Ledger;
+use hotmesh_core::ledger::{Ledger, OpenCommand, OpenCommands};
 use hotmesh_core::replay::match_commands;
 use hotmesh_core::router::Message;
 use hotmesh_core::run::{Arrival, Origin};
@@ -128,6 +128,33 @@ proptest! {
     fn lanes_stay_within_their_queue(queue_id in 0..=i64::MAX / 64 - 1, id in ".*") {
         let lane = lane_of(queue_id, &id).expect("it fits");
         prop_assert_eq!(lane / 64, queue_id);
+    }
+
+    #[test]
+    fn open_commands_equal_a_sorted_map(steps in vec((any::<bool>(), 0..90_i64), 0..300)) {
+        let mut commands = OpenCommands::default();
+        let mut model = BTreeMap::new();
+        let mut used = FxHashSet::default();
+        for (number, (opens, seq)) in (0_i64..).zip(steps) {
+            if opens {
+                if used.insert(seq) {
+                    let (kind, starting, deadlines) = (kinds::TIMER, false, Vec::new());
+                    commands.add(OpenCommand { kind, seq, number, starting, deadlines });
+                    model.insert(seq, number);
+                }
+            } else {
+                let is_even = |each: &OpenCommand| each.number % 2 == 0;
+                let found = commands.find(seq).and_then(|place| commands.take_if(place, is_even));
+                let wanted = model.get(&seq).copied().filter(|number| number % 2 == 0);
+                prop_assert_eq!(found.map(|each| each.number), wanted);
+                if wanted.is_some() {
+                    model.remove(&seq);
+                }
+            }
+            prop_assert_eq!(commands.get(seq).map(|each| each.number), model.get(&seq).copied());
+            let all = commands.iter().map(|each| (each.seq, each.number));
+            prop_assert!(all.eq(model.iter().map(|(&seq, &number)| (seq, number))));
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
-use crate::convert::{self, event_tuple, events, integer, items, transition_tuple};
+use crate::convert::{self, event_tuple, integer, items, transition_tuple, with_events};
 use crate::errors::codec_error;
 
 #[pyfunction]
@@ -44,14 +44,16 @@ pub(crate) fn encode_transition<'py>(
     jobs: &Bound<'py, PyAny>,
     commands: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let (jobs, commands) = (items(jobs)?, items(commands)?);
-    let (jobs, commands) = (events(&jobs)?, events(&commands)?);
-    for event in jobs.iter().chain(&commands) {
-        codec::check_event(event).map_err(codec_error)?;
-    }
-    let now = integer(now_ms, "transition", 3)?;
-    let draft = Draft::new(now, jobs.iter(), commands.iter()).map_err(codec_error)?;
-    written(now_ms.py(), draft.size(), |out| draft.write(out))
+    with_events(jobs, |jobs| {
+        with_events(commands, |commands| {
+            for event in jobs.iter().chain(commands) {
+                codec::check_event(event).map_err(codec_error)?;
+            }
+            let now = integer(now_ms, "transition", 3)?;
+            let draft = Draft::new(now, jobs.iter(), commands.iter()).map_err(codec_error)?;
+            written(now_ms.py(), draft.size(), |out| draft.write(out))
+        })
+    })
 }
 
 #[pyfunction]
@@ -68,8 +70,7 @@ pub(crate) fn match_commands<'py>(
     let (recorded, issued) = (items(recorded)?, items(issued)?);
     // Kinds are small integers, which Python has one object of each: looked at when they change.
     let mut last: Option<(Bound<'py, PyAny>, u8)> = None;
-    let kind_of = |command: &Borrowed<'_, 'py, PyAny>| -> PyResult<u8> {
-        let command = convert::tuple(*command)?;
+    let kind_of = |command: &Borrowed<'_, 'py, PyTuple>| -> PyResult<u8> {
         let item = command.get_borrowed_item(0)?;
         if let Some((object, kind)) = &last {
             if item.is(object) {
@@ -80,8 +81,7 @@ pub(crate) fn match_commands<'py>(
         last = Some((item.to_owned(), kind));
         Ok(kind)
     };
-    let equal = |left: &Borrowed<'_, 'py, PyAny>, right: &Borrowed<'_, 'py, PyAny>| {
-        let (left, right) = (convert::tuple(*left)?, convert::tuple(*right)?);
+    let equal = |left: &Borrowed<'_, 'py, PyTuple>, right: &Borrowed<'_, 'py, PyTuple>| {
         let (seq, other) = (left.get_borrowed_item(1)?, right.get_borrowed_item(1)?);
         if !seq.is(other) && integer(&seq, "event", 1)? != integer(&other, "event", 1)? {
             return Ok(false);
@@ -90,8 +90,8 @@ pub(crate) fn match_commands<'py>(
         Ok(name.is(other) || name.extract::<&str>()? == other.extract::<&str>()?)
     };
     let found = replay::match_by(
-        recorded.iter_borrowed(),
-        issued.iter_borrowed(),
+        recorded.iter_borrowed().map(convert::tuple),
+        issued.iter_borrowed().map(convert::tuple),
         kind_of,
         equal,
     )?;

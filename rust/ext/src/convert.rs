@@ -71,12 +71,25 @@ pub(crate) fn outline<'a>(value: Borrowed<'a, '_, PyAny>) -> PyResult<Event<'a>>
     }
 }
 
-pub(crate) fn events<'a>(values: &'a Bound<'_, PyTuple>) -> PyResult<Vec<Event<'a>>> {
+/// Do something with the events of tuples. One in a list, as most activations have, is taken from
+/// there: it needs neither a tuple of them nor memory on the heap.
+#[inline]
+pub(crate) fn with_events<T>(
+    values: &Bound<'_, PyAny>,
+    action: impl FnOnce(&[Event<'_>]) -> PyResult<T>,
+) -> PyResult<T> {
+    if let Ok(list) = values.cast::<PyList>() {
+        if list.len() == 1 {
+            let only = list.get_item(0)?;
+            return action(&[event(only.as_borrowed())?]);
+        }
+    }
+    let values = items(values)?;
     let mut found = Vec::with_capacity(values.len());
     for value in values.iter_borrowed() {
         found.push(event(value)?);
     }
-    Ok(found)
+    action(&found)
 }
 
 /// The items of an event's tuple.

@@ -9,8 +9,8 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use rustc_hash::FxHashSet;
 
 use crate::convert::{
-    Frame, arrival_tuple, event_list, events, integer, items, made_here, message, run_id,
-    run_id_of, timer, transition_tuple,
+    Frame, arrival_tuple, event_list, integer, items, made_here, message, run_id, run_id_of, timer,
+    transition_tuple, with_events,
 };
 use crate::errors::{core_error, router_error};
 
@@ -81,12 +81,12 @@ impl Router {
         now_ms: &Bound<'_, PyAny>,
         commands: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let commands = items(commands)?;
-        let commands = events(&commands)?;
-        let now = integer(now_ms, "transition", 3)?;
-        self.inner
-            .complete(run_id_of(run_id.as_borrowed())?, now, &commands)
-            .map_err(core_error)
+        with_events(commands, |commands| {
+            let now = integer(now_ms, "transition", 3)?;
+            self.inner
+                .complete(run_id_of(run_id.as_borrowed())?, now, commands)
+                .map_err(core_error)
+        })
     }
 
     fn fail(&mut self, run_id: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -112,7 +112,7 @@ impl Router {
         run_id: &Bound<'_, PyAny>,
         timers: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let timers = taken(timers, |each| each.extract::<(i64, i64)>())?;
+        let timers: Vec<(i64, i64)> = items(timers)?.extract()?;
         self.inner
             .set_run_timers(run_id_of(run_id.as_borrowed())?, &timers)
             .map_err(router_error)
