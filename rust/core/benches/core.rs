@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use hotmesh_core::codec::{decode_event, decode_transition, encode_event, join_transition};
+use hotmesh_core::codec::{Draft, decode_event, decode_transition, encode_event};
 use hotmesh_core::ledger::Ledger;
 use hotmesh_core::replay::match_commands;
 use hotmesh_core::router::Message;
@@ -29,11 +29,12 @@ fn codec(bench: &mut Criterion) {
     group.bench_function("decode", |run| {
         run.iter(|| decode_event(black_box(&frame)).map(|event| event.seq));
     });
-    let jobs = [frame.clone()];
-    group.bench_function("join_transition", |run| {
-        run.iter(|| join_transition(black_box(1_000), &jobs, &jobs));
+    let jobs = [event];
+    let draft = |now_ms| Draft::new(now_ms, jobs.iter(), jobs.iter()).expect("valid events");
+    group.bench_function("encode_transition", |run| {
+        run.iter(|| draft(black_box(1_000)).into_frame());
     });
-    let transition = join_transition(1_000, &jobs, &jobs).expect("valid events");
+    let transition = draft(1_000).into_frame();
     group.bench_function("decode_transition", |run| {
         run.iter(|| decode_transition(black_box(&transition)).map(|found| found.now_ms));
     });

@@ -1,9 +1,15 @@
 //! The codec: events and transitions to and from bytes. The format is described in the reference
 //! twin, `python/hotmesh/core/_python/codec.py`.
 
+mod reader;
+mod writer;
+
 use std::ops::Range;
 
 use crate::errors::{CodecError, CodecFault};
+use reader::{Reader, text};
+pub use writer::{Draft, Part, Writer};
+use writer::{prefix_size, write_prefix};
 
 /// Lanes that a task queue is divided into; part of the stored format.
 pub const LANES_PER_QUEUE: i64 = 64;
@@ -12,7 +18,6 @@ const MAGIC: u8 = 0x48;
 const VERSION: u8 = 1;
 const HEAD_BYTES: usize = 3;
 const CHECKSUM_BYTES: usize = 4;
-const VARINT_BYTES_MAX: usize = 10;
 
 /// A message, a job or a command; borrowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,15 +66,24 @@ pub struct Layout {
 
 impl Layout {
     /// The event, given the bytes that this layout was read from.
+    #[inline]
     pub fn event<'a>(&self, frame: &'a [u8]) -> Event<'a> {
         Event {
             kind: self.kind,
             seq: self.seq,
             number: self.number,
-            name: std::str::from_utf8(&frame[self.name.clone()])
-                .expect("checked when it was decoded"),
+            name: text(&frame[self.name.clone()]).expect("checked when it was decoded"),
             meta: &frame[self.meta.clone()],
             body: &frame[self.body.clone()],
+        }
+    }
+
+    /// The event without name and body, which no decision depends on.
+    #[inline]
+    pub fn outline<'a>(&self, frame: &'a [u8]) -> Event<'a> {
+        Event {
+            meta: &frame[self.meta.clone()],
+            ..Event::bare(self.kind, self.seq, self.number)
         }
     }
 }
@@ -94,80 +108,54 @@ pub fn lane_of(queue_id: i64, workflow_id: &str) -> Option<i64> {
 
 /// The frame of an event.
 pub fn encode_event(event: &Event<'_>) -> Result<Vec<u8>, CodecError> {
-    let mut out = encode_event_prefix(event)?;
-    write_bytes(&mut out, event.body);
+    let mut out = vec![0; event_size(event)?];
+    write_event(event, &mut out);
     Ok(out)
 }
 
-/// The frame of an event without its body; append a uvarint length and a body to complete it.
-pub fn encode_event_prefix(event: &Event<'_>) -> Result<Vec<u8>, CodecError> {
-    let seq = u64::try_from(event.seq).map_err(|_| range_error("event", 1))?;
-    let size = 32 + event.name.len() + event.meta.len() + event.body.len();
-    let mut out = Vec::with_capacity(size);
-    out.push(event.kind);
-    write_uvarint(&mut out, seq);
-    write_uvarint(&mut out, zigzag(event.number));
-    write_bytes(&mut out, event.name.as_bytes());
-    write_bytes(&mut out, event.meta);
-    Ok(out)
+/// How many bytes an event's frame has. Fails if the event can have none.
+#[inline]
+pub fn event_size(event: &Event<'_>) -> Result<usize, CodecError> {
+    check_event(event)?;
+    Ok(event.frame_size())
+}
+
+/// How many bytes an event's frame has without its body. Fails if the event can have none.
+#[inline]
+pub fn event_prefix_size(event: &Event<'_>) -> Result<usize, CodecError> {
+    check_event(event)?;
+    Ok(prefix_size(event))
+}
+
+/// Write the frame of an event into as many bytes as [`event_size`] says.
+#[inline]
+pub fn write_event(event: &Event<'_>, out: &mut [u8]) {
+    event.write(&mut Writer::new(out));
+}
+
+/// Write the frame of an event without its body into as many bytes as [`event_prefix_size`] says;
+/// append a uvarint length and a body to complete it.
+#[inline]
+pub fn write_event_prefix(event: &Event<'_>, out: &mut [u8]) {
+    write_prefix(event, &mut Writer::new(out));
 }
 
 /// The event of a frame. Unknown kinds are let through.
+#[inline]
 pub fn decode_event(frame: &[u8]) -> Result<Event<'_>, CodecError> {
-    layout_of(frame).map(|layout| layout.event(frame))
+    Ok(Reader::within(frame, 0..frame.len(), "event").event()?.0)
 }
 
 /// The parts of a frame.
+#[inline]
 pub fn layout_of(frame: &[u8]) -> Result<Layout, CodecError> {
-    Reader {
-        frame,
-        at: 0,
-        end: frame.len(),
-        what: "event",
-    }
-    .event()
-}
-
-/// The frame of one journal row, of events that are frames already.
-pub fn join_transition<J: AsRef<[u8]>, C: AsRef<[u8]>>(
-    now_ms: i64,
-    jobs: &[J],
-    commands: &[C],
-) -> Result<Vec<u8>, CodecError> {
-    let now = u64::try_from(now_ms).map_err(|_| range_error("transition", HEAD_BYTES))?;
-    let content = jobs
-        .iter()
-        .map(|each| each.as_ref().len() + VARINT_BYTES_MAX)
-        .sum::<usize>()
-        + commands
-            .iter()
-            .map(|each| each.as_ref().len() + VARINT_BYTES_MAX)
-            .sum::<usize>();
-    let mut out = Vec::with_capacity(content + 48);
-    out.extend_from_slice(&[MAGIC, VERSION, 0]);
-    write_uvarint(&mut out, now);
-    write_uvarint(&mut out, jobs.len() as u64);
-    write_uvarint(&mut out, commands.len() as u64);
-    for job in jobs {
-        write_bytes(&mut out, job.as_ref());
-    }
-    for command in commands {
-        write_bytes(&mut out, command.as_ref());
-    }
-    let checksum = crc32fast::hash(&out);
-    out.extend_from_slice(&checksum.to_le_bytes());
-    Ok(out)
+    Ok(Reader::within(frame, 0..frame.len(), "event").event()?.1)
 }
 
 /// The content of a journal row.
 pub fn decode_transition(frame: &[u8]) -> Result<Transition<'_>, CodecError> {
     let end = check_transition(frame)?;
-    let mut reader = Reader {
-        frame,
-        at: HEAD_BYTES,
-        end,
-        what: "transition",
-    };
+    let mut reader = Reader::within(frame, HEAD_BYTES..end, "transition");
     let now_ms = reader.number()?;
     let job_count = reader.number()?;
     let command_count = reader.number()?;
@@ -220,136 +208,11 @@ fn range_error(frame: &'static str, offset: usize) -> CodecError {
     }
 }
 
-/// Small magnitudes become small unsigned numbers: 0, -1, 1, -2 map to 0, 1, 2, 3.
-fn zigzag(number: i64) -> u64 {
-    u64::from_ne_bytes(((number << 1) ^ (number >> 63)).to_ne_bytes())
-}
-
-fn unzigzag(value: u64) -> i64 {
-    i64::from_ne_bytes(((value >> 1) ^ (value & 1).wrapping_neg()).to_ne_bytes())
-}
-
-fn write_uvarint(out: &mut Vec<u8>, mut value: u64) {
-    while value > 0x7F {
-        out.push(value.to_le_bytes()[0] | 0x80);
-        value >>= 7;
+/// Refuse an event that no frame can say.
+#[inline]
+pub fn check_event(event: &Event<'_>) -> Result<(), CodecError> {
+    if event.seq < 0 {
+        return Err(range_error("event", 1));
     }
-    out.push(value.to_le_bytes()[0]);
-}
-
-fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    write_uvarint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
-struct Reader<'a> {
-    frame: &'a [u8],
-    at: usize,
-    end: usize,
-    what: &'static str,
-}
-
-impl<'a> Reader<'a> {
-    fn error(&self, fault: CodecFault, offset: usize) -> CodecError {
-        CodecError {
-            fault,
-            frame: self.what,
-            offset,
-        }
-    }
-
-    fn byte(&mut self) -> Result<u8, CodecError> {
-        if self.at >= self.end {
-            return Err(self.error(CodecFault::Truncated, self.at));
-        }
-        self.at += 1;
-        Ok(self.frame[self.at - 1])
-    }
-
-    fn uvarint(&mut self) -> Result<u64, CodecError> {
-        let start = self.at;
-        let mut value = 0_u64;
-        let mut shift = 0;
-        loop {
-            let byte = self.byte()?;
-            let bits = u64::from(byte & 0x7F);
-            if shift >= 64 || (bits << shift) >> shift != bits {
-                return Err(self.error(CodecFault::Varint, start));
-            }
-            value |= bits << shift;
-            if byte < 0x80 {
-                if byte == 0 && shift > 0 {
-                    return Err(self.error(CodecFault::Varint, start));
-                }
-                return Ok(value);
-            }
-            shift += 7;
-        }
-    }
-
-    /// A uvarint that must fit a signed 64-bit integer.
-    fn number(&mut self) -> Result<i64, CodecError> {
-        let start = self.at;
-        let value = self.uvarint()?;
-        i64::try_from(value).map_err(|_| self.error(CodecFault::Range, start))
-    }
-
-    /// The place of bytes that are preceded by their length.
-    fn bytes(&mut self) -> Result<Range<usize>, CodecError> {
-        let size = self.uvarint()?;
-        let start = self.at;
-        let room = self.end - start;
-        match usize::try_from(size) {
-            Ok(size) if size <= room => {
-                self.at += size;
-                Ok(start..self.at)
-            }
-            _ => Err(self.error(CodecFault::Truncated, start)),
-        }
-    }
-
-    fn event(&mut self) -> Result<Layout, CodecError> {
-        let kind = self.byte()?;
-        let seq = self.number()?;
-        let number = unzigzag(self.uvarint()?);
-        let name = self.bytes()?;
-        if std::str::from_utf8(&self.frame[name.clone()]).is_err() {
-            return Err(self.error(CodecFault::Utf8, name.start));
-        }
-        let meta = self.bytes()?;
-        let body = self.bytes()?;
-        if self.at != self.end {
-            return Err(self.error(CodecFault::Trailing, self.at));
-        }
-        Ok(Layout {
-            kind,
-            seq,
-            number,
-            name,
-            meta,
-            body,
-        })
-    }
-
-    fn events(&mut self, count: i64) -> Result<Vec<Event<'a>>, CodecError> {
-        let mut events = Vec::new();
-        for _ in 0..count {
-            let size = self.number()?;
-            let start = self.at;
-            let place = usize::try_from(size).unwrap_or(usize::MAX);
-            if place > self.end - start {
-                return Err(self.error(CodecFault::Truncated, start));
-            }
-            self.at = start + place;
-            let mut inner = Reader {
-                frame: self.frame,
-                at: start,
-                end: self.at,
-                what: self.what,
-            };
-            let layout = inner.event()?;
-            events.push(layout.event(self.frame));
-        }
-        Ok(events)
-    }
+    Ok(())
 }

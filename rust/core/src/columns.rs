@@ -1,5 +1,7 @@
 //! Columns: what the next step is to apply, gathered row by row and handed out in order.
 
+use std::ops::Range;
+
 use rustc_hash::FxHashSet;
 
 use crate::RunId;
@@ -11,8 +13,8 @@ pub struct JournalRow {
     pub run_id: RunId,
     /// Its place in the run's journal.
     pub seq: i64,
-    /// The transition's frame.
-    pub frame: Vec<u8>,
+    /// Where the transition's frame lies: see [`Columns::bytes`].
+    pub frame: Range<usize>,
 }
 
 /// A message to acknowledge.
@@ -78,8 +80,8 @@ pub struct CloseRow {
     pub lane: i64,
     /// The status it leaves behind.
     pub status: i64,
-    /// The payload of its closing command.
-    pub result: Vec<u8>,
+    /// Where the payload of its closing command lies: see [`Columns::bytes`].
+    pub result: Range<usize>,
     /// Whether it waits for mail.
     pub waits: bool,
 }
@@ -95,9 +97,26 @@ pub struct Columns {
     pub tasks: Vec<TaskRow>,
     pub drop_tasks: Vec<DropTaskRow>,
     pub closes: Vec<CloseRow>,
+    /// Frames and results, one after the other: a batch of them costs one allocation.
+    bytes: Vec<u8>,
 }
 
 impl Columns {
+    /// The bytes of a row that says where they lie.
+    #[inline]
+    pub fn bytes(&self, place: &Range<usize>) -> &[u8] {
+        &self.bytes[place.clone()]
+    }
+
+    /// Add the bytes of a row, to be filled in by `write`; where they lie.
+    #[inline]
+    pub fn add_bytes(&mut self, size: usize, write: impl FnOnce(&mut [u8])) -> Range<usize> {
+        let start = self.bytes.len();
+        self.bytes.resize(start + size, 0);
+        write(&mut self.bytes[start..]);
+        start..self.bytes.len()
+    }
+
     /// Take back every row of these runs.
     pub fn discard(&mut self, run_ids: &FxHashSet<RunId>) {
         let kept = |run_id: &RunId| !run_ids.contains(run_id);

@@ -5,12 +5,13 @@
 //! `settled`, only ever gain bits, so any order, duplication and split of the same messages ends
 //! in one state.
 
-use std::collections::BTreeMap;
+mod open;
 
 use rustc_hash::FxHashSet;
 
 use crate::errors::{LedgerError, LedgerFault};
 use crate::{Event, kinds};
+pub use open::{OpenCommand, OpenCommands};
 
 /// Highest sequence number of a command that opens work: bounds a run's masks at 2 MiB each.
 pub const SEQ_MAX: i64 = (1 << 24) - 1;
@@ -20,49 +21,18 @@ pub const SCHEDULE_TO_START: i64 = 1;
 /// Purpose of a deadline: the activity must be over by then.
 pub const SCHEDULE_TO_CLOSE: i64 = 2;
 
-/// A command whose outcome is still to come.
-#[derive(Debug, Clone)]
-pub struct OpenCommand {
-    /// Its kind.
-    pub kind: u8,
-    /// Its sequence number.
-    pub seq: i64,
-    /// Its number: an activity's queue (0: local), a timer's due time.
-    pub number: i64,
-    /// A child that the store has not confirmed yet.
-    pub starting: bool,
-    /// (purpose, `due_ms`) of an activity.
-    pub deadlines: Vec<(i64, i64)>,
-}
-
-impl OpenCommand {
-    /// Whether only this process is doing the work, so that after a crash somebody must do it
-    /// again.
-    pub fn is_local(&self) -> bool {
-        match self.kind {
-            kinds::ACTIVITY => self.number == 0,
-            kinds::SIGNAL_EXTERNAL | kinds::CANCEL_EXTERNAL => true,
-            _ => self.starting,
-        }
-    }
-
-    /// Whether the work is an activity task in the store.
-    pub fn is_task(&self) -> bool {
-        self.kind == kinds::ACTIVITY && self.number > 0
-    }
-}
-
 /// The state of one run, as far as delivery is concerned.
 #[derive(Debug, Default)]
 pub struct Ledger {
     started: bool,
     closed: bool,
     local: usize,
-    open: BTreeMap<i64, OpenCommand>,
-    opened: Vec<u64>,
-    settled: Vec<u64>,
+    open: OpenCommands,
+    opened: Mask,
+    settled: Mask,
     /// Kind and id of every message that names itself.
     seen: FxHashSet<Box<[u8]>>,
+    /// Settled commands that left something in the store, each with the kind that settled it.
     released: Vec<(OpenCommand, u8)>,
 }
 
@@ -81,9 +51,8 @@ impl Ledger {
             | kinds::WAIT => self.open(event)?,
             kinds::DEADLINE => self.deadline(event)?,
             kinds::CANCEL_TIMER => {
-                if self.is_open_as(event.seq, kinds::TIMER) {
-                    self.settle(event.seq, event.kind);
-                }
+                let is_timer = |found: &OpenCommand| found.kind == kinds::TIMER;
+                self.settle_if(event.seq, event.kind, is_timer);
             }
             kinds::REDISPATCH => self.redispatch(event)?,
             kind => self.closed = kinds::close_status(kind).is_some(),
@@ -103,16 +72,7 @@ impl Ledger {
             kinds::CHILD_STARTED => self.child_started(event.seq),
             kinds::START => !std::mem::replace(&mut self.started, true),
             kinds::RUN_TIMED_OUT => self.first_sight(event.kind, b""),
-            kind => {
-                let settles = self
-                    .open
-                    .get(&event.seq)
-                    .is_some_and(|found| settles(kind, found));
-                if settles {
-                    self.settle(event.seq, kind);
-                }
-                settles
-            }
+            kind => self.settle_if(event.seq, kind, |found| settles(kind, found)),
         }
     }
 
@@ -133,19 +93,18 @@ impl Ledger {
 
     /// The command with this sequence number, if it still waits for its outcome.
     pub fn get(&self, seq: i64) -> Option<&OpenCommand> {
-        self.open.get(&seq)
+        self.open.get(seq)
     }
 
     /// The open commands, by sequence number.
     pub fn open_commands(&self) -> impl Iterator<Item = &OpenCommand> {
-        self.open.values()
+        self.open.iter()
     }
 
     /// How many activity tasks, timers and waits for mail are open.
     pub fn counts(&self) -> (usize, usize, usize) {
-        let count = |wanted: fn(&OpenCommand) -> bool| {
-            self.open.values().filter(|each| wanted(each)).count()
-        };
+        let count =
+            |wanted: fn(&OpenCommand) -> bool| self.open.iter().filter(|each| wanted(each)).count();
         (
             count(OpenCommand::is_task),
             count(|each| each.kind == kinds::TIMER),
@@ -154,26 +113,27 @@ impl Ledger {
     }
 
     /// The opened and the settled mask; bit n of word w is seq 64 w + n.
-    pub fn words(&self) -> (&[u64], &[u64]) {
-        (&self.opened, &self.settled)
+    pub fn words(&self) -> (Vec<u64>, Vec<u64>) {
+        (self.opened.words(), self.settled.words())
     }
 
     /// Sequence numbers of the open local work, ascending.
     pub fn local_seqs(&self) -> impl Iterator<Item = i64> + '_ {
         self.open
-            .values()
+            .iter()
             .filter(|each| each.is_local())
             .map(|each| each.seq)
     }
 
-    /// The commands settled since the last call, each with the kind that settled it.
+    /// Those commands settled since the last call that may have left timers or a task in the store,
+    /// each with the kind that settled it.
     pub fn take_released(&mut self) -> Vec<(OpenCommand, u8)> {
         std::mem::take(&mut self.released)
     }
 
     /// An activity's deadline has passed; its timer is no longer there to be dropped.
     pub fn forget_deadline(&mut self, seq: i64, purpose: i64) {
-        if let Some(command) = self.open.get_mut(&seq) {
+        if let Some(command) = self.open.get_mut(seq) {
             command.deadlines.retain(|&(each, _)| each != purpose);
         }
     }
@@ -185,7 +145,7 @@ impl Ledger {
         if !(1..=SEQ_MAX).contains(&seq) || (kind == kinds::ACTIVITY && number < 0) {
             return Err(refusal(LedgerFault::Range, event));
         }
-        if !gain(&mut self.opened, seq) {
+        if !self.opened.gain(seq) {
             return Err(refusal(LedgerFault::OpenedTwice, event));
         }
         let starting = kind == kinds::CHILD;
@@ -197,18 +157,26 @@ impl Ledger {
             deadlines: Vec::new(),
         };
         self.local += usize::from(command.is_local());
-        self.open.insert(seq, command);
+        self.open.add(command);
         Ok(())
     }
 
-    fn settle(&mut self, seq: i64, kind: u8) {
-        let command = self.open.remove(&seq).expect("the caller found it open");
-        assert!(
-            gain(&mut self.settled, seq),
-            "an open command was settled before"
-        );
+    /// Settle an open command if it is one that `fits`; whether it was.
+    #[inline]
+    fn settle_if(&mut self, seq: i64, kind: u8, fits: impl Fn(&OpenCommand) -> bool) -> bool {
+        let Some(place) = self.open.find(seq) else {
+            return false;
+        };
+        let Some(command) = self.open.take_if(place, fits) else {
+            return false;
+        };
+        assert!(self.settled.gain(seq), "an open command was settled before");
         self.local -= usize::from(command.is_local());
-        self.released.push((command, kind));
+        let task_is_over = kind == kinds::ACTIVITY_TIMED_OUT && command.is_task();
+        if command.kind == kinds::TIMER || !command.deadlines.is_empty() || task_is_over {
+            self.released.push((command, kind));
+        }
+        true
     }
 
     fn deadline(&mut self, event: &Event<'_>) -> Result<(), LedgerError> {
@@ -234,14 +202,14 @@ impl Ledger {
     }
 
     fn open_activity(&mut self, event: &Event<'_>) -> Result<&mut OpenCommand, LedgerError> {
-        match self.open.get_mut(&event.seq) {
+        match self.open.get_mut(event.seq) {
             Some(found) if found.kind == kinds::ACTIVITY => Ok(found),
             _ => Err(refusal(LedgerFault::NotOpen, event)),
         }
     }
 
     fn child_started(&mut self, seq: i64) -> bool {
-        let Some(found) = self.open.get_mut(&seq).filter(|found| found.starting) else {
+        let Some(found) = self.open.get_mut(seq).filter(|found| found.starting) else {
             return false;
         };
         found.starting = false;
@@ -254,10 +222,6 @@ impl Ledger {
         key.push(kind);
         key.extend_from_slice(identity);
         self.seen.insert(key.into_boxed_slice())
-    }
-
-    fn is_open_as(&self, seq: i64, kind: u8) -> bool {
-        self.open.get(&seq).is_some_and(|found| found.kind == kind)
     }
 }
 
@@ -290,14 +254,39 @@ fn settles(result: u8, command: &OpenCommand) -> bool {
     }
 }
 
-/// Set a bit of a mask; false if it is set already. The only way a mask ever changes.
-fn gain(mask: &mut Vec<u64>, seq: i64) -> bool {
-    let seq = usize::try_from(seq).expect("checked when the command was opened");
-    let (word, bit) = (seq / 64, 1 << (seq % 64));
-    if word >= mask.len() {
-        mask.resize(word + 1, 0);
+/// A set of sequence numbers. Most runs have none above 63, which need no memory of their own.
+#[derive(Debug, Default)]
+struct Mask {
+    first: u64,
+    rest: Vec<u64>,
+}
+
+impl Mask {
+    /// Set a bit; false if it is set already. The only way a mask ever changes.
+    #[inline]
+    fn gain(&mut self, seq: i64) -> bool {
+        let seq = usize::try_from(seq).expect("checked when the command was opened");
+        let (word, bit) = (seq / 64, 1 << (seq % 64));
+        let place = if word == 0 {
+            &mut self.first
+        } else {
+            if word > self.rest.len() {
+                self.rest.resize(word, 0);
+            }
+            &mut self.rest[word - 1]
+        };
+        let gained = *place & bit == 0;
+        *place |= bit;
+        gained
     }
-    let gained = mask[word] & bit == 0;
-    mask[word] |= bit;
-    gained
+
+    /// All words up to the last that was ever changed.
+    fn words(&self) -> Vec<u64> {
+        if self.first == 0 && self.rest.is_empty() {
+            return Vec::new();
+        }
+        std::iter::once(self.first)
+            .chain(self.rest.iter().copied())
+            .collect()
+    }
 }

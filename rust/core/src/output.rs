@@ -3,15 +3,19 @@
 //! Gives an event to a run or disposes of it, decides what may be acknowledged, and turns the
 //! commands of an activation into rows.
 
-use rustc_hash::FxHashSet;
+mod commands;
 
-use crate::codec::{encode_event, join_transition};
+use crate::codec::{Draft, check_event, encode_event};
 use crate::columns::{AckRow, CloseRow, Columns, DropTaskRow, JournalRow, TaskRow, TimerRow};
 use crate::errors::{CodecError, CoreError};
 use crate::ledger::{OpenCommand, SCHEDULE_TO_START};
 use crate::run::{Arrival, Origin, Run};
 use crate::timers::{Timers, timer_key};
 use crate::{Event, RunId, kinds};
+use commands::{Fresh, recorded};
+
+/// Room for that many jobs is kept by a run from one activation to the next.
+const JOBS_KEPT: usize = 1;
 
 /// What one `ingest` found out.
 #[derive(Debug)]
@@ -30,17 +34,39 @@ pub struct Ingested<F> {
 }
 
 /// What is to be written, and the timers that follow from it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Output {
     /// The rows.
     pub columns: Columns,
+    /// The number of these columns, from 1: see [`Run::marked_in`].
+    pub number: u64,
     /// The timers held here.
     pub timers: Timers,
     /// Runs with rows in the columns.
-    pub dirty: FxHashSet<RunId>,
+    pub dirty: Vec<RunId>,
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Self {
+            columns: Columns::default(),
+            number: 1,
+            timers: Timers::default(),
+            dirty: Vec::new(),
+        }
+    }
 }
 
 impl Output {
+    /// Note that a run has rows in the columns.
+    #[inline]
+    pub fn mark<F>(&mut self, run: &mut Run<F>) {
+        if run.marked_in != self.number {
+            run.marked_in = self.number;
+            self.dirty.push(run.run_id);
+        }
+    }
+
     /// Give an event to a run: it becomes a job, waits in the backlog, or is done with.
     pub fn offer<F: AsRef<[u8]>>(
         &mut self,
@@ -56,7 +82,7 @@ impl Output {
         }
         let Event {
             kind, seq, number, ..
-        } = arrival.event();
+        } = arrival.outline();
         let origin = arrival.origin;
         let is_timer = matches!(origin, Origin::Timer { .. });
         if kind == kinds::QUERY {
@@ -128,13 +154,17 @@ impl Output {
             }
             Origin::Local | Origin::Synthetic => return,
         }
-        self.dirty.insert(run_id);
+        self.mark(run);
     }
 
     /// Acknowledge what the ended activation came from, but for one anchor if one is needed.
-    /// Returns the jobs of that activation, which are the run's no more.
-    pub fn settle_origins<F: AsRef<[u8]>>(&mut self, run: &mut Run<F>) -> Vec<Arrival<F>> {
-        let jobs = std::mem::take(&mut run.jobs);
+    /// The jobs of that activation are the run's no more; those made here are put into `made_here`.
+    pub fn settle_origins<F: AsRef<[u8]>>(
+        &mut self,
+        run: &mut Run<F>,
+        made_here: Option<&mut Vec<(RunId, Arrival<F>)>>,
+    ) {
+        let mut jobs = std::mem::take(&mut run.jobs);
         if run.has_local_work() {
             if run.anchor.is_none() {
                 run.anchor = choose_anchor(&jobs);
@@ -147,52 +177,67 @@ impl Output {
                 self.acknowledge(run, job.origin);
             }
         }
-        jobs
+        let is_local = |job: &Arrival<F>| job.origin == Origin::Local;
+        if let Some(made_here) = made_here.filter(|_| jobs.iter().any(is_local)) {
+            let local = jobs.drain(..).filter(is_local);
+            made_here.extend(local.map(|job| (run.run_id, job)));
+        }
+        if jobs.capacity() <= JOBS_KEPT {
+            jobs.clear();
+            run.jobs = jobs;
+        }
     }
 
-    /// Write the transition, unless there is nothing in it to record; the commands' frames, and
-    /// whether it was written.
+    /// Write the transition, unless there is nothing in it to record; whether it was written.
     pub fn record<F: AsRef<[u8]>>(
         &mut self,
         run: &mut Run<F>,
         now_ms: i64,
-        commands: &[&Event<'_>],
-    ) -> Result<(Vec<Vec<u8>>, bool), CoreError> {
-        let frames = commands
-            .iter()
-            .map(|command| encode_event(command))
-            .collect::<Result<Vec<_>, _>>()?;
-        for command in commands {
+        commands: &[Event<'_>],
+    ) -> Result<bool, CoreError> {
+        let commands = recorded(commands);
+        for command in commands.clone() {
+            check_event(command)?;
+        }
+        for command in commands.clone() {
             run.ledger.command(command)?;
         }
-        let jobs: Vec<&Arrival<F>> = run
-            .jobs
-            .iter()
-            .filter(|job| job.kind() != kinds::QUERY)
-            .collect();
-        if jobs.is_empty() && frames.is_empty() {
-            return Ok((frames, false));
+        let jobs = run.jobs.iter().filter(|job| job.kind() != kinds::QUERY);
+        if jobs.clone().next().is_none() && commands.clone().next().is_none() {
+            return Ok(false);
         }
-        let frame = join_transition(now_ms, &jobs, &frames)?;
+        let draft = Draft::new(now_ms, jobs, commands)?;
+        let size = draft.size();
+        let frame = self.columns.add_bytes(size, |out| draft.write(out));
         let seq = i64::try_from(run.journal_seq).expect("a journal fits in memory");
         self.columns.journal.push(JournalRow {
             run_id: run.run_id,
             seq,
             frame,
         });
-        self.dirty.insert(run.run_id);
+        self.mark(run);
         run.journal_seq += 1;
-        Ok((frames, true))
+        Ok(true)
     }
 
-    /// Write the timers and tasks of a command that is still wanted after this activation.
+    /// Write the timers and tasks of the commands that are still wanted after this activation.
     pub fn schedule<F: AsRef<[u8]>>(
         &mut self,
-        run: &Run<F>,
-        command: &Event<'_>,
-        frame: Vec<u8>,
+        run: &mut Run<F>,
+        commands: &[Event<'_>],
         held_until_ms: i64,
     ) {
+        if run.ledger.closed() {
+            return;
+        }
+        for command in recorded(commands) {
+            if run.ledger.get(command.seq).is_some() {
+                self.schedule_one(run, command, held_until_ms);
+            }
+        }
+    }
+
+    fn schedule_one<F>(&mut self, run: &mut Run<F>, command: &Event<'_>, held_until_ms: i64) {
         let Event {
             kind,
             seq,
@@ -201,9 +246,6 @@ impl Output {
             body,
             ..
         } = *command;
-        if run.ledger.closed() || run.ledger.get(seq).is_none() {
-            return;
-        }
         let (run_id, lane) = (run.run_id, run.lane);
         let timer = |purpose| TimerRow {
             run_id,
@@ -222,9 +264,12 @@ impl Output {
             state,
         };
         match kind {
-            kinds::TIMER => self.write_timer(timer(0), held_until_ms),
-            kinds::DEADLINE => self.write_timer(timer(i64::from(meta[0])), held_until_ms),
-            kinds::ACTIVITY if number > 0 => self.columns.tasks.push(task(0, frame, Vec::new())),
+            kinds::TIMER => self.write_timer(run, timer(0), held_until_ms),
+            kinds::DEADLINE => self.write_timer(run, timer(i64::from(meta[0])), held_until_ms),
+            kinds::ACTIVITY if number > 0 => {
+                let frame = encode_event(command).expect("checked when it was recorded");
+                self.columns.tasks.push(task(0, frame, Vec::new()));
+            }
             kinds::REDISPATCH => self
                 .columns
                 .tasks
@@ -234,11 +279,11 @@ impl Output {
     }
 
     /// Write a timer; one due by `held_until_ms` is held here too, later ones are read.
-    pub fn write_timer(&mut self, row: TimerRow, held_until_ms: i64) {
+    pub fn write_timer<F>(&mut self, run: &mut Run<F>, row: TimerRow, held_until_ms: i64) {
         if row.due_ms <= held_until_ms {
             self.timers.add(row.run_id, row.lane, row.due_ms, row.key);
         }
-        self.dirty.insert(row.run_id);
+        self.mark(run);
         self.columns.timers.push(row);
     }
 
@@ -263,34 +308,41 @@ impl Output {
         }
     }
 
-    /// Delete what commands left behind that were settled since the last activation. Nothing was
-    /// written for `fresh` ones, which this very activation opened and settled.
-    pub fn release<F: AsRef<[u8]>>(&mut self, run: &mut Run<F>, fresh: &FxHashSet<i64>) {
+    /// Delete what commands left behind that were settled since the last activation, and, if this
+    /// one closed the run, all that waits for it. Nothing was written for what this very activation
+    /// opened and settled.
+    pub fn release<F: AsRef<[u8]>>(&mut self, run: &mut Run<F>, commands: &[Event<'_>]) {
+        let released = run.ledger.take_released();
+        let closes = run.ledger.closed() && !run.closed;
+        if released.is_empty() && !closes {
+            return;
+        }
+        let fresh = Fresh::of(commands);
         let run_id = run.run_id;
-        for (settled, kind) in run.ledger.take_released() {
+        for (settled, kind) in released {
             let seq = settled.seq;
-            if !fresh.contains(&seq) {
+            if !fresh.contains(seq) {
                 self.drop_timers_of(run, &settled);
                 if kind == kinds::ACTIVITY_TIMED_OUT && settled.is_task() {
                     self.columns.drop_tasks.push(DropTaskRow { run_id, seq });
                 }
             }
         }
+        if closes {
+            let mut recorded = recorded(commands);
+            let closing = recorded.next_back().expect("a command closed the ledger");
+            self.close(run, closing, &fresh);
+        }
     }
 
     /// Write the run's end, and delete all that waits for it.
-    pub fn close<F: AsRef<[u8]>>(
-        &mut self,
-        run: &mut Run<F>,
-        command: &Event<'_>,
-        fresh: &FxHashSet<i64>,
-    ) {
+    fn close<F>(&mut self, run: &mut Run<F>, command: &Event<'_>, fresh: &Fresh) {
         run.closed = true;
         let (run_id, lane) = (run.run_id, run.lane);
         let mut waits = false;
         for found in run.ledger.open_commands() {
             waits |= found.kind == kinds::WAIT;
-            if !fresh.contains(&found.seq) {
+            if !fresh.contains(found.seq) {
                 self.drop_timers_of(run, found);
                 if found.is_task() {
                     self.columns.drop_tasks.push(DropTaskRow {
@@ -304,7 +356,9 @@ impl Output {
             self.drop_timer(run, due_ms, key);
         }
         let status = kinds::close_status(command.kind).expect("a closing command comes last");
-        let result = command.body.to_vec();
+        let result = self
+            .columns
+            .add_bytes(command.body.len(), |out| out.copy_from_slice(command.body));
         self.columns.closes.push(CloseRow {
             run_id,
             lane,

@@ -65,7 +65,12 @@ pub struct Router<F> {
     ready: Vec<RunId>,
     claims: Claims,
     output: Output,
-    touched: FxHashSet<RunId>,
+    /// Runs with rows drained but not committed.
+    touched: Vec<RunId>,
+    /// The number of the last columns that are committed: see [`Run::marked_in`].
+    settled: u64,
+    /// Runs not in memory that have an undecodable message, and the columns that acknowledge it.
+    strays: FxHashMap<RunId, u64>,
     drained_acks: Vec<i64>,
     drained_drops: Vec<(RunId, i64)>,
     /// Local events in rows not drained.
@@ -86,7 +91,9 @@ impl<F: AsRef<[u8]>> Router<F> {
             ready: Vec::new(),
             claims: Claims::default(),
             output: Output::default(),
-            touched: FxHashSet::default(),
+            touched: Vec::new(),
+            settled: 0,
+            strays: FxHashMap::default(),
             drained_acks: Vec::new(),
             drained_drops: Vec::new(),
             local: Vec::new(),
@@ -175,7 +182,7 @@ impl<F: AsRef<[u8]>> Router<F> {
         let run = self
             .runs
             .entry(run_id)
-            .or_insert_with(|| Run::new(run_id, lane, true));
+            .or_insert_with(|| discovered(&self.strays, run_id, lane, true));
         run.warm = true;
         run.lane = lane;
         run.closed = closed || ledger.closed();
@@ -200,36 +207,18 @@ impl<F: AsRef<[u8]>> Router<F> {
         commands: &[Event<'_>],
     ) -> Result<(), CoreError> {
         let run = warm(&mut self.runs, run_id)?;
-        let recorded: Vec<_> = commands
-            .iter()
-            .filter(|each| each.kind != kinds::UPDATE_REJECTED)
-            .collect();
-        let (frames, journaled) = match self.output.record(run, now_ms, &recorded) {
-            Ok(found) => found,
+        let journaled = match self.output.record(run, now_ms, commands) {
+            Ok(journaled) => journaled,
             Err(error) => {
                 self.fail(run_id)?;
                 return Err(error);
             }
         };
-        let fresh: FxHashSet<i64> = recorded
-            .iter()
-            .filter(|each| matches!(each.kind, kinds::ACTIVITY | kinds::TIMER))
-            .map(|each| each.seq)
-            .collect();
         let held_until_ms = self.now_ms.saturating_add(self.horizon_ms);
-        for (command, frame) in recorded.iter().zip(frames) {
-            self.output.schedule(run, command, frame, held_until_ms);
-        }
-        self.output.release(run, &fresh);
-        if run.ledger.closed() && !run.closed {
-            let closing = recorded.last().expect("a command closed the ledger");
-            self.output.close(run, closing, &fresh);
-        }
-        let jobs = self.output.settle_origins(run);
-        if journaled {
-            let made_here = jobs.into_iter().filter(|job| job.origin == Origin::Local);
-            self.local.extend(made_here.map(|job| (run_id, job)));
-        }
+        self.output.schedule(run, commands, held_until_ms);
+        self.output.release(run, commands);
+        let made_here = journaled.then_some(&mut self.local);
+        self.output.settle_origins(run, made_here);
         enqueue(&mut self.ready, run);
         Ok(())
     }
@@ -259,15 +248,13 @@ impl<F: AsRef<[u8]>> Router<F> {
         let run = warm(&mut self.runs, run_id)?;
         run.run_timers.insert(key, due_ms);
         let held_until_ms = self.now_ms.saturating_add(self.horizon_ms);
-        self.output.write_timer(
-            TimerRow {
-                run_id,
-                lane,
-                due_ms,
-                key,
-            },
-            held_until_ms,
-        );
+        let row = TimerRow {
+            run_id,
+            lane,
+            due_ms,
+            key,
+        };
+        self.output.write_timer(run, row, held_until_ms);
         Ok(())
     }
 
@@ -285,7 +272,8 @@ impl<F: AsRef<[u8]>> Router<F> {
     /// Take the columns gathered since the last call.
     pub fn drain(&mut self) -> Columns {
         let mut columns = std::mem::take(&mut self.output.columns);
-        self.touched.extend(self.output.dirty.drain());
+        self.output.number += 1;
+        self.touched.append(&mut self.output.dirty);
         self.drained_acks
             .extend(columns.acks.iter().map(|row| row.message_id));
         self.drained_drops
@@ -304,6 +292,7 @@ impl<F: AsRef<[u8]>> Router<F> {
             self.output.timers.settle(run_id, key);
         }
         self.drained_local.clear();
+        self.settle();
         for run_id in std::mem::take(&mut self.touched) {
             self.drop_if_done(run_id);
         }
@@ -314,8 +303,10 @@ impl<F: AsRef<[u8]>> Router<F> {
     /// Only what this process made itself, and nobody could read again, is kept: such a run is
     /// known, cold, and among the next `loads`. Returns the runs that were touched, ordered.
     pub fn rollback(&mut self) -> Vec<RunId> {
-        let mut touched: Vec<RunId> = self.touched.iter().copied().collect();
+        let mut touched = std::mem::take(&mut self.touched);
         touched.sort_unstable();
+        touched.dedup();
+        self.settle();
         let mut made_here = self.take_local(&touched.iter().copied().collect());
         self.drained_acks.clear();
         self.drained_drops.clear();
@@ -336,7 +327,7 @@ impl<F: AsRef<[u8]>> Router<F> {
             return false;
         };
         let idle = run.warm && run.jobs.is_empty() && run.backlog.is_empty();
-        if !idle || run.anchor.is_some() || self.is_unsettled(run_id) {
+        if !idle || run.anchor.is_some() || run.marked_in > self.settled {
             return false;
         }
         self.runs.remove(&run_id);
@@ -431,7 +422,12 @@ impl<F: AsRef<[u8]>> Router<F> {
                     lane,
                     message_id,
                 });
-                self.output.dirty.insert(run_id);
+                if let Some(run) = self.runs.get_mut(&run_id) {
+                    self.output.mark(run);
+                } else {
+                    self.output.dirty.push(run_id);
+                    self.strays.insert(run_id, self.output.number);
+                }
                 return;
             }
         };
@@ -439,7 +435,7 @@ impl<F: AsRef<[u8]>> Router<F> {
             let run = self
                 .runs
                 .entry(run_id)
-                .or_insert_with(|| Run::new(run_id, lane, true));
+                .or_insert_with(|| discovered(&self.strays, run_id, lane, true));
             self.output.offer(run, arrival, self.ingests, batch);
             if let Some(active) = batch.active.last_mut() {
                 active.1 = Some(index);
@@ -452,21 +448,27 @@ impl<F: AsRef<[u8]>> Router<F> {
     fn deliver(&mut self, run_id: RunId, lane: i64, arrival: Arrival<F>, batch: &mut Ingested<F>) {
         let run = self.runs.entry(run_id).or_insert_with(|| {
             batch.loads.push(run_id);
-            Run::new(run_id, lane, false)
+            discovered(&self.strays, run_id, lane, false)
         });
         self.output.offer(run, arrival, self.ingests, batch);
     }
 
-    fn is_unsettled(&self, run_id: RunId) -> bool {
-        self.output.dirty.contains(&run_id) || self.touched.contains(&run_id)
+    /// Nothing that was drained is waited for any more.
+    fn settle(&mut self) {
+        self.settled = self.output.number - 1;
+        self.strays.retain(|_, number| *number > self.settled);
     }
 
     /// Forget a closed run to which nothing is owed.
     fn drop_if_done(&mut self, run_id: RunId) {
         let done = self.runs.get(&run_id).is_some_and(|run| {
-            run.warm && run.closed && run.jobs.is_empty() && run.backlog.is_empty()
+            run.warm
+                && run.closed
+                && run.jobs.is_empty()
+                && run.backlog.is_empty()
+                && run.marked_in <= self.settled
         });
-        if done && !self.is_unsettled(run_id) {
+        if done {
             self.runs.remove(&run_id);
         }
     }
@@ -512,6 +514,7 @@ impl<F: AsRef<[u8]>> Router<F> {
         self.ready.retain(kept);
         self.recovered.retain(kept);
         self.touched.retain(kept);
+        self.strays.retain(|run_id, _| kept(run_id));
         self.local.retain(|(run_id, _)| kept(run_id));
         self.drained_local.retain(|(run_id, _)| kept(run_id));
         self.output.dirty.retain(kept);
@@ -519,6 +522,20 @@ impl<F: AsRef<[u8]>> Router<F> {
         self.output.timers.forget(gone);
         self.claims.forget(gone);
     }
+}
+
+/// A run that becomes known now.
+fn discovered<F: AsRef<[u8]>>(
+    strays: &FxHashMap<RunId, u64>,
+    run_id: RunId,
+    lane: i64,
+    warm: bool,
+) -> Run<F> {
+    let mut run = Run::new(run_id, lane, warm);
+    if let Some(&number) = strays.get(&run_id) {
+        run.marked_in = number;
+    }
+    run
 }
 
 fn warm<F>(runs: &mut FxHashMap<RunId, Run<F>>, run_id: RunId) -> Result<&mut Run<F>, RouterError> {

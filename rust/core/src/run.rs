@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::codec::{Layout, encode_event, layout_of};
+use crate::codec::{Layout, Part, Writer, encode_event, layout_of};
 use crate::errors::CodecError;
 use crate::ledger::Ledger;
 use crate::{Event, RunId, kinds};
@@ -61,21 +61,46 @@ impl<F: AsRef<[u8]>> Arrival<F> {
 
     /// What it says.
     pub fn event(&self) -> Event<'_> {
-        self.layout.event(self.as_ref())
+        self.layout.event(self.bytes())
+    }
+
+    /// What it says, without name and body.
+    #[inline]
+    pub fn outline(&self) -> Event<'_> {
+        self.layout.outline(self.bytes())
     }
 
     /// What it is.
     pub fn kind(&self) -> u8 {
         self.layout.kind
     }
-}
 
-impl<F: AsRef<[u8]>> AsRef<[u8]> for Arrival<F> {
-    fn as_ref(&self) -> &[u8] {
+    /// What it came in, unless it was made here.
+    pub fn shared(&self) -> Option<&F> {
+        match &self.frame {
+            Frame::Shared(frame) => Some(frame),
+            Frame::Owned(_) => None,
+        }
+    }
+
+    #[inline]
+    fn bytes(&self) -> &[u8] {
         match &self.frame {
             Frame::Shared(frame) => frame.as_ref(),
             Frame::Owned(frame) => frame,
         }
+    }
+}
+
+impl<F: AsRef<[u8]>> Part for Arrival<F> {
+    #[inline]
+    fn frame_size(&self) -> usize {
+        self.bytes().len()
+    }
+
+    #[inline]
+    fn write(&self, out: &mut Writer<'_>) {
+        out.bytes(self.bytes());
     }
 }
 
@@ -102,6 +127,8 @@ pub struct Run<F> {
     pub active_in: u64,
     /// Whether it is in the list of runs whose backlog can be delivered.
     pub queued: bool,
+    /// The number of the columns that last got a row of it.
+    pub marked_in: u64,
 }
 
 impl<F: AsRef<[u8]>> Run<F> {
@@ -120,6 +147,7 @@ impl<F: AsRef<[u8]>> Run<F> {
             run_timers: BTreeMap::new(),
             active_in: 0,
             queued: false,
+            marked_in: 0,
         }
     }
 
@@ -133,8 +161,11 @@ impl<F: AsRef<[u8]>> Run<F> {
     /// An empty journal must begin with a start, whatever came first.
     pub fn accept(&mut self, arrival: Arrival<F>) -> Result<(), Origin> {
         let was_started = self.ledger.started();
-        if !self.ledger.accept(&arrival.event()) {
+        if !self.ledger.accept(&arrival.outline()) {
             return Err(arrival.origin);
+        }
+        if self.jobs.capacity() == 0 {
+            self.jobs.reserve_exact(1); // most activations have one job, and jobs are large
         }
         if arrival.kind() == kinds::START {
             self.jobs.insert(0, arrival);

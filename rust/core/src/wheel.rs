@@ -18,8 +18,8 @@ struct Timer {
     due: u64,
     order: u64,
     token: u64,
-    level: usize,
-    slot: usize,
+    /// Which of the slots it lies in, and where there.
+    list: usize,
     place: usize,
 }
 
@@ -65,15 +65,12 @@ impl Wheel {
 
     /// Set a timer. A token that is set already is moved.
     pub fn add(&mut self, due_ms: i64, token: u64) {
-        self.cancel(token);
         self.inserted += 1;
-        let order = self.inserted;
         let timer = Timer {
             due: to_wheel(due_ms),
-            order,
+            order: self.inserted,
             token,
-            level: 0,
-            slot: 0,
+            list: 0,
             place: 0,
         };
         let index = if let Some(index) = self.free.pop() {
@@ -83,7 +80,9 @@ impl Wheel {
             self.timers.push(timer);
             self.timers.len() - 1
         };
-        self.tokens.insert(token, index);
+        if let Some(before) = self.tokens.insert(token, index) {
+            self.unlink(before);
+        }
         self.put(index);
     }
 
@@ -92,17 +91,7 @@ impl Wheel {
         let Some(index) = self.tokens.remove(&token) else {
             return false;
         };
-        let Timer {
-            level, slot, place, ..
-        } = self.timers[index];
-        let list = &mut self.slots[level * SLOTS + slot];
-        list.swap_remove(place);
-        if let Some(&moved) = list.get(place) {
-            self.timers[moved].place = place;
-        } else if list.is_empty() && level < LEVELS {
-            self.occupied[level] &= !(1 << slot);
-        }
-        self.free.push(index);
+        self.unlink(index);
         true
     }
 
@@ -120,8 +109,9 @@ impl Wheel {
             self.take(level, slot, target, &mut due);
         }
         self.now = self.now.max(target);
-        due.sort_unstable_by_key(|timer: &Timer| (timer.due, timer.order));
-        due.into_iter().map(|timer| timer.token).collect()
+        // Timers of one duration lie in order already, which this sort makes use of.
+        due.sort_by_key(|&(due, order, _)| (due, order));
+        due.into_iter().map(|(_, _, token)| token).collect()
     }
 
     /// The earliest due time, if there is a timer.
@@ -154,23 +144,37 @@ impl Wheel {
 
     fn put(&mut self, index: usize) {
         let due = self.timers[index].due;
-        let (level, slot) = if due <= self.now {
-            (OVERDUE, 0)
+        let list = if due <= self.now {
+            OVERDUE * SLOTS
         } else {
             let highest = (due ^ self.now).ilog2();
             let level = (highest / DIGIT_BITS) as usize;
             let digit = (due >> shift_of(level)) & (SLOTS as u64 - 1);
             self.occupied[level] |= 1 << digit;
-            (level, usize::try_from(digit).expect("a digit is below 64"))
+            level * SLOTS + usize::try_from(digit).expect("a digit is below 64")
         };
-        let list = &mut self.slots[level * SLOTS + slot];
+        let slot = &mut self.slots[list];
         let timer = &mut self.timers[index];
-        (timer.level, timer.slot, timer.place) = (level, slot, list.len());
-        list.push(index);
+        (timer.list, timer.place) = (list, slot.len());
+        slot.push(index);
     }
 
-    /// Empty a slot: what is due by `target` is handed out, the rest is put where it belongs now.
-    fn take(&mut self, level: usize, slot: usize, target: u64, due: &mut Vec<Timer>) {
+    /// Take a timer, whose token is gone, out of its slot.
+    fn unlink(&mut self, index: usize) {
+        let Timer { list, place, .. } = self.timers[index];
+        let slot = &mut self.slots[list];
+        slot.swap_remove(place);
+        if let Some(&moved) = slot.get(place) {
+            self.timers[moved].place = place;
+        } else if slot.is_empty() && list < OVERDUE * SLOTS {
+            self.occupied[list / SLOTS] &= !(1 << (list % SLOTS));
+        }
+        self.free.push(index);
+    }
+
+    /// Empty a slot: what is due by `target` is handed out as (due, order, token), the rest is put
+    /// where it belongs now.
+    fn take(&mut self, level: usize, slot: usize, target: u64, due: &mut Vec<(u64, u64, u64)>) {
         let list = std::mem::take(&mut self.slots[level * SLOTS + slot]);
         if level < LEVELS {
             self.occupied[level] &= !(1 << slot);
@@ -180,7 +184,7 @@ impl Wheel {
             if timer.due <= target {
                 self.tokens.remove(&timer.token);
                 self.free.push(index);
-                due.push(timer);
+                due.push((timer.due, timer.order, timer.token));
             } else {
                 self.put(index);
             }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use hotmesh_core::codec::{
-    Transition, decode_event, decode_transition, encode_event, join_transition, lane_of,
+    Draft, Transition, decode_event, decode_transition, encode_event, lane_of,
 };
 use hotmesh_core::columns::TimerRow;
-use hotmesh_core::ledger::Ledger;
+use hotmesh_core::ledger::{Ledger, OpenCommand, OpenCommands};
 use hotmesh_core::replay::match_commands;
 use hotmesh_core::router::Message;
 use hotmesh_core::run::{Arrival, Origin};
@@ -102,12 +102,10 @@ proptest! {
         jobs in vec(any_event(), 0..4),
         commands in vec(any_event(), 0..4),
     ) {
-        let encode = |events: &[Owned]| -> Vec<Vec<u8>> {
-            events.iter().map(|each| encode_event(&each.event()).expect("valid")).collect()
-        };
-        let frame = join_transition(now_ms, &encode(&jobs), &encode(&commands)).expect("valid");
-        let jobs = jobs.iter().map(Owned::event).collect();
-        let commands = commands.iter().map(Owned::event).collect();
+        let jobs: Vec<_> = jobs.iter().map(Owned::event).collect();
+        let commands: Vec<_> = commands.iter().map(Owned::event).collect();
+        let draft = Draft::new(now_ms, jobs.iter(), commands.iter()).expect("valid");
+        let frame = draft.into_frame();
         prop_assert_eq!(decode_transition(&frame), Ok(Transition { now_ms, jobs, commands }));
     }
 
@@ -120,15 +118,9 @@ proptest! {
         frame.extend_from_slice(&data);
         frame.extend_from_slice(&crc32fast::hash(&frame).to_le_bytes());
         if let Ok(found) = decode_transition(&frame) {
-            let encode = |events: &[Event<'_>]| -> Vec<Vec<u8>> {
-                events.iter().map(|each| encode_event(each).expect("decoded")).collect()
-            };
-            let again = join_transition(
-                found.now_ms,
-                &encode(&found.jobs),
-                &encode(&found.commands),
-            );
-            prop_assert_eq!(again, Ok(frame.clone()));
+            let again = Draft::new(found.now_ms, found.jobs.iter(), found.commands.iter())
+                .expect("it was decoded");
+            prop_assert_eq!(again.into_frame(), frame.clone());
         }
     }
 
@@ -136,6 +128,33 @@ proptest! {
     fn lanes_stay_within_their_queue(queue_id in 0..=i64::MAX / 64 - 1, id in ".*") {
         let lane = lane_of(queue_id, &id).expect("it fits");
         prop_assert_eq!(lane / 64, queue_id);
+    }
+
+    #[test]
+    fn open_commands_equal_a_sorted_map(steps in vec((any::<bool>(), 0..90_i64), 0..300)) {
+        let mut commands = OpenCommands::default();
+        let mut model = BTreeMap::new();
+        let mut used = FxHashSet::default();
+        for (number, (opens, seq)) in (0_i64..).zip(steps) {
+            if opens {
+                if used.insert(seq) {
+                    let (kind, starting, deadlines) = (kinds::TIMER, false, Vec::new());
+                    commands.add(OpenCommand { kind, seq, number, starting, deadlines });
+                    model.insert(seq, number);
+                }
+            } else {
+                let is_even = |each: &OpenCommand| each.number % 2 == 0;
+                let found = commands.find(seq).and_then(|place| commands.take_if(place, is_even));
+                let wanted = model.get(&seq).copied().filter(|number| number % 2 == 0);
+                prop_assert_eq!(found.map(|each| each.number), wanted);
+                if wanted.is_some() {
+                    model.remove(&seq);
+                }
+            }
+            prop_assert_eq!(commands.get(seq).map(|each| each.number), model.get(&seq).copied());
+            let all = commands.iter().map(|each| (each.seq, each.number));
+            prop_assert!(all.eq(model.iter().map(|(&seq, &number)| (seq, number))));
+        }
     }
 
     #[test]
@@ -180,7 +199,7 @@ proptest! {
                 ledger.accept(&event.event());
             }
             let (now_opened, now_settled) = ledger.words();
-            let first = |words: &[u64]| words.first().copied().unwrap_or(0);
+            let first = |words: Vec<u64>| words.first().copied().unwrap_or(0);
             let (now_opened, now_settled) = (first(now_opened), first(now_settled));
             prop_assert_eq!(now_opened & opened, opened);
             prop_assert_eq!(now_settled & settled, settled);

@@ -3,7 +3,7 @@
 use hotmesh_core::ledger;
 use pyo3::prelude::*;
 
-use crate::convert::EventParts;
+use crate::convert::outline;
 use crate::errors::ledger_error;
 
 #[pyclass(module = "hotmesh._core")]
@@ -35,13 +35,12 @@ impl Ledger {
     }
 
     fn command(&mut self, event: &Bound<'_, PyAny>) -> PyResult<()> {
-        let parts = EventParts::extract(event)?;
-        self.inner.command(&parts.event()?).map_err(ledger_error)
+        let event = outline(event.as_borrowed())?;
+        self.inner.command(&event).map_err(ledger_error)
     }
 
     fn accept(&mut self, event: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let parts = EventParts::extract(event)?;
-        Ok(self.inner.accept(&parts.event()?))
+        Ok(self.inner.accept(&outline(event.as_borrowed())?))
     }
 
     fn is_open(&self, seq: i64) -> bool {
@@ -53,8 +52,7 @@ impl Ledger {
     }
 
     fn words(&self) -> (Vec<u64>, Vec<u64>) {
-        let (opened, settled) = self.inner.words();
-        (opened.to_vec(), settled.to_vec())
+        self.inner.words()
     }
 
     fn local_seqs(&self) -> Vec<i64> {

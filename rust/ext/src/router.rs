@@ -2,22 +2,21 @@
 
 use hotmesh_core::columns::Columns;
 use hotmesh_core::output::Ingested;
-use hotmesh_core::run::{Arrival, Origin};
 use hotmesh_core::{Router as CoreRouter, RunId};
+use pyo3::Borrowed;
 use pyo3::prelude::*;
-use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use rustc_hash::FxHashSet;
 
 use crate::convert::{
-    EventParts, event_list, event_tuple, integer, message, run_id, run_id_of, timer,
-    transition_tuple,
+    Frame, arrival_tuple, event_list, integer, items, made_here, message, run_id, run_id_of, timer,
+    transition_tuple, with_events,
 };
-use crate::errors::{codec_error, core_error, router_error};
+use crate::errors::{core_error, router_error};
 
 #[pyclass(module = "hotmesh._core")]
 pub(crate) struct Router {
-    inner: CoreRouter<PyBackedBytes>,
+    inner: CoreRouter<Frame>,
 }
 
 #[pymethods]
@@ -37,18 +36,9 @@ impl Router {
         local: &Bound<'py, PyAny>,
         now_ms: i64,
     ) -> PyResult<Bound<'py, PyTuple>> {
-        let local = local
-            .try_iter()?
-            .map(|each| made_here(&each?))
-            .collect::<PyResult<_>>()?;
-        let messages = messages
-            .try_iter()?
-            .map(|row| message(&row?))
-            .collect::<PyResult<_>>()?;
-        let timers = timers
-            .try_iter()?
-            .map(|row| timer(&row?))
-            .collect::<PyResult<Vec<_>>>()?;
+        let local = taken(local, made_here)?;
+        let messages = taken(messages, message)?;
+        let timers = taken(timers, timer)?;
         let batch = self.inner.ingest(messages, &timers, local, now_ms);
         self.ingested(py, batch)
     }
@@ -62,20 +52,27 @@ impl Router {
         closed: bool,
         inflight: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyTuple>> {
+        let frames = items(frames)?;
         let frames = frames
-            .try_iter()?
-            .map(|frame| Ok(PyBackedBytes::from(frame?.cast_into::<PyBytes>()?)))
+            .iter_borrowed()
+            .map(|frame| Ok(frame.extract::<&[u8]>()?))
             .collect::<PyResult<Vec<_>>>()?;
         let inflight = integers(inflight)?;
         let loaded = self
             .inner
-            .load(run_id_of(run_id)?, lane, &frames, closed, &inflight)
+            .load(
+                run_id_of(run_id.as_borrowed())?,
+                lane,
+                &frames,
+                closed,
+                &inflight,
+            )
             .map_err(core_error)?;
         let transitions = PyList::empty(py);
         for transition in &loaded.transitions {
             transitions.append(transition_tuple(py, transition)?)?;
         }
-        (transitions, event_list(py, loaded.lost)?).into_pyobject(py)
+        (transitions, event_list(py, &loaded.lost)?).into_pyobject(py)
     }
 
     fn complete(
@@ -84,16 +81,18 @@ impl Router {
         now_ms: &Bound<'_, PyAny>,
         commands: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let parts = EventParts::extract_all(commands)?;
-        let commands = EventParts::events(&parts)?;
-        let now = integer(now_ms, "transition", 3)?;
-        self.inner
-            .complete(run_id_of(run_id)?, now, &commands)
-            .map_err(core_error)
+        with_events(commands, |commands| {
+            let now = integer(now_ms, "transition", 3)?;
+            self.inner
+                .complete(run_id_of(run_id.as_borrowed())?, now, commands)
+                .map_err(core_error)
+        })
     }
 
     fn fail(&mut self, run_id: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.inner.fail(run_id_of(run_id)?).map_err(router_error)
+        self.inner
+            .fail(run_id_of(run_id.as_borrowed())?)
+            .map_err(router_error)
     }
 
     fn timer(
@@ -104,7 +103,7 @@ impl Router {
         key: i64,
     ) -> PyResult<()> {
         self.inner
-            .timer(run_id_of(run_id)?, lane, due_ms, key)
+            .timer(run_id_of(run_id.as_borrowed())?, lane, due_ms, key)
             .map_err(router_error)
     }
 
@@ -113,12 +112,9 @@ impl Router {
         run_id: &Bound<'_, PyAny>,
         timers: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let timers = timers
-            .try_iter()?
-            .map(|each| each?.extract())
-            .collect::<PyResult<Vec<_>>>()?;
+        let timers: Vec<(i64, i64)> = items(timers)?.extract()?;
         self.inner
-            .set_run_timers(run_id_of(run_id)?, &timers)
+            .set_run_timers(run_id_of(run_id.as_borrowed())?, &timers)
             .map_err(router_error)
     }
 
@@ -135,7 +131,7 @@ impl Router {
     }
 
     fn evict(&mut self, run_id: &Bound<'_, PyAny>) -> PyResult<bool> {
-        Ok(self.inner.evict(run_id_of(run_id)?))
+        Ok(self.inner.evict(run_id_of(run_id.as_borrowed())?))
     }
 
     #[pyo3(signature = (lanes))]
@@ -154,12 +150,12 @@ impl Router {
     }
 
     fn known(&self, run_id: &Bound<'_, PyAny>) -> PyResult<bool> {
-        Ok(self.inner.known(run_id_of(run_id)?))
+        Ok(self.inner.known(run_id_of(run_id.as_borrowed())?))
     }
 
     fn run_state(&self, run_id: &Bound<'_, PyAny>) -> PyResult<(usize, usize, bool)> {
         self.inner
-            .run_state(run_id_of(run_id)?)
+            .run_state(run_id_of(run_id.as_borrowed())?)
             .map_err(router_error)
     }
 
@@ -181,17 +177,21 @@ impl Router {
     fn ingested<'py>(
         &self,
         py: Python<'py>,
-        batch: Ingested<PyBackedBytes>,
+        batch: Ingested<Frame>,
     ) -> PyResult<Bound<'py, PyTuple>> {
-        let activations = PyList::empty(py);
+        let mut activations = Vec::with_capacity(batch.active.len());
         for (run, start) in batch.active {
-            let jobs = event_list(py, self.inner.jobs(run).iter().map(Arrival::event))?;
+            let mut jobs = Vec::with_capacity(1);
+            for job in self.inner.jobs(run) {
+                jobs.push(arrival_tuple(py, job)?);
+            }
             let fresh = start.map_or(Ok(-1), i64::try_from)?;
-            activations.append((run_id(py, &run), jobs, fresh))?;
+            let activation = (run_id(py, &run), PyList::new(py, jobs)?, fresh);
+            activations.push(activation.into_pyobject(py)?);
         }
         let late = PyList::empty(py);
         for (run, arrival) in &batch.late {
-            late.append((run_id(py, run), event_tuple(py, &arrival.event())?))?;
+            late.append((run_id(py, run), arrival_tuple(py, arrival)?))?;
         }
         let errors = PyList::empty(py);
         for (id, lane, run, error) in &batch.errors {
@@ -202,19 +202,27 @@ impl Router {
             expired.append((run_id(py, run), seq))?;
         }
         let loads = run_ids(py, batch.loads.iter())?;
+        let activations = PyList::new(py, activations)?;
         (activations, loads, late, errors, expired).into_pyobject(py)
     }
 }
 
-/// A (run id, event) pair of this process.
-fn made_here(pair: &Bound<'_, PyAny>) -> PyResult<(RunId, Arrival<PyBackedBytes>)> {
-    let parts = EventParts::extract(&pair.get_item(1)?)?;
-    let arrival = Arrival::make(&parts.event()?, Origin::Local).map_err(codec_error)?;
-    Ok((run_id_of(&pair.get_item(0)?)?, arrival))
+/// A batch from Python, converted item by item.
+fn taken<'py, T>(
+    values: &Bound<'py, PyAny>,
+    convert: impl Fn(Borrowed<'_, 'py, PyAny>) -> PyResult<T>,
+) -> PyResult<Vec<T>> {
+    let values = items(values)?;
+    let mut found = Vec::with_capacity(values.len());
+    for value in values.iter_borrowed() {
+        found.push(convert(value)?);
+    }
+    Ok(found)
 }
 
 fn integers(values: &Bound<'_, PyAny>) -> PyResult<FxHashSet<i64>> {
-    values.try_iter()?.map(|value| value?.extract()).collect()
+    let values = items(values)?;
+    values.iter_borrowed().map(Borrowed::extract).collect()
 }
 
 fn run_ids<'a, 'py>(
@@ -245,11 +253,12 @@ fn drained<'py>(py: Python<'py>, columns: &Columns) -> PyResult<Bound<'py, PyTup
         tasks,
         drop_tasks,
         closes,
+        ..
     } = columns;
     let lists = [
         column(py, journal, |row| run(&row.run_id))?,
         column(py, journal, |row| row.seq)?,
-        column(py, journal, |row| bytes(&row.frame))?,
+        column(py, journal, |row| bytes(columns.bytes(&row.frame)))?,
         column(py, acks, |row| row.lane)?,
         column(py, acks, |row| row.message_id)?,
         column(py, timers, |row| row.lane)?,
@@ -273,7 +282,7 @@ fn drained<'py>(py: Python<'py>, columns: &Columns) -> PyResult<Bound<'py, PyTup
         column(py, closes, |row| run(&row.run_id))?,
         column(py, closes, |row| row.lane)?,
         column(py, closes, |row| row.status)?,
-        column(py, closes, |row| bytes(&row.result))?,
+        column(py, closes, |row| bytes(columns.bytes(&row.result)))?,
         column(py, closes, |row| row.waits)?,
     ];
     PyTuple::new(py, lists)
