@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 Event: TypeAlias = tuple[int, int, int, str, bytes, bytes]
 """(kind, seq, number, name, meta, body), as the core frames it."""
@@ -14,14 +14,37 @@ CancelReason: TypeAlias = Literal["cancel_requested", "timed_out", "not_found", 
 OutcomeKind: TypeAlias = Literal["completed", "failed", "canceled", "retry", "async"]
 
 
+class Origin(Protocol):
+    """The run that asked for an activity, as far as the activity may know."""
+
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def workflow_id(self) -> str: ...
+    @property
+    def workflow_type(self) -> str: ...
+    @property
+    def task_queue(self) -> str:
+        """The queue that the attempt is made for."""
+        ...
+
+
+@dataclass(slots=True, frozen=True)
+class TaskOrigin:
+    """The origin of a task of the queue."""
+
+    namespace: str
+    workflow_id: str
+    workflow_type: str
+    task_queue: str
+
+
 @dataclass(slots=True, eq=False)
 class ActivityTask:
     """One attempt to be made. Times are milliseconds since the epoch."""
 
     run_id: bytes
     seq: int
-    attempt: int
-    """1 for the first."""
     lane: int
     name: str
     """Activity type."""
@@ -29,15 +52,15 @@ class ActivityTask:
     """What the workflow asked for: timeouts, retry policy, id."""
     body: bytes
     """The arguments, with headers in front if there are any."""
-    state: bytes
-    """What earlier attempts left: heartbeat details and their last failure. b"" for nothing."""
-    workflow_id: str
-    workflow_type: str
-    namespace: str
-    task_queue: str
     scheduled_ms: int
-    started_ms: int
+    origin: Origin
     local: bool = False
+    """Whether it is a first attempt in the process of its run, after the commit."""
+    attempt: int = 1
+    """1 for the first."""
+    state: bytes = b""
+    """What earlier attempts left: heartbeat details and their last failure. b"" for nothing."""
+    started_ms: int = 0
 
 
 @dataclass(slots=True, eq=False)

@@ -23,17 +23,15 @@ _FutureCancel = asyncio.Future[Any].cancel
 class ActivityHandle(asyncio.Future[Any]):
     """A scheduled activity; await it for its result."""
 
-    __slots__ = ("_instance", "activity", "cancel_sent", "given_id", "seq")
+    __slots__ = ("activity", "cancel_sent", "given_id", "instance", "seq")
 
-    def __init__(
-        self, instance: Outbound, seq: int, activity: ActivityOptions, activity_id: str | None
-    ) -> None:
-        super().__init__(loop=instance.loop)
-        self._instance = instance
-        self.seq = seq
-        self.activity = activity
-        self.given_id = activity_id
-        self.cancel_sent = False
+    # Set by `Outbound.schedule`, which makes the handle: an initializer would take as long as all
+    # of the rest.
+    instance: Outbound
+    seq: int
+    activity: ActivityOptions
+    given_id: str | None
+    cancel_sent: bool
 
     @property
     def activity_type(self) -> str:
@@ -52,7 +50,7 @@ class ActivityHandle(asyncio.Future[Any]):
         """
         if self.done():
             return False
-        instance = self._instance
+        instance = self.instance
         if instance.take_back(self.seq):
             instance.pending.pop(self.seq, None)
             return _FutureCancel(self, msg)

@@ -187,7 +187,12 @@ class Outbound:
         if activity.schedule_to_close_ms:
             due_ms = now_ms + activity.schedule_to_close_ms
             commands.append((kinds.DEADLINE, seq, due_ms, "", b"\x02", b""))
-        handle = self.pending[seq] = ActivityHandle(self, seq, activity, activity_id)
+        handle = self.pending[seq] = ActivityHandle(loop=self.loop)
+        handle.instance = self
+        handle.seq = seq
+        handle.activity = activity
+        handle.given_id = activity_id
+        handle.cancel_sent = False
         return handle
 
     # Children

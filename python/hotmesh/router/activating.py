@@ -9,11 +9,12 @@ from hotmesh.backends.protocol import MessageRow
 from hotmesh.converter import decode_values, encode_failure
 from hotmesh.core import Event, kinds
 from hotmesh.engine import wire
+from hotmesh.engine.activity_task import ActivityTask
 from hotmesh.engine.instance import RunDetails
 from hotmesh.exceptions import BackendUnavailableError, NondeterminismError
 from hotmesh.router.closing import Closer, terminated, timed_out
 from hotmesh.router.coding import Coder
-from hotmesh.router.effects import CommandTranslator, first_attempt
+from hotmesh.router.effects import CommandTranslator
 from hotmesh.router.local_activities import LocalActivities
 from hotmesh.router.memory import PipeMemory
 from hotmesh.router.pipe_context import PipeContext
@@ -256,7 +257,11 @@ class Activator:
         else:
             if jobs[0][0] == kinds.START:
                 state.start_ms = now_ms
-            task = first_attempt(details, commands[0], starts, now_ms)
+            # As `first_attempt`, without its call.
+            _, seq, _, name, _, body = commands[0]
+            task = ActivityTask(
+                details.run_id, seq, details.lane, name, starts, body, now_ms, details, True
+            )
             effects.placed.append(task)
             self._activities.followed(jobs[0], task)
         if replies:

@@ -192,22 +192,9 @@ def first_attempt(
     details: RunDetails, command: Event, options: dict[str, Any], scheduled_ms: int
 ) -> ActivityTask:
     """An activity's first attempt, to be made in this process; it begins after the commit."""
+    _, seq, _, name, _, body = command
     return ActivityTask(
-        details.run_id,
-        command[1],
-        1,
-        details.lane,
-        command[3],
-        options,
-        command[5],
-        b"",
-        details.workflow_id,
-        details.workflow_type,
-        details.namespace,
-        details.task_queue,
-        scheduled_ms,
-        0,
-        True,
+        details.run_id, seq, details.lane, name, options, body, scheduled_ms, details, True
     )
 
 

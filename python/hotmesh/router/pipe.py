@@ -31,7 +31,7 @@ from hotmesh.router.task_failures import TaskFailures
 
 logger = logging.getLogger(__name__)
 
-STARTED_AT_A_TIME = int(__import__("os").environ.get("CH","16"))
+STARTED_AT_A_TIME = 32
 """Activities that are begun before the runs of those that have ended already move on."""
 
 IDLE_POLL_SECONDS = 1.0

@@ -12,7 +12,7 @@ import orjson
 
 from hotmesh.backends.protocol import Backend, Tasks, TasksReply
 from hotmesh.core import decode_event, encode_event
-from hotmesh.engine.activity_task import ActivityTask, Outcome
+from hotmesh.engine.activity_task import ActivityTask, Outcome, TaskOrigin
 from hotmesh.engine.outside import outside_tasks
 from hotmesh.exceptions import BackendError
 from hotmesh.limits import BATCH_TASKS_MAX
@@ -215,17 +215,14 @@ class TaskPump:
         task = ActivityTask(
             run_id=run_id,
             seq=seq,
-            attempt=attempt,
             lane=lane,
             name=name,
             options=options,
             body=body,
-            state=state,
-            workflow_id=workflow_id,
-            workflow_type=workflow_type,
-            namespace=self._namespace,
-            task_queue=self._task_queue,
             scheduled_ms=scheduled_ms,
+            origin=TaskOrigin(self._namespace, workflow_id, workflow_type, self._task_queue),
+            attempt=attempt,
+            state=state,
             started_ms=self._clock.now_ms(),
         )
         lost = self._runner.lost_outcome(task)

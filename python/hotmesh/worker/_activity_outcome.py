@@ -106,6 +106,26 @@ class OutcomeWriter:
             ) from too_large
         return (kinds.ACTIVITY_COMPLETED, task.seq, task.attempt, "", b"", body)
 
+    def returned(
+        self,
+        converter: DataConverter,
+        registered: RegisteredActivity,
+        task: ActivityTask,
+        result: Any,
+    ) -> Event:
+        """The event of a function that returned, where there is no codec.
+
+        Raises:
+            ApplicationError: The result can't be serialised, or is too large. Not retryable.
+        """
+        try:
+            body = encode_values(converter, (result,), registered.result_text)
+        except ConversionError:
+            body = self.result_body(converter, registered, task, result)  # It says more.
+        if len(body) > self._payload_limit:
+            return self.completed(task, body)  # It refuses.
+        return (kinds.ACTIVITY_COMPLETED, task.seq, task.attempt, "", b"", body)
+
     async def of_error(self, running: RunningActivity, error: BaseException) -> Outcome:
         """The outcome of a function that raised."""
         if isinstance(error, CompleteAsyncError):

@@ -219,11 +219,10 @@ class ActivityRunner:
             try:
                 context.run(work.send, None)
             except StopIteration as end:
-                body = self._writer.result_body(converter, registered, task, end.value)
+                event = self._writer.returned(converter, registered, task, end.value)
             else:
                 work.close()
                 raise RuntimeError("A coroutine without an await waited; this can't happen")
-            event = self._writer.completed(task, body)
         except (KeyboardInterrupt, GeneratorExit):  # The process or its loop ends, not this.
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it is, the attempt failed
@@ -335,7 +334,7 @@ class ActivityRunner:
         if running.cancelled.is_set():  # Before it could begin.
             raise asyncio.CancelledError
         if registered is None:
-            raise self._registry.not_found(task.name, task.workflow_id)
+            raise self._registry.not_found(task.name, task.origin.workflow_id)
         if registered.definition.is_async and self._calls_directly:
             args = decode_arguments(running.converter, registered, task.name, task.body)
             result = await registered.definition.fn(*args)
@@ -416,12 +415,12 @@ class ActivityRunner:
     def _converter_for(self, task: ActivityTask) -> DataConverter:
         return self._converter.with_context(
             ActivitySerializationContext(
-                namespace=task.namespace,
+                namespace=task.origin.namespace,
                 activity_id=task.options.get("id") or str(task.seq),
                 activity_type=task.name,
-                activity_task_queue=task.task_queue,
-                workflow_id=task.workflow_id,
-                workflow_type=task.workflow_type,
+                activity_task_queue=task.origin.task_queue,
+                workflow_id=task.origin.workflow_id,
+                workflow_type=task.origin.workflow_type,
                 is_local=bool(task.options.get("local")),
             )
         )

@@ -195,7 +195,27 @@ async def execute_activity(
     activity: Any, arg: Any = UNSET, **options: Unpack[_ActivityCall]
 ) -> Any:
     """:func:`start_activity`, and await the result."""
-    return await start_activity(activity, arg, **options)
+    instance = current()
+    key = (activity, *options.items())
+    try:
+        known = _known_calls.get(key)
+    except TypeError:  # not hashable
+        return await start_activity(activity, arg, **options)
+    if known is not None and arg is not UNSET and instance.schedules_directly:
+        return await instance.schedule(known, (arg,))
+    handle = start_activity(activity, arg, **options)
+    if instance.schedules_directly and _OF_ONE_CALL.isdisjoint(options):
+        if len(_known_calls) >= OPTIONS_REMEMBERED_MAX:
+            _known_calls.clear()
+        _known_calls[key] = handle.activity
+    return await handle
+
+
+_known_calls: dict[tuple[Any, ...], ActivityOptions] = {}
+"""What calls with the same options came to. A workflow makes few different ones, many times."""
+
+_OF_ONE_CALL = frozenset(("args", "activity_id", "task_queue"))
+"""Options whose effect is not in :class:`ActivityOptions`, or depends on the run."""
 
 
 @like(start_activity)

@@ -4,7 +4,7 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
-from hotmesh.engine.activity_task import ActivityTask
+from hotmesh.engine.activity_task import ActivityTask, TaskOrigin
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.local_activities import LocalActivities
 from hotmesh.router.memory import PipeMemory
@@ -27,7 +27,7 @@ class Runner:
 
 def placed(count: int) -> list[ActivityTask]:
     return [
-        ActivityTask(b"r" * 16, seq, 1, 64, "act", {}, b"", b"", "w", "t", "n", "q", 1, 0, True)
+        ActivityTask(b"r" * 16, seq, 64, "act", {}, b"", 1, TaskOrigin("n", "w", "t", "q"), True)
         for seq in range(count)
     ]
 

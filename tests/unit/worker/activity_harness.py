@@ -11,6 +11,7 @@ from typing import Any
 from hotmesh.converter import DataConverter, decode_failure, decode_values, encode_values
 from hotmesh.engine import wire
 from hotmesh.engine.outside import outside_tasks
+from hotmesh.engine.activity_task import TaskOrigin
 from hotmesh.worker._activity_runner import ActivityRunner, ActivityTask, Outcome
 from hotmesh.worker._activity_running import state_details, state_failure
 
@@ -68,10 +69,7 @@ class Harness:
         return ActivityTask(
             name=name,
             options={"st": 60_000, **changes},
-            workflow_id="wf",
-            workflow_type="Flow",
-            namespace="default",
-            task_queue="queue",
+            origin=TaskOrigin("default", "wf", "Flow", "queue"),
             started_ms=self.clock.now_ms,
             **fields,
         )
