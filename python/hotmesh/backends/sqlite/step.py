@@ -8,6 +8,7 @@ import orjson
 
 from hotmesh.backends.protocol import MessageKind, Step, StepReply
 from hotmesh.backends.sqlite import statements
+from hotmesh.backends.sqlite.done import write_done
 from hotmesh.backends.sqlite.starts import mail_all, send_all, start_all, wait_all
 from hotmesh.backends.sqlite.transaction import AbortError, Transaction
 
@@ -77,6 +78,7 @@ def apply(tx: Transaction, step: Step) -> StepReply:
     if step.reply_id:
         rows = zip(step.reply_id, step.reply_data, strict=True)
         tx.run_many(_INSERT_REPLY, ((key, data, tx.now_ms) for key, data in rows))
+    write_done(tx, step.close_run, step.reply_id)
     return StepReply(
         tx.now_ms,
         start_outcomes=start_outcomes,

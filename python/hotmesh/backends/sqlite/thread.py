@@ -66,7 +66,8 @@ class DatabaseThread:
         open_connection: Opens the connection; called on the thread.
         clock: The backend's time in milliseconds.
         poll_s: How often to look for commits of other processes.
-        on_foreign_commit: Called on the thread when there were some; None doesn't look.
+        on_foreign_commit: Called on the thread with its connection when there were some; None
+            doesn't look.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class DatabaseThread:
         clock: Callable[[], int],
         *,
         poll_s: float = 0.0,
-        on_foreign_commit: Callable[[], None] | None = None,
+        on_foreign_commit: Callable[[sqlite3.Connection], None] | None = None,
     ) -> None:
         self._path = path
         self._open_connection = open_connection
@@ -248,12 +249,11 @@ class DatabaseThread:
         self._next_poll_s = time.monotonic() + self._poll_s
         try:
             version = _data_version(connection)
+            if version != self._data_version:
+                self._on_foreign_commit(connection)
+                self._data_version = version
         except sqlite3.Error:
             _LOG.warning("Can't look for changes in SQLite database %s", self._path, exc_info=True)
-            return
-        if version != self._data_version:
-            self._data_version = version
-            self._on_foreign_commit()
 
 
 def _data_version(connection: sqlite3.Connection) -> int:
