@@ -221,26 +221,36 @@ class DatabaseThread:
         connection.execute(_BEGIN_WRITE if writes else _BEGIN_READ)
         transaction = Transaction(connection, self._clock(), writes=writes)
         outcomes: list[_Outcome] = []
+        # One that is alone has the whole transaction to undo; one that reads has nothing to undo.
+        apart = writes and len(jobs) > 1
         for job in jobs:
-            connection.execute(_SAVEPOINT)
+            if apart:
+                connection.execute(_SAVEPOINT)
             try:
                 outcomes.append(_Outcome(job, job.work(transaction), None))
             except BaseException as error:  # undone here, raised where it is awaited
                 if not connection.in_transaction or is_busy(error):
                     raise  # the whole transaction is over: nobody's work is kept
-                connection.execute(_ROLLBACK_BATCH)
-                if isinstance(error, AbortError):
-                    outcomes.append(_Outcome(job, error.result, None))
-                elif isinstance(error, sqlite3.Error):
-                    outcomes.append(_Outcome(job, None, translate(error, self._path)))
-                else:
-                    outcomes.append(_Outcome(job, None, error))
-            connection.execute(_RELEASE)
+                outcomes.append(self._failed(job, error))
+                if apart:
+                    connection.execute(_ROLLBACK_BATCH)
+                elif writes:
+                    connection.execute(_ROLLBACK)
+                    return outcomes
+            if apart:
+                connection.execute(_RELEASE)
         transaction.finish()
         connection.execute(_COMMIT)
         self.commits += 1
         self.rows = connection.total_changes
         return outcomes
+
+    def _failed(self, job: _Job, error: BaseException) -> _Outcome:
+        if isinstance(error, AbortError):
+            return _Outcome(job, error.result, None)
+        if isinstance(error, sqlite3.Error):
+            return _Outcome(job, None, translate(error, self._path))
+        return _Outcome(job, None, error)
 
     def _look_around(self, connection: sqlite3.Connection) -> None:
         """Notice commits of other processes; this connection's own don't change the number."""
