@@ -1,21 +1,33 @@
 """What only SQLite promises: several processes on one file, shared commits, odd files."""
 
 import asyncio
+import os
 import sqlite3
 import subprocess
 import sys
 import threading
-from contextlib import closing
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
 
-from conformance.mesh import NAMESPACE, Mesh
+from conformance.mesh import NAMESPACE, PATIENCE_S, Mesh
 from conformance.test_hints import Listener
 from hotmesh.backends.protocol import RunFilter
 from hotmesh.backends.registry import backend_for
-from hotmesh.backends.sqlite import SqliteBackend, reading, routers, statements, thread
-from hotmesh.backends.sqlite.connection import APPLICATION_ID
+from hotmesh.backends.sqlite import (
+    SqliteBackend,
+    done,
+    reading,
+    routers,
+    statements,
+    store,
+    thread,
+)
+from hotmesh.backends.sqlite.connection import APPLICATION_ID, open_writer
+from hotmesh.backends.sqlite.transaction import Transaction
+from hotmesh.client import _waiter
 from hotmesh.exceptions import BackendError, BackendUnavailableError, InvalidArgumentError
 
 START_MANY = """
@@ -68,6 +80,112 @@ async def test_a_commit_of_another_process_is_noticed(sqlite_url: str) -> None:
     await backend.close()
 
 
+@asynccontextmanager
+async def elsewhere(path: Path) -> AsyncIterator[Mesh]:
+    """The same file as another process has it open: with connections of its own."""
+    backend = SqliteBackend(f"sqlite:///{path}")
+    backend._store = store.Store(str(path), store.wall_clock_ms)
+    yield await Mesh.over(backend)
+    await asyncio.to_thread(backend._store.close)
+
+
+async def heard(listener: Listener) -> str | None:
+    return await asyncio.wait_for(listener.hints.get(), PATIENCE_S)
+
+
+async def test_another_process_is_told_which_runs_and_replies_are_done(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    backend = backend_for(sqlite_url)
+    await backend.connect()
+    closed, lanes = Listener(), Listener()
+    await backend.listen("done:default", closed)
+    await backend.listen("lanes:1", lanes)
+    async with elsewhere(tmp_path / "hotmesh.db") as other:
+        router = await other.join()
+        assert await heard(closed) is None, "what was done before is not known"
+        first, second = await other.start("first"), await other.start("second")
+        await router.commit(
+            close_run=[first, second],
+            close_lane=[other.lane_of("first"), other.lane_of("second")],
+            close_status=[2, 2],
+            close_result=[b"1", b"2"],
+            close_waits=[False, False],
+            reply_id=[b"q" * 16, b"odd"],
+            reply_data=[b"", b""],
+        )
+        told = ""
+        while told.count(",") < 2:
+            told += await heard(closed) or ""
+        assert told == ",".join(key.hex() for key in (first, second, b"q" * 16))
+        while not lanes.hints.empty():
+            assert lanes.hints.get_nowait() is None
+        # A commit that ends nothing wakes only those who wait for something else.
+        await other.start("third")
+        assert await heard(lanes) is None
+        assert closed.hints.empty()
+    await backend.close()
+
+
+async def test_who_missed_what_was_done_is_told_to_look_at_everything(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(done, "ROWS_KEPT", 2)
+    with closing(open_writer(str(tmp_path / "hotmesh.db"))) as connection:
+        reader = done.DoneReader()
+        assert reader.news(connection) is None
+        assert reader.news(connection) == ""
+
+        def write(*numbers: int) -> None:
+            tx = Transaction(connection, 0, writes=True)
+            for number in numbers:
+                done.write_done(tx, [bytes([number]) * 16], [])
+            done.delete_old(tx)
+
+        write(1, 2)
+        assert reader.news(connection) == f"{'01' * 16},{'02' * 16}"
+        write(3, 4, 5)
+        assert reader.news(connection) is None
+        assert reader.news(connection) == ""
+        write(6)
+        assert reader.news(connection) == "06" * 16
+        reader.skip()
+        write(7)
+        assert reader.news(connection) is None
+        write(8)
+        assert reader.news(connection) == "08" * 16
+
+
+async def test_a_client_looks_up_only_what_another_process_is_done_with(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_waiter, "POLL_MIN_S", 600.0)
+    monkeypatch.setattr(_waiter, "FIRST_LOOK_S", 600.0)
+    backend = backend_for(sqlite_url)
+    await backend.connect()
+    fetches: list[list[bytes]] = []
+
+    async def fetch(keys: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+        fetches.append(list(keys))
+        return [(key, result) for key, _, result in await backend.results(keys)]
+
+    waiter = _waiter.Waiter(backend, "done:default", fetch)
+    async with elsewhere(tmp_path / "hotmesh.db") as other:
+        router = await other.join()
+        runs = [await other.start(f"order-{number}") for number in range(20)]
+        waits = [asyncio.ensure_future(waiter.wait(run, fresh=True)) for run in runs]
+        while not fetches:  # the first commit seen says nothing but "look"
+            await other.start(os.urandom(8).hex())
+            await asyncio.sleep(store.POLL_S)
+        del fetches[:]
+        for number, run in enumerate(runs):
+            await router.close_run(run, other.lane_of(f"order-{number}"))
+            await asyncio.wait_for(waits[number], PATIENCE_S)
+        assert [key for keys in fetches for key in keys] == runs
+    await waiter.close()
+    await backend.close()
+
+
 async def test_batches_that_wait_share_a_commit(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +224,20 @@ async def test_a_batch_that_fails_does_so_alone(sqlite_url: str) -> None:
     assert isinstance(outcomes[1], BackendError)
     assert isinstance(outcomes[2], bytes)
     assert list(await backend.find([(NAMESPACE, "bad", b"")])) == [None]
+    await backend.close()
+
+
+async def test_a_batch_that_fails_alone_leaves_nothing(sqlite_url: str) -> None:
+    backend = backend_for(sqlite_url)
+    await backend.connect()
+    mesh = await Mesh.over(backend)
+    bad = mesh.start_item("bad", attributes=[("a", b"{not json")])
+    with pytest.raises(BackendError):
+        await backend.start([bad])
+    assert list(await backend.find([(NAMESPACE, "bad", b"")])) == [None]
+    assert await mesh.start("bad")
+    router = await mesh.join()
+    assert len(await router.read_all(1)) == 1
     await backend.close()
 
 

@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 Callback = Callable[[str | None], None]
 
+DONE = "done:"
+"""What the channels of those who wait for runs and replies begin with."""
+
 _LOG = logging.getLogger("hotmesh.backends.sqlite")
 
 
@@ -53,12 +56,27 @@ class Hints:
         for listener, payload in calls:
             _call(listener.loop, listener.callback, payload)
 
-    def publish_unknown(self) -> None:
-        """Call every listener back with None: another process changed something."""
+    def heard(self, beginning: str) -> bool:
+        """Whether anybody listens to a channel whose name begins like this."""
         with self._lock:
-            listeners = [listener for channel in self._listeners.values() for listener in channel]
-        for listener in listeners:
-            _call(listener.loop, listener.callback, None)
+            return any(channel.startswith(beginning) for channel in self._listeners)
+
+    def publish_foreign(self, done: str | None) -> None:
+        """Another process changed something: call every listener back.
+
+        Args:
+            done: The ids that it is done with, as ``done:`` channels carry them; their listeners
+                are not called if there are none. None if that is not known.
+        """
+        with self._lock:
+            calls = [
+                (listener, done if channel.startswith(DONE) else None)
+                for channel, listeners in self._listeners.items()
+                for listener in listeners
+            ]
+        for listener, payload in calls:
+            if payload != "":
+                _call(listener.loop, listener.callback, payload)
 
 
 def _call(loop: asyncio.AbstractEventLoop, callback: Callback, payload: str | None) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from hotmesh.backends.protocol import Beat, Registration, RouterRow
 from hotmesh.backends.sqlite import statements
+from hotmesh.backends.sqlite.done import delete_old
 from hotmesh.backends.sqlite.transaction import Transaction
 from hotmesh.backends.sqlite.visibility import delete_expired_runs
 from hotmesh.limits import LANES_PER_QUEUE
@@ -78,6 +79,7 @@ def _take_lanes(tx: Transaction, registration: Registration, fair: int) -> list[
 
 def _clean_up(tx: Transaction) -> None:
     delete_expired_runs(tx, RUNS_DELETED_MAX)
+    delete_old(tx)
     tx.run(_SQL["delete_stale_replies"], (tx.now_ms - REPLY_KEEP_MS, REPLIES_DELETED_MAX))
     tx.run(_SQL["forget_routers"], (tx.now_ms - ROUTER_KEEP_MS,))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from hotmesh.backends.protocol import (
     ConflictPolicy,
@@ -17,17 +18,18 @@ from hotmesh.backends.protocol import (
     WaitItem,
 )
 from hotmesh.backends.sqlite import statements
+from hotmesh.backends.sqlite.rows import Rows
 from hotmesh.backends.sqlite.transaction import Transaction
 
 _SQL = statements.load("client")
-_CLAIM_WORKFLOW_IDS = _SQL["claim_workflow_ids"]
+_CLAIM_WORKFLOW_IDS = Rows(_SQL["claim_workflow_ids"])
 _TAKE_WORKFLOW_ID = _SQL["take_workflow_id"]
 _HOLDER = _SQL["holder"]
 _NAMED_RUN = _SQL["named_run"]
 _RUN_STATUS = _SQL["run_status"]
-_INSERT_RUNS = _SQL["insert_runs"]
+_INSERT_RUNS = Rows(_SQL["insert_runs"])
 _STEP_SQL = statements.load("step")
-_INSERT_TIMER = _STEP_SQL["insert_timer"]
+_INSERT_TIMERS = Rows(_STEP_SQL["insert_timers"])
 _PUT_ATTRIBUTE = _STEP_SQL["put_attribute"]
 
 _FAILED = (RunStatus.FAILED, RunStatus.CANCELED, RunStatus.TERMINATED, RunStatus.TIMED_OUT)
@@ -37,12 +39,18 @@ def start_all(tx: Transaction, items: Sequence[StartItem]) -> list[StartOutcome]
     """Create each run whose workflow id is free or may be taken over, in order."""
     if not items:
         return []
-    claims = [item.namespace for item in items], [item.workflow_id for item in items]
-    runs = [item.run_id for item in items]
-    if tx.run_packed(_CLAIM_WORKFLOW_IDS, runs, claims) == len(items):
+    of = _columns(items)
+    claimed = tx.run_rows(_CLAIM_WORKFLOW_IDS, (of.namespace, of.workflow_id, of.run_id))
+    if claimed == len(items):
         _create(tx, items)
-        return [StartOutcome(True, item.run_id, RunStatus.RUNNING) for item in items]
+        status = RunStatus.RUNNING
+        return [StartOutcome(True, run_id, status) for run_id in of.run_id]
     return [_start_one(tx, item) for item in items]
+
+
+def _columns(items: Sequence[StartItem]) -> Any:
+    """A start item whose fields are columns: the values of all items."""
+    return StartItem._make(zip(*items, strict=True))
 
 
 def _start_one(tx: Transaction, item: StartItem) -> StartOutcome:
@@ -72,22 +80,27 @@ def _reusable(policy: int, status: int) -> bool:
 
 def _create(tx: Transaction, items: Sequence[StartItem]) -> None:
     """Insert runs that hold their workflow ids already, with their first messages."""
+    of = _columns(items)
+    names = (of.namespace, of.workflow_id, of.workflow_type)
+    numbers = (of.lane, of.expire_s, [tx.now_ms] * len(items))
+    tx.run_rows(_INSERT_RUNS, (of.run_id, *names, *numbers), (of.header, of.input))
+    if any(of.events) or any(of.delay_ms):
+        _deliver_first(tx, items)
+    else:
+        tx.deliver(of.lane, of.run_id, [int(MessageKind.START)] * len(items), of.frame)
+    if any(of.attributes):
+        attributes = [
+            (item.run_id, name, value.decode())
+            for item in items
+            for name, value in item.attributes
+            if value
+        ]
+        tx.run_many(_PUT_ATTRIBUTE, attributes)
+
+
+def _deliver_first(tx: Transaction, items: Sequence[StartItem]) -> None:
+    """Deliver start messages, now or later, and the events that follow them."""
     now = tx.now_ms
-    columns = zip(
-        *(
-            (i.namespace, i.workflow_id, i.workflow_type, i.lane, i.expire_s, now, i.run_id)
-            for i in items
-        ),
-        strict=True,
-    )
-    *texts_and_numbers, run_ids = columns
-    tx.run_packed(
-        _INSERT_RUNS,
-        run_ids,
-        texts_and_numbers,
-        headers=[item.header for item in items],
-        inputs=[item.input for item in items],
-    )
     lanes: list[int] = []
     runs: list[bytes] = []
     kinds: list[int] = []
@@ -104,16 +117,8 @@ def _create(tx: Transaction, items: Sequence[StartItem]) -> None:
     tx.deliver(lanes, runs, kinds, frames)
     delayed = [(i.lane, now + i.delay_ms, i.run_id, 0) for i in items if i.delay_ms > 0]
     if delayed:
-        tx.run_many(_INSERT_TIMER, delayed)
-        tx.delayed_starts += 1
-    attributes = [
-        (item.run_id, name, value.decode())
-        for item in items
-        for name, value in item.attributes
-        if value
-    ]
-    if attributes:
-        tx.run_many(_PUT_ATTRIBUTE, attributes)
+        tx.run_rows(_INSERT_TIMERS, list(zip(*delayed, strict=True)))
+        tx.count_delayed_starts()
 
 
 def _deliver_events(tx: Transaction, lane: int, run_id: bytes, frames: Sequence[bytes]) -> None:

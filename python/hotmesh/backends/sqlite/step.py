@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import sqlite3
 
-import orjson
-
 from hotmesh.backends.protocol import MessageKind, Step, StepReply
 from hotmesh.backends.sqlite import statements
+from hotmesh.backends.sqlite.done import write_done
+from hotmesh.backends.sqlite.rows import Rows
 from hotmesh.backends.sqlite.starts import mail_all, send_all, start_all, wait_all
 from hotmesh.backends.sqlite.transaction import AbortError, Transaction
 
 _SQL = statements.load("step")
 _ROUTER_ALIVE = _SQL["router_alive"]
-_INSERT_JOURNAL = _SQL["insert_journal"]
-_DELETE_MESSAGES = _SQL["delete_messages"]
-_INSERT_TIMER = _SQL["insert_timer"]
+_INSERT_JOURNAL = Rows(_SQL["insert_journal"])
+_DELETE_MESSAGES = Rows(_SQL["delete_messages"])
+_INSERT_TIMERS = Rows(_SQL["insert_timers"])
 _DELETE_TIMER = _SQL["delete_timer"]
-_INSERT_TASK = _SQL["insert_task"]
-_DELETE_TASK = _SQL["delete_task"]
-_CLOSE_RUNS = _SQL["close_runs"]
+_INSERT_TASKS = Rows(_SQL["insert_tasks"])
+_DELETE_TASKS = Rows(_SQL["delete_tasks"])
+_CLOSE_RUNS = Rows(_SQL["close_runs"])
 _INSERT_REPLY = _SQL["insert_reply"]
 
 
@@ -61,8 +61,7 @@ def apply(tx: Transaction, step: Step) -> StepReply:
     check_fence(tx, step.router_id)
     _write_journal(tx, step)
     if step.ack_lane:
-        rows = list(zip(step.ack_lane, step.ack_id, strict=True))
-        tx.run(_DELETE_MESSAGES, (orjson.dumps(rows).decode(),))
+        tx.run_rows(_DELETE_MESSAGES, (step.ack_lane, step.ack_id))
     _refuse_closes(tx, step)
     _write_timers(tx, step)
     _write_tasks(tx, step)
@@ -77,6 +76,7 @@ def apply(tx: Transaction, step: Step) -> StepReply:
     if step.reply_id:
         rows = zip(step.reply_id, step.reply_data, strict=True)
         tx.run_many(_INSERT_REPLY, ((key, data, tx.now_ms) for key, data in rows))
+    write_done(tx, step.close_run, step.reply_id)
     return StepReply(
         tx.now_ms,
         start_outcomes=start_outcomes,
@@ -89,9 +89,7 @@ def _write_journal(tx: Transaction, step: Step) -> None:
     if not step.journal_run:
         return
     try:
-        tx.run_packed(
-            _INSERT_JOURNAL, step.journal_run, (step.journal_seq,), frames=step.journal_frame
-        )
+        tx.run_rows(_INSERT_JOURNAL, (step.journal_run, step.journal_seq), (step.journal_frame,))
     except sqlite3.IntegrityError as error:
         # Another router wrote this transition, so this one is out of date whatever it believes.
         raise AbortError(StepReply(tx.now_ms, fenced=True)) from error
@@ -110,7 +108,7 @@ def _refuse_closes(tx: Transaction, step: Step) -> None:
 def _write_timers(tx: Transaction, step: Step) -> None:
     if step.timer_lane:
         columns = (step.timer_lane, step.timer_due, step.timer_run, step.timer_key)
-        tx.run_many(_INSERT_TIMER, zip(*columns, strict=True))
+        tx.run_rows(_INSERT_TIMERS, columns)
     if step.drop_timer_lane:
         columns = (
             step.drop_timer_lane,
@@ -124,21 +122,18 @@ def _write_timers(tx: Transaction, step: Step) -> None:
 def _write_tasks(tx: Transaction, step: Step) -> None:
     if step.task_run:
         now = tx.now_ms
-        rows = zip(
+        columns = (
             step.task_queue,
             step.task_lane,
             step.task_run,
             step.task_seq,
             step.task_attempt,
-            (now + delay for delay in step.task_delay),
-            step.task_frame,
-            step.task_state,
-            (now for _ in step.task_run),
-            strict=True,
+            [now + delay for delay in step.task_delay],
+            [now] * len(step.task_run),
         )
-        tx.run_many(_INSERT_TASK, rows)
+        tx.run_rows(_INSERT_TASKS, columns, (step.task_frame, step.task_state))
     if step.drop_task_run:
-        tx.run_many(_DELETE_TASK, zip(step.drop_task_run, step.drop_task_seq, strict=True))
+        tx.run_rows(_DELETE_TASKS, (step.drop_task_run, step.drop_task_seq))
     if step.recall_task_run:
         _recall_tasks(tx, step)
 
@@ -169,8 +164,8 @@ def _write_attributes(tx: Transaction, step: Step) -> None:
 
 
 def _close_runs(tx: Transaction, step: Step) -> None:
-    columns = (step.close_status, [tx.now_ms] * len(step.close_run))
-    tx.run_packed(_CLOSE_RUNS, step.close_run, columns, results=step.close_result)
+    columns = (step.close_run, step.close_status, [tx.now_ms] * len(step.close_run))
+    tx.run_rows(_CLOSE_RUNS, columns, (step.close_result,))
     waiting = zip(step.close_run, step.close_waits, strict=True)
     for run_id in [run_id for run_id, has_waits in waiting if has_waits]:
         tx.run(_SQL["delete_waits"], (run_id,))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from hotmesh.backends.sqlite.connection import open_reader, open_writer
-from hotmesh.backends.sqlite.hints import Hints
+from hotmesh.backends.sqlite.done import DoneReader
+from hotmesh.backends.sqlite.hints import DONE, Hints
 from hotmesh.backends.sqlite.thread import DatabaseThread
 from hotmesh.backends.sqlite.transaction import Transaction
 
@@ -36,7 +38,8 @@ class Store:
         self.path = path
         self.hints = Hints()
         self.queue_ids: dict[tuple[str, str], int] = {}
-        foreign = None if path == MEMORY else self.hints.publish_unknown
+        self._done = DoneReader()
+        foreign = None if path == MEMORY else self._on_foreign_commit
         self._writer = DatabaseThread(
             path, open_writer, clock, poll_s=POLL_S, on_foreign_commit=foreign
         )
@@ -61,6 +64,14 @@ class Store:
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """Run work that only reads, beside the writes; it sees every finished one."""
         return await self._reader.submit(work, writes=False)
+
+    def _on_foreign_commit(self, connection: sqlite3.Connection) -> None:
+        """Wake everybody; those who wait for runs and replies only for what is done."""
+        if self.hints.heard(DONE):
+            self.hints.publish_foreign(self._done.news(connection))
+        else:
+            self._done.skip()
+            self.hints.publish_foreign("")
 
     def work(self) -> tuple[int, int]:
         """Rows written and transactions made by this process so far."""

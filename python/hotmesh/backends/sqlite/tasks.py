@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hotmesh.backends.protocol import MessageKind, RunStatus, Tasks, TasksReply
 from hotmesh.backends.sqlite import statements
+from hotmesh.backends.sqlite.rows import Rows
 from hotmesh.backends.sqlite.transaction import Row, Transaction
 
 _SQL = statements.load("tasks")
@@ -11,7 +12,7 @@ _FINISH_TASK = _SQL["finish_task"]
 _RETRY_TASK = _SQL["retry_task"]
 _BEAT_TASK = _SQL["beat_task"]
 _CLAIMABLE = _SQL["claimable"]
-_CLAIM_TASK = _SQL["claim_task"]
+_CLAIM_TASKS = Rows(_SQL["claim_tasks"])
 _NEXT_DUE = _SQL["next_due"]
 _RUN_STATUS = statements.load("client")["run_status"]
 
@@ -92,8 +93,10 @@ def _claim(tx: Transaction, batch: Tasks) -> list[Row]:
     rows = tx.all(_CLAIMABLE, (batch.queue_id, tx.now_ms, batch.room))
     if rows:
         tx.need_write()
+        runs, seqs, *_ = zip(*rows, strict=True)
         until = tx.now_ms + batch.lease_ms
-        tx.run_many(_CLAIM_TASK, [(until, batch.router_id, row[0], row[1]) for row in rows])
+        count = len(rows)
+        tx.run_rows(_CLAIM_TASKS, (runs, seqs, [until] * count, [batch.router_id] * count))
     return rows
 
 

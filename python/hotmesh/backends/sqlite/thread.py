@@ -66,7 +66,8 @@ class DatabaseThread:
         open_connection: Opens the connection; called on the thread.
         clock: The backend's time in milliseconds.
         poll_s: How often to look for commits of other processes.
-        on_foreign_commit: Called on the thread when there were some; None doesn't look.
+        on_foreign_commit: Called on the thread with its connection when there were some; None
+            doesn't look.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class DatabaseThread:
         clock: Callable[[], int],
         *,
         poll_s: float = 0.0,
-        on_foreign_commit: Callable[[], None] | None = None,
+        on_foreign_commit: Callable[[sqlite3.Connection], None] | None = None,
     ) -> None:
         self._path = path
         self._open_connection = open_connection
@@ -220,26 +221,36 @@ class DatabaseThread:
         connection.execute(_BEGIN_WRITE if writes else _BEGIN_READ)
         transaction = Transaction(connection, self._clock(), writes=writes)
         outcomes: list[_Outcome] = []
+        # One that is alone has the whole transaction to undo; one that reads has nothing to undo.
+        apart = writes and len(jobs) > 1
         for job in jobs:
-            connection.execute(_SAVEPOINT)
+            if apart:
+                connection.execute(_SAVEPOINT)
             try:
                 outcomes.append(_Outcome(job, job.work(transaction), None))
             except BaseException as error:  # undone here, raised where it is awaited
                 if not connection.in_transaction or is_busy(error):
                     raise  # the whole transaction is over: nobody's work is kept
-                connection.execute(_ROLLBACK_BATCH)
-                if isinstance(error, AbortError):
-                    outcomes.append(_Outcome(job, error.result, None))
-                elif isinstance(error, sqlite3.Error):
-                    outcomes.append(_Outcome(job, None, translate(error, self._path)))
-                else:
-                    outcomes.append(_Outcome(job, None, error))
-            connection.execute(_RELEASE)
+                outcomes.append(self._failed(job, error))
+                if apart:
+                    connection.execute(_ROLLBACK_BATCH)
+                elif writes:
+                    connection.execute(_ROLLBACK)
+                    return outcomes
+            if apart:
+                connection.execute(_RELEASE)
         transaction.finish()
         connection.execute(_COMMIT)
         self.commits += 1
         self.rows = connection.total_changes
         return outcomes
+
+    def _failed(self, job: _Job, error: BaseException) -> _Outcome:
+        if isinstance(error, AbortError):
+            return _Outcome(job, error.result, None)
+        if isinstance(error, sqlite3.Error):
+            return _Outcome(job, None, translate(error, self._path))
+        return _Outcome(job, None, error)
 
     def _look_around(self, connection: sqlite3.Connection) -> None:
         """Notice commits of other processes; this connection's own don't change the number."""
@@ -248,12 +259,11 @@ class DatabaseThread:
         self._next_poll_s = time.monotonic() + self._poll_s
         try:
             version = _data_version(connection)
+            if version != self._data_version:
+                self._on_foreign_commit(connection)
+                self._data_version = version
         except sqlite3.Error:
             _LOG.warning("Can't look for changes in SQLite database %s", self._path, exc_info=True)
-            return
-        if version != self._data_version:
-            self._data_version = version
-            self._on_foreign_commit()
 
 
 def _data_version(connection: sqlite3.Connection) -> int:

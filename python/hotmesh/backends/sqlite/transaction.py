@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hotmesh.backends.sqlite import statements
-from hotmesh.backends.sqlite.packed import Column, packed
+from hotmesh.backends.sqlite.rows import Column, Rows
 
 Row = tuple[Any, ...]
 
 _SQL = statements.load("connection")
 _READ_STATE = _SQL["read_state"]
 _WRITE_STATE = _SQL["write_state"]
-_INSERT_MESSAGES = _SQL["insert_messages"]
+_INSERT_MESSAGES = Rows(_SQL["insert_messages"])
 
 
 class WriteNeededError(Exception):
@@ -39,9 +39,8 @@ class Transaction:
 
     __slots__ = (
         "_connection",
-        "_message_id",
-        "_stored_state",
-        "delayed_starts",
+        "_state",
+        "_state_changed",
         "now_ms",
         "writes",
     )
@@ -50,9 +49,24 @@ class Transaction:
         self._connection = connection
         self.now_ms = now_ms
         self.writes = writes
-        state: tuple[int, int] = connection.execute(_READ_STATE).fetchone()
-        self._stored_state = state
-        self._message_id, self.delayed_starts = state
+        self._state: list[int] | None = None
+        """Last message id and count of delayed starts; None before anybody asks."""
+        self._state_changed = False
+
+    @property
+    def delayed_starts(self) -> int:
+        """How many transactions have made delayed starts so far."""
+        return self._counters()[1]
+
+    def count_delayed_starts(self) -> None:
+        """Note that this transaction makes delayed starts."""
+        self._counters()[1] += 1
+        self._state_changed = True
+
+    def _counters(self) -> list[int]:
+        if self._state is None:
+            self._state = list(self._connection.execute(_READ_STATE).fetchone())
+        return self._state
 
     def need_write(self) -> None:
         """Have the work run again under the write lock, unless it is held."""
@@ -67,16 +81,20 @@ class Transaction:
         """Execute a statement for each row of parameters; how many rows they changed."""
         return self._connection.executemany(statement, rows).rowcount
 
-    def run_packed(
-        self,
-        statement: str,
-        runs: Sequence[bytes],
-        columns: Sequence[Column],
-        **blobs: Sequence[bytes],
+    def run_rows(
+        self, rows: Rows, columns: Sequence[Column], large: Sequence[Sequence[bytes]] = ()
     ) -> int:
-        """Execute a statement for rows that are packed (see :mod:`.packed`); rows changed."""
+        """Execute a statement for all rows at once (see :mod:`.rows`); how many it changed."""
         execute = self._connection.execute
-        return sum(execute(statement, each).rowcount for each in packed(runs, columns, blobs))
+        return sum(execute(text, values).rowcount for text, values in rows.calls(columns, large))
+
+    def all_rows(self, rows: Rows, columns: Sequence[Column]) -> list[Row]:
+        """Every row of a result for all rows at once."""
+        execute = self._connection.execute
+        found: list[Row] = []
+        for text, values in rows.calls(columns):
+            found += execute(text, values).fetchall()
+        return found
 
     def all(
         self, statement: str, parameters: Sequence[object] | dict[str, object] = ()
@@ -101,13 +119,14 @@ class Transaction:
         """Append messages, given as columns, to the ends of their lanes."""
         if not lanes:
             return
-        first = self._message_id + 1
-        self._message_id += len(lanes)
-        ids = range(first, self._message_id + 1)
-        self.run_packed(_INSERT_MESSAGES, runs, (lanes, ids, kinds), frames=frames)
+        state = self._counters()
+        first = state[0] + 1
+        state[0] += len(lanes)
+        self._state_changed = True
+        ids = range(first, state[0] + 1)
+        self.run_rows(_INSERT_MESSAGES, (lanes, ids, runs, kinds), (frames,))
 
     def finish(self) -> None:
         """Store the counters, once for all batches of the transaction."""
-        state = (self._message_id, self.delayed_starts)
-        if state != self._stored_state:
-            self.run(_WRITE_STATE, state)
+        if self._state_changed:
+            self.run(_WRITE_STATE, self._counters())

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import cast
 
 from hotmesh.backends.protocol import RunFilter, RunRow, RunStatus
 from hotmesh.backends.sqlite import statements
+from hotmesh.backends.sqlite.rows import Rows
 from hotmesh.backends.sqlite.transaction import Row, Transaction
 
 _SQL = statements.load("visibility")
 _CLIENT_SQL = statements.load("client")
+_RESULTS = Rows(_CLIENT_SQL["results"])
 
 _AFTER_ALL = b"\xff" * 17
 """Sorts behind every run id."""
@@ -52,13 +55,7 @@ def _run_row(row: Row) -> RunRow:
 
 def results(tx: Transaction, run_ids: Sequence[bytes]) -> list[tuple[bytes, int, bytes]]:
     """See :meth:`hotmesh.backends.protocol.Backend.results`."""
-    statement = _CLIENT_SQL["result"]
-    ended: list[tuple[bytes, int, bytes]] = []
-    for run_id in run_ids:
-        row = tx.one(statement, (run_id,)) or (run_id, 0, b"")
-        if row[1] != RunStatus.RUNNING:
-            ended.append((row[0], row[1], row[2]))
-    return ended
+    return cast("list[tuple[bytes, int, bytes]]", tx.all_rows(_RESULTS, (run_ids,)))
 
 
 def take_replies(tx: Transaction, reply_ids: Sequence[bytes]) -> list[tuple[bytes, bytes]]:

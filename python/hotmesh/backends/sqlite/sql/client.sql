@@ -7,9 +7,9 @@ INSERT OR IGNORE INTO queue (namespace, name) VALUES (?, ?);
 SELECT id FROM queue WHERE namespace = ? AND name = ?;
 
 -- name: claim_workflow_ids
--- Take workflow ids that no run holds; rows of [namespace, workflow id].
+-- Take workflow ids that no run holds.
 INSERT OR IGNORE INTO current (namespace, workflow_id, run_id)
-SELECT value ->> 0, value ->> 1, substr(:runs, 16 * key + 1, 16) FROM json_each(:rows);
+SELECT * FROM (VALUES (?, ?, ?)) WHERE column1 IS NOT NULL;
 
 -- name: take_workflow_id
 -- Take a workflow id over from its closed run.
@@ -29,16 +29,11 @@ SELECT run_id, lane, status FROM run WHERE run_id = ? AND namespace = ? AND work
 SELECT status FROM run WHERE run_id = ?;
 
 -- name: insert_runs
--- New runs, open; rows of [namespace, workflow id, type, lane, expire, time, header's start and
--- length, input's start and length].
+-- New runs, open.
 INSERT INTO run
-    (run_id, namespace, workflow_id, workflow_type, lane, status, expire_s, started_ms,
-     header, input)
-SELECT
-    substr(:runs, 16 * key + 1, 16), value ->> 0, value ->> 1, value ->> 2, value ->> 3, 1,
-    value ->> 4, value ->> 5, substr(:headers, value ->> 6, value ->> 7),
-    substr(:inputs, value ->> 8, value ->> 9)
-FROM json_each(:rows);
+    (run_id, namespace, workflow_id, workflow_type, lane, expire_s, started_ms, header, input,
+     status)
+SELECT *, 1 FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)) WHERE column1 IS NOT NULL;
 
 -- name: oldest_wait
 -- The first run in line for mail of a key.
@@ -64,9 +59,11 @@ DELETE FROM mail WHERE id = ?;
 -- Mail that nobody waits for yet.
 INSERT INTO mail (namespace, key, data) VALUES (?, ?, ?);
 
--- name: result
--- How a run ended, if it did.
-SELECT run_id, status, result FROM run WHERE run_id = ?;
+-- name: results
+-- How runs ended, those that did; status 0 for those that don't exist.
+SELECT column1, coalesce(status, 0), coalesce(result, x'')
+FROM (VALUES (?)) LEFT JOIN run ON run_id = column1
+WHERE column1 IS NOT NULL AND status IS NOT 1;
 
 -- name: read_reply
 -- An answer that has arrived.

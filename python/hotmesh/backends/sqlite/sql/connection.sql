@@ -39,9 +39,6 @@ SELECT message_id, delayed_starts FROM state WHERE id = 1;
 UPDATE state SET message_id = ?, delayed_starts = ? WHERE id = 1;
 
 -- name: insert_messages
--- Messages at the ends of their lanes; rows of [lane, id, kind, frame's start, length].
+-- Messages at the ends of their lanes.
 INSERT INTO stream (lane, id, run_id, kind, frame)
-SELECT
-    value ->> 0, value ->> 1, substr(:runs, 16 * key + 1, 16), value ->> 2,
-    substr(:frames, value ->> 3, value ->> 4)
-FROM json_each(:rows);
+SELECT * FROM (VALUES (?, ?, ?, ?, ?)) WHERE column1 IS NOT NULL;

@@ -4,15 +4,12 @@ SELECT 1 FROM router WHERE router_id = ? AND state = 1;
 
 -- name: insert_journal
 -- Transitions; a second one of the same seq violates the key: the step is fenced.
--- Rows of [seq, frame's start, length].
 INSERT INTO journal (run_id, seq, frame)
-SELECT
-    substr(:runs, 16 * key + 1, 16), value ->> 0, substr(:frames, value ->> 1, value ->> 2)
-FROM json_each(:rows);
+SELECT * FROM (VALUES (?, ?, ?)) WHERE column1 IS NOT NULL;
 
 -- name: delete_messages
--- Handled messages; rows of [lane, id].
-DELETE FROM stream WHERE (lane, id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?));
+-- Handled messages. (A bare VALUES here would have the whole table scanned.)
+DELETE FROM stream WHERE (lane, id) IN (SELECT column1, column2 FROM (VALUES (?, ?)));
 
 -- name: any_event
 -- Whether any run at all has an unread EVENT message.
@@ -22,23 +19,24 @@ SELECT 1 FROM stream WHERE kind = 1 LIMIT 1;
 -- Whether a run has an unread EVENT message, which holds it open.
 SELECT 1 FROM stream WHERE run_id = ? AND kind = 1 LIMIT 1;
 
--- name: insert_timer
--- A timer; the same one twice is one.
-INSERT OR IGNORE INTO timer (lane, due_ms, run_id, key) VALUES (?, ?, ?, ?);
+-- name: insert_timers
+-- Timers; the same one twice is one.
+INSERT OR IGNORE INTO timer (lane, due_ms, run_id, key)
+SELECT * FROM (VALUES (?, ?, ?, ?)) WHERE column1 IS NOT NULL;
 
 -- name: delete_timer
 -- A timer that fired or is not wanted any more.
 DELETE FROM timer WHERE lane = ? AND due_ms = ? AND run_id = ? AND key = ?;
 
--- name: insert_task
--- An activity task, unclaimed; it replaces the one of the same run and seq.
+-- name: insert_tasks
+-- Activity tasks, unclaimed; each replaces the one of the same run and seq.
 INSERT OR REPLACE INTO task
-    (queue_id, lane, run_id, seq, attempt, due_ms, frame, state, scheduled_ms)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+    (queue_id, lane, run_id, seq, attempt, due_ms, scheduled_ms, frame, state)
+SELECT * FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)) WHERE column1 IS NOT NULL;
 
--- name: delete_task
--- A task whose result is no longer wanted.
-DELETE FROM task WHERE run_id = ? AND seq = ?;
+-- name: delete_tasks
+-- Tasks whose results are no longer wanted.
+DELETE FROM task WHERE (run_id, seq) IN (SELECT column1, column2 FROM (VALUES (?, ?)));
 
 -- name: recall_unclaimed_task
 -- Take back a task that nobody works on; returns the lane to tell.
@@ -58,14 +56,13 @@ ON CONFLICT (run_id, name) DO UPDATE SET value = excluded.value;
 DELETE FROM attribute WHERE run_id = ? AND name = ?;
 
 -- name: close_runs
--- The ends of runs, and when they may be deleted; rows of [status, time, result's start, length].
+-- The ends of runs, and when they may be deleted.
 UPDATE run SET
-    status = row.value ->> 0,
-    closed_ms = row.value ->> 1,
-    result = substr(:results, row.value ->> 2, row.value ->> 3),
-    expires_ms = CASE WHEN expire_s >= 0 THEN (row.value ->> 1) + expire_s * 1000 END
-FROM json_each(:rows) AS row
-WHERE run_id = substr(:runs, 16 * row.key + 1, 16) AND run.status = 1;
+    status = column2,
+    closed_ms = column3,
+    result = column4,
+    expires_ms = CASE WHEN expire_s >= 0 THEN column3 + expire_s * 1000 END
+FROM (VALUES (?, ?, ?, ?)) WHERE run_id = column1 AND run.status = 1;
 
 -- name: delete_waits
 -- What a closed run waited for.

@@ -19,9 +19,10 @@ RETURNING recalled;
 SELECT run_id, seq, lane, attempt + 1, owner IS NOT NULL, frame, state, scheduled_ms
 FROM task WHERE queue_id = ? AND due_ms <= ? ORDER BY due_ms LIMIT ?;
 
--- name: claim_task
+-- name: claim_tasks
 -- Claim until the end of the lease, as the next attempt.
-UPDATE task SET due_ms = ?, owner = ?, attempt = attempt + 1 WHERE run_id = ? AND seq = ?;
+UPDATE task SET due_ms = column3, owner = column4, attempt = attempt + 1
+FROM (VALUES (?, ?, ?, ?)) WHERE run_id = column1 AND seq = column2;
 
 -- name: next_due
 -- When the queue's next task becomes claimable.

@@ -135,6 +135,13 @@ CREATE TABLE reply (
 ) WITHOUT ROWID;
 CREATE INDEX reply_made ON reply (made_ms);
 
+-- Ids of closed runs and of replies, 16 bytes each, a row a step: whom other processes are to wake.
+-- Ids have no gaps; only the newest rows are kept.
+CREATE TABLE done (
+    id INTEGER PRIMARY KEY,
+    keys BLOB NOT NULL
+);
+
 -- The rollcall. state: 1 alive, 0 declared dead, 2 left.
 CREATE TABLE router (
     router_id BLOB PRIMARY KEY,
