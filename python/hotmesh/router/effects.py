@@ -22,6 +22,7 @@ from hotmesh.backends.protocol import (
     StartItem,
     Step,
     WaitItem,
+    new_list,
 )
 from hotmesh.converter import DataConverter, encode_failure
 from hotmesh.core import Event, encode_event, encode_event_prefix, kinds, lane_of
@@ -59,34 +60,24 @@ class Publication(NamedTuple):
 class Effects:
     """One batch's effects besides the core's columns."""
 
-    starts: list[StartItem] = field(default_factory=list[StartItem])
-    start_owners: list[Owner | None] = field(default_factory=list[Owner | None])
-    sends: list[SendItem] = field(default_factory=list[SendItem])
-    send_owners: list[Owner | None] = field(default_factory=list[Owner | None])
-    waits: list[WaitItem] = field(default_factory=list[WaitItem])
-    mails: list[MailItem] = field(default_factory=list[MailItem])
-    replies: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
-    messages: list[tuple[int, bytes, int, bytes]] = field(
-        default_factory=list[tuple[int, bytes, int, bytes]]
-    )
-    attributes: list[tuple[bytes, str, bytes]] = field(
-        default_factory=list[tuple[bytes, str, bytes]]
-    )
-    timers: list[tuple[int, int, bytes, int]] = field(
-        default_factory=list[tuple[int, int, bytes, int]]
-    )
-    drop_timers: list[tuple[int, int, bytes, int]] = field(
-        default_factory=list[tuple[int, int, bytes, int]]
-    )
-    recalls: list[tuple[bytes, int, bytes, bool]] = field(
-        default_factory=list[tuple[bytes, int, bytes, bool]]
-    )
+    starts: list[StartItem] = field(default_factory=new_list)
+    start_owners: list[Owner | None] = field(default_factory=new_list)
+    sends: list[SendItem] = field(default_factory=new_list)
+    send_owners: list[Owner | None] = field(default_factory=new_list)
+    waits: list[WaitItem] = field(default_factory=new_list)
+    mails: list[MailItem] = field(default_factory=new_list)
+    replies: list[tuple[bytes, bytes]] = field(default_factory=new_list)
+    messages: list[tuple[int, bytes, int, bytes]] = field(default_factory=new_list)
+    attributes: list[tuple[bytes, str, bytes]] = field(default_factory=new_list)
+    timers: list[tuple[int, int, bytes, int]] = field(default_factory=new_list)
+    drop_timers: list[tuple[int, int, bytes, int]] = field(default_factory=new_list)
+    recalls: list[tuple[bytes, int, bytes, bool]] = field(default_factory=new_list)
     # After the commit
-    placed: list[ActivityTask] = field(default_factory=list[ActivityTask])
+    placed: list[ActivityTask] = field(default_factory=new_list)
     """Activities that start here."""
-    cancelled: list[tuple[bytes, int]] = field(default_factory=list[tuple[bytes, int]])
-    published: list[Publication] = field(default_factory=list[Publication])
-    closed: list[bytes] = field(default_factory=list[bytes])
+    cancelled: list[tuple[bytes, int]] = field(default_factory=new_list)
+    published: list[Publication] = field(default_factory=new_list)
+    closed: list[bytes] = field(default_factory=new_list)
     task_queues: set[int] = field(default_factory=set[int])
     """Queues that got activity tasks or recalls."""
     _lists: tuple[list[Any], ...] = ()

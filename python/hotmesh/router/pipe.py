@@ -18,7 +18,7 @@ from hotmesh.core import DRAINED_FIELDS, Event, encode_event, kinds
 from hotmesh.engine import wire
 from hotmesh.engine.activity_task import ActivityTask
 from hotmesh.exceptions import BackendUnavailableError
-from hotmesh.limits import BATCH_MESSAGES_MAX
+from hotmesh.limits import BATCH_MESSAGES_MAX, LANES_PER_QUEUE
 from hotmesh.router.activating import Activator
 from hotmesh.router.closing import Closer
 from hotmesh.router.collection import collection_paused
@@ -59,6 +59,7 @@ class Pipe:
         )
         self._recovery = Recovery(context, memory, translator, self._activities, self._failures)
         self.lanes: list[int] = []
+        self._lane_mask = 0
         self._wake: asyncio.Future[None] | None = None
         self._awake = True
         self._stopping = False
@@ -72,15 +73,24 @@ class Pipe:
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
+    def wake_lanes(self, mask: int) -> None:
+        """Look for work if one of these lanes is the pipe's; bit n stands for a queue's lane n."""
+        if mask & self._lane_mask:
+            self.wake()
+
     def assign(self, lanes: Sequence[int]) -> None:
         """These are the pipe's lanes now; new ones are read from their start."""
         new = [lane for lane in lanes if lane not in self.lanes]
         if new and self._session is not None:
             self._session.forget(new)
-        self.lanes = list(lanes)
+        self._own(list(lanes))
         self._leaving.intersection_update(lanes)
         if new:
             self.wake()
+
+    def _own(self, lanes: list[int]) -> None:
+        self.lanes = lanes
+        self._lane_mask = sum(1 << lane % LANES_PER_QUEUE for lane in lanes)
 
     def give_up(self, lanes: Sequence[int]) -> None:
         """Stop taking work from these lanes; they are reported once nothing is going on there."""
@@ -204,10 +214,12 @@ class Pipe:
     # Out: the step
 
     def _drain(self) -> tuple[Step, Effects]:
-        lanes = [lane for lane in self.lanes if lane not in self._leaving]
-        step = Step(self._router_id, lanes, 0 if self._stopping else BATCH_MESSAGES_MAX)
-        for name, column in zip(DRAINED_FIELDS, self._core.drain(), strict=True):
-            setattr(step, name, column)
+        lanes = self.lanes
+        if self._leaving:
+            lanes = [lane for lane in lanes if lane not in self._leaving]
+        room = 0 if self._stopping else BATCH_MESSAGES_MAX
+        columns: dict[str, Any] = dict(zip(DRAINED_FIELDS, self._core.drain(), strict=True))
+        step = Step(self._router_id, lanes, room, **columns)
         self._memory.has_columns = False
         self._activities.amend_tasks(step)
         effects = self._memory.take_effects()
@@ -406,7 +418,7 @@ class Pipe:
         gone = set(quiet)
         memory.drop_lanes(gone)
         self._activities.forget_lanes(gone)
-        self.lanes = [lane for lane in self.lanes if lane not in gone]
+        self._own([lane for lane in self.lanes if lane not in gone])
         self._leaving -= gone
         if self._session is not None:
             self._session.forget(quiet)

@@ -338,8 +338,7 @@ class WorkerRouter:
     def _on_lanes_hint(self, payload: str | None) -> None:
         mask = int(payload, 16) if payload else -1
         for pipe in self._pipes:
-            if any(mask >> lane % LANES_PER_QUEUE & 1 for lane in pipe.lanes):
-                pipe.wake()
+            pipe.wake_lanes(mask)
 
     def _on_tasks_hint(self, payload: str | None) -> None:
         if self._pump is not None:

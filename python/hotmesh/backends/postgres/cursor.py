@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import NamedTuple
 
 LOOK_BEHIND_STEPS = 16
@@ -81,11 +82,11 @@ class MessageCursor:
 
     def knows(self, lanes: Iterable[int]) -> bool:
         """Whether all of these lanes were read before."""
-        return all(lane in self._cursors for lane in lanes)
+        return self._cursors.keys() >= set(lanes)
 
     def query(self, lanes: Sequence[int], room: int) -> MessageQuery:
         """What to ask for."""
-        cursors = [self._cursors.get(lane, 0) for lane in lanes]
+        cursors = list(map(self._cursors.get, lanes, repeat(0)))
         # With plenty waiting, lanes share the room; otherwise one busy lane may take it all.
         share = max(LANE_ROOM_MIN, 2 * room // max(len(lanes), 1))
         # Past the point up to which a lane was read empty, no earlier owner has been.
@@ -95,7 +96,7 @@ class MessageCursor:
         self._steps += 1
         if self._floor < self._top and (self._steps >= LOOK_BEHIND_STEPS or not self._plenty):
             floor = self._floor
-            query.behind = [min(floor, cursor) for cursor in cursors]
+            query.behind = list(map(min, cursors, repeat(floor)))
             query.known = [message for message in self._known if message > floor]
             query.mark = self._mark is None or self._mark[1] < self._top
         return query
