@@ -138,17 +138,23 @@ async def _item(
     delay_ms = milliseconds(options.start_delay, "start_delay") or 0
     expire_s = _expiry(options.expire)
     header = await _header(payloads, options, searchable, expire_s)
-    what = f"workflow {workflow_type!r} (id {workflow_id!r})"
-    body = await payloads.encode(options.args, f"arguments of {what}")
+    # Texts for errors are written where they are needed: they take as long as all the rest.
+    what = f"arguments of workflow {workflow_type!r} (id {workflow_id!r})"
+    body = await payloads.encode(options.args, what)
     attributes = record_items(searchable, options.record) if searchable or options.record else ()
     for name, value in attributes:
-        payloads.within_limit(value, f"record value {name!r} of {what}")
+        what = f"record value {name!r} of workflow {workflow_type!r} (id {workflow_id!r})"
+        payloads.within_limit(value, what)
     queue_id = await connection.queue_id(namespace, task_queue)
     reuse = options.id_reuse_policy
     if reuse == WorkflowIDReusePolicy.TERMINATE_IF_RUNNING:
         reuse = WorkflowIDReusePolicy.ALLOW_DUPLICATE
     if connection.named_identity:
         header["identity"] = connection.named_identity
+    written = wire.dump(header)
+    if written:
+        what = f"memo, summary and details of workflow {workflow_type!r} (id {workflow_id!r})"
+        payloads.within_limit(written, what)
     return StartItem(
         namespace=namespace,
         workflow_id=workflow_id,
@@ -159,7 +165,7 @@ async def _item(
         conflict=conflict,
         delay_ms=delay_ms,
         expire_s=expire_s,
-        header=payloads.within_limit(wire.dump(header), f"memo, summary and details of {what}"),
+        header=written,
         input=body,
         frame=_START_FRAME,
         attributes=attributes,
@@ -182,7 +188,8 @@ async def _header(
             header[key] = whole
     if options.retry_policy is not None:
         header["retry"] = retry_document(options.retry_policy, f"workflow {options.workflow!r}")
-    refuse_cron(options.cron_schedule, f"workflow {options.workflow!r} (id {options.id!r})")
+    if options.cron_schedule:
+        refuse_cron(options.cron_schedule, f"workflow {options.workflow!r} (id {options.id!r})")
     if options.memo:
         header["memo"] = {
             checked_name(name, "memo name"): wire.pack_bytes(

@@ -227,12 +227,13 @@ def decode_values(
     """
     if body[:1] != _EXACT_JSON or not converter.writes_json:
         return _decode_uncommon(converter, body, type_hints, what)
+    values: list[Any]
     try:
         values = orjson.loads(body[1:])
     except ValueError:
-        values = None
-    if type(values) is not list:
         values = bodies.read_json_values(body)  # It says what is wrong.
+    if values.__class__ is not list:
+        values = bodies.read_json_values(body)
     if not type_hints or (len(values) == 1 and type(values[0]) is type_hints[0]):
         return values
     return _fitted(values, type_hints, what)

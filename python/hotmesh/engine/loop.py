@@ -200,7 +200,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             self._tasks_max = 16 + 2 * len(self.unfinished())
         return task
 
-    get_debug = bool
+    get_debug = bool  # type: ignore[assignment]
     """Asked by every future that is made; calling ``bool`` is the fastest way to say False."""
 
     def is_running(self) -> bool:

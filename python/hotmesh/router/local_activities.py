@@ -7,6 +7,7 @@ What comes of it goes into the pipe's next batch; a failure that may be retried 
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
@@ -19,7 +20,8 @@ from hotmesh.core import CoreError, Event, encode_event, kinds
 from hotmesh.engine.activity_options import OPTIONS_REMEMBERED_MAX, read_options
 from hotmesh.engine.activity_task import ActivityTask, Outcome
 from hotmesh.engine.outside import outside_tasks
-from hotmesh.router.effects import task_meta
+from hotmesh.router.collection import collection_paused
+from hotmesh.router.effects import CANCELLED_FAILURE, task_meta
 from hotmesh.router.memory import PipeMemory
 from hotmesh.router.pace import Pace
 from hotmesh.router.pipe_context import PipeContext
@@ -121,25 +123,33 @@ class LocalActivities:
 
     # Running
 
-    def start(self, placed: Sequence[ActivityTask]) -> None:
-        """Their commands are committed."""
+    def accept(self, placed: Sequence[ActivityTask]) -> None:
+        """Their commands are committed: they start as soon as there are slots."""
         self._waiting.extend(placed)
         if self._handing_over:
             self.hand_over()
-        else:
-            self._start_waiting()
 
-    def _start_waiting(self) -> None:
-        """Start what has a free slot; the rest was taken on because slots free up fast here."""
+    def start_waiting(self, most: int = sys.maxsize) -> bool:
+        """Start what has a free slot; the rest was taken on because slots free up fast here.
+
+        Args:
+            most: How many at most.
+
+        Returns:
+            Whether some were started, so that more may have to be.
+        """
         waiting, runner, inflight = self._waiting, self._context.runner, self.inflight
+        if not waiting:
+            return False
         local, now_ms = self._memory.local, self._context.clock.now_ms()
         at_once, began, free, ended = 0, time.perf_counter(), runner.free, self._ended
-        self._looking = True  # below
-        with outside_tasks():
-            while waiting and free > 0:
+        left = most
+        with outside_tasks(), collection_paused():
+            while waiting and free > 0 and left > 0:
                 task = waiting.popleft()
                 if (task.run_id, task.seq) not in inflight:
                     continue  # no longer wanted
+                left -= 1
                 task.started_ms = now_ms
                 event = runner.start(task, ended)
                 if event is None:
@@ -150,8 +160,13 @@ class LocalActivities:
                 if time.perf_counter() - began > BUSY_SECONDS:
                     break
         if at_once:
-            self._outcomes += at_once
+            self._pace.count(at_once)
             self._context.cost.saw(at_once, time.perf_counter() - began)
+            self._wake()
+        return left < most
+
+    def _start_more(self) -> None:
+        self.start_waiting()
         self._look_again()
 
     def _ended(self, task: ActivityTask, outcome: Outcome) -> None:
@@ -173,7 +188,7 @@ class LocalActivities:
         self._looking = False
         if self._waiting and self._context.runner.free > 0:
             self._looking = True
-            asyncio.get_running_loop().call_soon(self._start_waiting)
+            asyncio.get_running_loop().call_soon(self._start_more)
         if not self._outcomes:
             return
         self._pace.count(self._outcomes)
@@ -184,7 +199,7 @@ class LocalActivities:
         """A slot may be free that anything of this process had."""
         if self._waiting and not self._looking:
             self._looking = True
-            asyncio.get_running_loop().call_soon(self._start_waiting)
+            asyncio.get_running_loop().call_soon(self._start_more)
 
     def _watch_async(self, task: ActivityTask) -> None:
         """An activity that a client completes may still not take longer than it is allowed."""
@@ -292,6 +307,18 @@ class LocalActivities:
         for run_id, seq in [key for key in self.inflight if key[0] in run_ids]:
             del self.inflight[run_id, seq]
             self._context.runner.cancel(run_id, seq, "not_found")
+
+    def request_cancel(self, run_id: bytes, seq: int) -> None:
+        """The run has asked for an activity's end; one that has not begun never does."""
+        for task in self._waiting:
+            if task.seq == seq and task.run_id == run_id:
+                self._waiting.remove(task)
+                event = (kinds.ACTIVITY_CANCELED, seq, 0, "", b"", CANCELLED_FAILURE)
+                self._memory.local.append((run_id, event))
+                self._wake()
+                return
+        if self._context.runner is not None:
+            self._context.runner.cancel(run_id, seq, "cancel_requested")
 
     def cancel_all(self) -> None:
         """The router was declared dead."""

@@ -16,7 +16,6 @@ from typing import Any, cast
 from hotmesh.backends.protocol import MessageRow, Session, Step, StepReply
 from hotmesh.core import DRAINED_FIELDS, Event, encode_event, kinds
 from hotmesh.engine import wire
-from hotmesh.engine.activity_task import ActivityTask
 from hotmesh.exceptions import BackendUnavailableError
 from hotmesh.limits import BATCH_MESSAGES_MAX, LANES_PER_QUEUE
 from hotmesh.router.activating import Activator
@@ -177,7 +176,9 @@ class Pipe:
         self._after_commit(effects, reply)
         self._report_quiet_lanes(step.lanes)
         self._memory.evict(self._context.max_cached)
-        await self._start_activities(session, effects.placed)
+        await self._start_activities(session, effects)
+        if self._dead:
+            return True
         await self._advance(session, reply)
         return not self._has_work()
 
@@ -228,9 +229,6 @@ class Pipe:
 
     def _after_commit(self, effects: Effects, reply: StepReply) -> None:
         context = self._context
-        for run_id, seq in effects.cancelled:
-            if context.runner is not None:
-                context.runner.cancel(run_id, seq, "cancel_requested")
         if effects.published:
             context.publisher.publish(effects.published)
         self._answer_outcomes(effects, reply)
@@ -259,21 +257,22 @@ class Pipe:
                 context.notifier.tasks(queue_id, "c")
             context.wake_all()
 
-    async def _start_activities(self, session: Session, placed: Sequence[ActivityTask]) -> None:
+    async def _start_activities(self, session: Session, effects: Effects) -> None:
         """Begin what was committed. Runs whose activities end at once move on at once.
 
         A few at a time: a run then goes from one activity to the next while all that it needs is
         in the processor's cache.
         """
-        began = time.perf_counter()
-        for at in range(0, len(placed), STARTED_AT_A_TIME):
-            with collection_paused():
-                self._activities.start(placed[at : at + STARTED_AT_A_TIME])
+        activities, began = self._activities, time.perf_counter()
+        activities.accept(effects.placed)
+        while activities.start_waiting(STARTED_AT_A_TIME):
             if self._memory.local:
                 await self._advance(session, _NOTHING_READ)
             if time.perf_counter() - began > BUSY_SECONDS:
                 await asyncio.sleep(0)
                 began = time.perf_counter()
+        for run_id, seq in effects.cancelled:  # Not before: they may be among the new ones.
+            activities.request_cancel(run_id, seq)
 
     def _wake_lanes(self, lanes: set[int]) -> None:
         context = self._context

@@ -80,7 +80,7 @@ pub(crate) fn decode_array<'py>(data: &Bound<'py, PyBytes>) -> PyResult<Bound<'p
     if dimensions != 1 {
         return Err(malformed());
     }
-    let element = element.cast_unsigned();
+    let element = u32::from_be_bytes(element.to_be_bytes());
     for _ in 0..size {
         let length = rest.number()?;
         let Ok(length) = usize::try_from(length) else {

@@ -41,9 +41,9 @@ def test_both_cores_write_the_same(array: tuple[int, list[Any]]) -> None:
 
 def test_bytes_are_those_of_array_send(core: ModuleType) -> None:
     assert core.encode_array(INT4, [7, None]).hex() == (
-        "00000001" "00000001" "00000017" "00000002" "00000001" "00000004" "00000007" "ffffffff"
+        "00000001000000010000001700000002000000010000000400000007ffffffff"
     )
-    assert core.encode_array(BYTEA, []).hex() == "00000000" "00000000" "00000011"
+    assert core.encode_array(BYTEA, []).hex() == "000000000000000000000011"
 
 
 @pytest.mark.parametrize(
@@ -60,9 +60,7 @@ def test_bytes_are_those_of_array_send(core: ModuleType) -> None:
         (600, 1, TypeError),
     ],
 )
-def test_refused(
-    core: ModuleType, element: int, item: object, error: type[BaseException]
-) -> None:
+def test_refused(core: ModuleType, element: int, item: object, error: type[BaseException]) -> None:
     with pytest.raises(error):
         core.encode_array(element, [item])
 

@@ -4,6 +4,7 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
+from hotmesh.core import kinds
 from hotmesh.engine.activity_task import ActivityTask, TaskOrigin
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.local_activities import LocalActivities
@@ -46,7 +47,8 @@ async def test_a_slot_that_somebody_else_gives_back_is_used() -> None:
     activities = activities_on(runner)
     tasks = placed(3)
     activities.recorded(tasks[0].run_id, [], tasks)
-    activities.start(tasks)
+    activities.accept(tasks)
+    activities.start_waiting()
     assert runner.started == []
     runner.free = 2
     activities.slot_free()
@@ -63,9 +65,37 @@ async def test_what_is_no_longer_wanted_is_not_started() -> None:
     activities = activities_on(runner)
     tasks = placed(2)
     activities.recorded(tasks[0].run_id, [], tasks)
-    activities.start(tasks)
+    activities.accept(tasks)
+    activities.start_waiting()
     del activities.inflight[tasks[0].run_id, 0]
     runner.free = 5
     activities.slot_free()
     await asyncio.sleep(0)
     assert runner.started == [1]
+
+
+async def test_a_request_to_cancel_reaches_one_that_waits_for_a_slot() -> None:
+    runner = Runner(free=0)
+    activities = activities_on(runner)
+    tasks = placed(2)
+    activities.recorded(tasks[0].run_id, [], tasks)
+    activities.accept(tasks)
+    activities.request_cancel(tasks[0].run_id, 0)
+    runner.free = 5
+    assert activities.start_waiting()
+    assert runner.started == [1]
+    ((run_id, event),) = activities._memory.local
+    assert (run_id, event[0], event[1]) == (tasks[0].run_id, kinds.ACTIVITY_CANCELED, 0)
+
+
+async def test_a_few_at_a_time_are_started() -> None:
+    runner = Runner(free=10)
+    activities = activities_on(runner)
+    tasks = placed(5)
+    activities.recorded(tasks[0].run_id, [], tasks)
+    activities.accept(tasks)
+    assert activities.start_waiting(3)
+    assert runner.started == [0, 1, 2]
+    assert activities.start_waiting(3)
+    assert runner.started == [0, 1, 2, 3, 4]
+    assert not activities.start_waiting(3)

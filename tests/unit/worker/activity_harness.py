@@ -10,8 +10,8 @@ from typing import Any
 
 from hotmesh.converter import DataConverter, decode_failure, decode_values, encode_values
 from hotmesh.engine import wire
-from hotmesh.engine.outside import outside_tasks
 from hotmesh.engine.activity_task import TaskOrigin
+from hotmesh.engine.outside import outside_tasks
 from hotmesh.worker._activity_runner import ActivityRunner, ActivityTask, Outcome
 from hotmesh.worker._activity_running import state_details, state_failure
 

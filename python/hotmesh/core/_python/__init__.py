@@ -1,6 +1,7 @@
 """The core in pure Python: the reference that the Rust twin must equal, byte for byte.
 
-Files have the names of those in ``rust/core/src`` (``arrays``: in ``rust/ext/src``). Nothing here reads a clock or does I/O.
+Files have the names of those in ``rust/core/src`` (``arrays``: in ``rust/ext/src``). Nothing here
+reads a clock or does I/O.
 """
 
 from hotmesh.core._python.arrays import decode_array, encode_array
