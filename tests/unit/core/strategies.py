@@ -1,4 +1,6 @@
-"""Random events."""
+"""Random events and arrays."""
+
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -27,3 +29,21 @@ telling_events = st.tuples(
     st.binary(max_size=3),
 )
 """Events of known kinds about few sequence numbers, so that they often concern each other."""
+
+BOOL, BYTEA, INT8, INT4, TEXT = 16, 17, 20, 23, 25
+"""Object ids of types of Postgres."""
+
+_elements: dict[int, st.SearchStrategy[Any]] = {
+    BOOL: st.booleans(),
+    BYTEA: st.binary(max_size=40),
+    INT8: st.integers(-(2**63), 2**63 - 1),
+    INT4: st.integers(-(2**31), 2**31 - 1),
+    TEXT: st.text(max_size=20),
+}
+
+arrays = st.sampled_from(sorted(_elements)).flatmap(
+    lambda element: st.tuples(
+        st.just(element), st.lists(st.none() | _elements[element], max_size=20)
+    )
+)
+"""(type of the elements, elements), nulls among them."""

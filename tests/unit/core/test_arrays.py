@@ -5,25 +5,8 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
-from unit.core.cores import HAS_RUST, load
-
-BOOL, BYTEA, INT8, INT4, TEXT = 16, 17, 20, 23, 25
-
-ELEMENTS: dict[int, st.SearchStrategy[Any]] = {
-    BOOL: st.booleans(),
-    BYTEA: st.binary(max_size=40),
-    INT8: st.integers(-(2**63), 2**63 - 1),
-    INT4: st.integers(-(2**31), 2**31 - 1),
-    TEXT: st.text(max_size=20),
-}
-
-arrays = st.sampled_from(sorted(ELEMENTS)).flatmap(
-    lambda element: st.tuples(
-        st.just(element), st.lists(st.none() | ELEMENTS[element], max_size=20)
-    )
-)
+from unit.core.strategies import BOOL, BYTEA, INT4, INT8, TEXT, arrays
 
 
 @given(array=arrays)
@@ -31,12 +14,6 @@ def test_round_trip(core: ModuleType, array: tuple[int, list[Any]]) -> None:
     element, items = array
     assert core.decode_array(core.encode_array(element, items)) == items
     assert core.encode_array(element, tuple(items)) == core.encode_array(element, items)
-
-
-@pytest.mark.skipif(not HAS_RUST, reason="needs both cores")
-@given(array=arrays)
-def test_both_cores_write_the_same(array: tuple[int, list[Any]]) -> None:
-    assert load("rust").encode_array(*array) == load("python").encode_array(*array)
 
 
 def test_bytes_are_those_of_array_send(core: ModuleType) -> None:

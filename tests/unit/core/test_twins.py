@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hotmesh.core import CoreError, encode_event, kinds
 from unit.core import cores
-from unit.core.strategies import events, telling_events
+from unit.core.strategies import arrays, events, telling_events
 from unit.core.world import OPERATIONS, World
 
 PYTHON, RUST = cores.load("python"), cores.load("rust")
@@ -165,3 +165,8 @@ def test_numbers_out_of_range_are_refused_equally(changes: list[tuple[int, int]]
     now_ms = changes[0][1] if changes else 0
     left, right = (outcome(core.encode_transition, now_ms, [], []) for core in (PYTHON, RUST))
     assert left == right
+
+
+@given(array=arrays)
+def test_arrays_are_equal(array: tuple[int, list[Any]]) -> None:
+    assert RUST.encode_array(*array) == PYTHON.encode_array(*array)
