@@ -273,14 +273,22 @@ class WorkflowInstance(Outbound, Attributes):
         return kept
 
     def dismantle(self) -> None:
-        """End the run's coroutines because it leaves this process's memory.
+        """Take the run apart because it leaves this process's memory. It is of no use after that.
 
-        Their ``finally`` blocks run now, and cannot change anything; left to the garbage
-        collector they would run at any time, in the midst of another run's activation.
+        The ``finally`` blocks of its coroutines run now, and cannot change anything; left to the
+        garbage collector they would run at any time, in the midst of another run's activation.
+        Nothing refers back to the instance then, so that its memory is free at once.
         """
         unfinished = self.loop.unfinished()
-        if not unfinished:
-            return
+        if unfinished:
+            self._end_coroutines(unfinished)
+        self.loop.forget_tasks()
+        self.primary = None
+        self.pending = {}
+        self.conditions = []
+        del self.handlers, self.loop
+
+    def _end_coroutines(self, unfinished: Sequence[asyncio.Task[Any]]) -> None:
         self.read_only = "eviction"
         token = self.loop.enter()
         try:

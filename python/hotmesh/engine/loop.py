@@ -109,6 +109,11 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._tasks = [task for task in self._tasks if not task.done()]
         return self._tasks
 
+    def forget_tasks(self) -> None:
+        """Let go of them and of what was still to be called: the run leaves the memory."""
+        self._tasks = []
+        self.ready = []
+
     if sys.version_info >= (3, 14):
 
         def enter(self) -> Any:
