@@ -277,7 +277,8 @@ class WorkflowInstance(Outbound, Attributes):
 
         The ``finally`` blocks of its coroutines run now, and cannot change anything; left to the
         garbage collector they would run at any time, in the midst of another run's activation.
-        Nothing refers back to the instance then, so that its memory is free at once.
+        Nothing of a run that has ended refers back to the instance then, so that its memory is
+        free at once. (Tasks that still wait and what they wait for refer to each other.)
         """
         unfinished = self.loop.unfinished()
         if unfinished:
