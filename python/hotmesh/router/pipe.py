@@ -176,7 +176,7 @@ class Pipe:
         self._after_commit(effects, reply)
         self._report_quiet_lanes(step.lanes)
         self._memory.evict(self._context.max_cached)
-        await self._start_activities(session, effects)
+        await self._start_activities(effects)
         if self._dead:
             return True
         await self._advance(session, reply)
@@ -257,7 +257,7 @@ class Pipe:
                 context.notifier.tasks(queue_id, "c")
             context.wake_all()
 
-    async def _start_activities(self, session: Session, effects: Effects) -> None:
+    async def _start_activities(self, effects: Effects) -> None:
         """Begin what was committed. Runs whose activities end at once move on at once.
 
         A few at a time: a run then goes from one activity to the next while all that it needs is
@@ -267,7 +267,7 @@ class Pipe:
         activities.accept(effects.placed)
         while activities.start_waiting(STARTED_AT_A_TIME):
             if self._memory.local:
-                await self._advance(session, _NOTHING_READ)
+                await self._move((), ())
             if time.perf_counter() - began > BUSY_SECONDS:
                 await asyncio.sleep(0)
                 began = time.perf_counter()
@@ -322,20 +322,28 @@ class Pipe:
     # In: what was read
 
     async def _advance(self, session: Session, reply: StepReply) -> None:
+        await self._move(cast("Sequence[MessageRow]", reply.messages), reply.timers)
+        memory = self._memory
+        loads = [*memory.loads, *memory.due_again()]
+        memory.loads = []
+        if loads:
+            await self._load(session, list(dict.fromkeys(loads)))
+
+    async def _move(self, messages: Sequence[MessageRow], timers: Sequence[Any]) -> None:
+        """Give the core what has come and run the code it is for; runs to be loaded are noted.
+
+        Nothing here fails when the store is away, so nothing that was read gets lost on the way.
+        """
         memory = self._memory
         self._activities.settle_retries()
         local = memory.take_local()
-        messages = cast("Sequence[MessageRow]", reply.messages)
         if self._failures.any:
             # What comes for a failing run may be what it needs, or its end: don't wait longer.
             memory.loads += [row[2] for row in messages if self._failures.is_failing(row[2])]
         with collection_paused():
-            activations, loads = self._ingest(messages, reply.timers, local)
+            activations, loads = self._ingest(messages, timers, local)
+            memory.loads += loads
             await self._activate(activations, messages)
-        loads = [*loads, *memory.loads, *memory.due_again()]
-        memory.loads = []
-        if loads:
-            await self._load(session, list(dict.fromkeys(loads)))
 
     def _ingest(
         self,
