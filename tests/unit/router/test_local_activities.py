@@ -42,12 +42,17 @@ def activities_on(runner: Runner) -> LocalActivities:
     )
 
 
-async def test_a_slot_that_somebody_else_gives_back_is_used() -> None:
-    runner = Runner(free=0)  # tasks of the queue have taken all of them since the placing
-    activities = activities_on(runner)
-    tasks = placed(3)
+def accepted(runner: Runner, count: int) -> tuple[LocalActivities, list[ActivityTask]]:
+    """Activities that are committed and wait to be started."""
+    activities, tasks = activities_on(runner), placed(count)
     activities.recorded(tasks[0].run_id, [], tasks)
     activities.accept(tasks)
+    return activities, tasks
+
+
+async def test_a_slot_that_somebody_else_gives_back_is_used() -> None:
+    runner = Runner(free=0)  # tasks of the queue have taken all of them since the placing
+    activities, _ = accepted(runner, 3)
     activities.start_waiting()
     assert runner.started == []
     runner.free = 2
@@ -62,10 +67,7 @@ async def test_a_slot_that_somebody_else_gives_back_is_used() -> None:
 
 async def test_what_is_no_longer_wanted_is_not_started() -> None:
     runner = Runner(free=0)
-    activities = activities_on(runner)
-    tasks = placed(2)
-    activities.recorded(tasks[0].run_id, [], tasks)
-    activities.accept(tasks)
+    activities, tasks = accepted(runner, 2)
     activities.start_waiting()
     del activities.inflight[tasks[0].run_id, 0]
     runner.free = 5
@@ -76,10 +78,7 @@ async def test_what_is_no_longer_wanted_is_not_started() -> None:
 
 async def test_a_request_to_cancel_reaches_one_that_waits_for_a_slot() -> None:
     runner = Runner(free=0)
-    activities = activities_on(runner)
-    tasks = placed(2)
-    activities.recorded(tasks[0].run_id, [], tasks)
-    activities.accept(tasks)
+    activities, tasks = accepted(runner, 2)
     activities.request_cancel(tasks[0].run_id, 0)
     runner.free = 5
     assert activities.start_waiting()
@@ -90,10 +89,7 @@ async def test_a_request_to_cancel_reaches_one_that_waits_for_a_slot() -> None:
 
 async def test_a_few_at_a_time_are_started() -> None:
     runner = Runner(free=10)
-    activities = activities_on(runner)
-    tasks = placed(5)
-    activities.recorded(tasks[0].run_id, [], tasks)
-    activities.accept(tasks)
+    activities, _ = accepted(runner, 5)
     assert activities.start_waiting(3)
     assert runner.started == [0, 1, 2]
     assert activities.start_waiting(3)
