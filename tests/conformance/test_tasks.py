@@ -332,10 +332,41 @@ async def test_an_activity_is_completed_from_outside_whatever_its_attempt(mesh: 
     run_id = await mesh.add_task(router)
     await drain_start(router)
     (task,) = await router.claim()
-    assert await mesh.backend.complete_task(run_id, 0, mesh.lane_of("order"), b"outside")
+    assert await mesh.backend.complete_task(run_id, 0, 0, mesh.lane_of("order"), b"outside")
     assert len((await router.work(**finish(task))).lost) == 1
     assert await router.frames(1) == [b"outside"]
     assert (await router.work(room=1)).next_due_ms is None
+
+
+async def test_an_attempt_is_completed_from_outside_only_while_it_is_the_claimed_one(
+    mesh: Mesh,
+) -> None:
+    router = await mesh.join()
+    run_id = await mesh.add_task(router)
+    await drain_start(router)
+
+    async def complete(attempt: int) -> bool:
+        lane = mesh.lane_of("order")
+        return await mesh.backend.complete_task(run_id, 0, attempt, lane, b"of %d" % attempt)
+
+    assert not await complete(1)  # nobody has claimed it
+    (first,) = await router.claim()
+    await router.work(**retry(first))
+    assert not await complete(1)
+    (second,) = await router.claim()
+    assert not await complete(1)
+    assert await complete(2)
+    assert len((await router.work(**finish(second))).lost) == 1
+    assert await router.frames(1) == [b"of 2"]
+
+
+async def test_a_first_attempt_without_a_task_is_completed_from_outside(mesh: Mesh) -> None:
+    router = await mesh.join()
+    run_id = await mesh.start("order")
+    await drain_start(router)
+    lane = mesh.lane_of("order")
+    assert await mesh.backend.complete_task(run_id, 0, 1, lane, b"outside")
+    assert await router.frames(1) == [b"outside"]
 
 
 async def test_completing_an_activity_of_a_closed_or_unknown_run_says_so(mesh: Mesh) -> None:
@@ -344,8 +375,8 @@ async def test_completing_an_activity_of_a_closed_or_unknown_run_says_so(mesh: M
     await drain_start(router)
     lane = mesh.lane_of("order")
     await router.close_run(run_id, lane, status=RunStatus.TERMINATED)
-    assert not await mesh.backend.complete_task(run_id, 0, lane, b"late")
-    assert not await mesh.backend.complete_task(b"\x02" * 16, 0, lane, b"lost")
+    assert not await mesh.backend.complete_task(run_id, 0, 0, lane, b"late")
+    assert not await mesh.backend.complete_task(b"\x02" * 16, 0, 0, lane, b"lost")
     assert await router.read() == []
 
 

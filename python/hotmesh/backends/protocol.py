@@ -524,9 +524,23 @@ class Backend(Protocol):
         """
         ...
 
-    async def complete_task(self, run_id: bytes, seq: int, lane: int, frame: bytes) -> bool:
-        """Finish an activity from outside its worker (asynchronous completion), whatever its
-        attempt; false when the run is not open."""
+    async def complete_task(
+        self, run_id: bytes, seq: int, attempt: int, lane: int, frame: bytes
+    ) -> bool:
+        """Finish an activity from outside its worker (asynchronous completion).
+
+        Args:
+            run_id: The run.
+            seq: The activity's number in it.
+            attempt: Which attempt it is that ended; 0: whichever, be it claimed or not.
+            lane: The run's lane.
+            frame: What it is told.
+
+        Returns:
+            False when the run is not open, or its task is not claimed as this attempt: nothing
+            was changed. An activity without a task is a first attempt of its router, or settled,
+            which its run knows.
+        """
         ...
 
     # Wake-up hints: may be lost or repeated, carry no truth.

@@ -137,7 +137,8 @@ class AsyncActivityHandle:
             rpc_timeout: Ignored.
 
         Raises:
-            RPCError: NOT_FOUND, the workflow is closed or not known.
+            RPCError: NOT_FOUND, the workflow is closed or not known, or the attempt that the
+                token names is over.
         """
         await self._client.outbound.complete_async_activity(
             inputs.CompleteAsyncActivityInput(
@@ -193,7 +194,8 @@ class AsyncActivityHandle:
             rpc_timeout: Ignored.
 
         Raises:
-            RPCError: NOT_FOUND, the workflow is closed or not known.
+            RPCError: NOT_FOUND, the workflow is closed or not known, or the attempt that the
+                token names is over.
         """
         await self._client.outbound.report_cancellation_async_activity(
             inputs.ReportCancellationAsyncActivityInput(
@@ -302,7 +304,7 @@ async def _finish(client: Client, token: TaskToken, outcome: tuple[int, str, byt
     meta = wire.dump({"identity": client.identity}) if kind == kinds.ACTIVITY_FAILED else b""
     frame = encode_event((kind, token.seq, token.attempt, name, meta, body))
     connection = client.connection
-    if not await connection.backend.complete_task(token.run_id, token.seq, token.lane, frame):
+    if not await connection.backend.complete_task(*token, frame):
         raise _over(token)
     connection.hint_lanes([token.lane])
 

@@ -11,6 +11,11 @@ Event: TypeAlias = tuple[int, int, int, str, bytes, bytes]
 CancelReason: TypeAlias = Literal["cancel_requested", "timed_out", "not_found", "worker_shutdown"]
 """Why a running attempt is to stop."""
 
+AttemptKey: TypeAlias = tuple[bytes, int, int]
+"""An attempt: (run id, seq, attempt). Without its last part it names the activity only."""
+
+FIRST_ATTEMPT = 1
+
 OutcomeKind: TypeAlias = Literal["completed", "failed", "canceled", "retry", "async"]
 
 
@@ -56,11 +61,15 @@ class ActivityTask:
     origin: Origin
     local: bool = False
     """Whether it is a first attempt in the process of its run, after the commit."""
-    attempt: int = 1
-    """1 for the first."""
+    attempt: int = FIRST_ATTEMPT
     state: bytes = b""
     """What earlier attempts left: heartbeat details and their last failure. b"" for nothing."""
     started_ms: int = 0
+
+    @property
+    def key(self) -> AttemptKey:
+        """Which attempt it is."""
+        return self.run_id, self.seq, self.attempt
 
 
 @dataclass(slots=True, eq=False)

@@ -7,7 +7,7 @@ what may happen only after the commit: activities started here, events, spans, h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -197,7 +197,7 @@ class CommandTranslator:
         queue_ids: Known task queues; a name that is missing must be resolved before.
         place: Says whether an activity starts here (its command, the run's lane): its options if
             so, else None.
-        inflight: The activities that run in this process: (run id, seq) → lane.
+        inflight: The activities, (run id, seq), whose first attempt is made in this process.
     """
 
     def __init__(
@@ -205,7 +205,7 @@ class CommandTranslator:
         namespace: str,
         queue_ids: dict[str, int],
         place: Callable[[Event, int], dict[str, Any] | None],
-        inflight: Mapping[tuple[bytes, int], int],
+        inflight: Container[tuple[bytes, int]],
     ) -> None:
         self._namespace = namespace
         self._queue_ids = queue_ids

@@ -21,7 +21,7 @@ from hotmesh.engine.activity_options import OPTIONS_REMEMBERED_MAX, read_options
 from hotmesh.engine.activity_task import ActivityTask, Outcome
 from hotmesh.engine.outside import outside_tasks
 from hotmesh.router.collection import collection_paused
-from hotmesh.router.effects import CANCELLED_FAILURE, task_meta
+from hotmesh.router.effects import CANCELLED_FAILURE, cancelled_frame, task_meta
 from hotmesh.router.memory import PipeMemory
 from hotmesh.router.pace import Pace
 from hotmesh.router.pipe_context import PipeContext
@@ -34,7 +34,7 @@ BUSY_SECONDS = 0.02
 """How long to start activities in a row before the rest of the process has its turn."""
 
 Key = tuple[bytes, int]
-"""An activity: (run id, seq)."""
+"""An activity: (run id, seq). Only its first attempt is ever made here."""
 
 
 class LocalActivities:
@@ -53,8 +53,8 @@ class LocalActivities:
         self._wake = wake
         self.eager = context.eager
         """Whether activities of the queue may start here without a task."""
-        self.inflight: dict[Key, int] = {}
-        """Running, or about to: with their lane."""
+        self.inflight: dict[Key, ActivityTask] = {}
+        """The first attempts that are running, or about to."""
         self.unstarted: dict[Key, int] = {}
         """Those whose step had an unknown outcome, with their lane: if journaled, they start
         here."""
@@ -147,7 +147,7 @@ class LocalActivities:
         with outside_tasks(), collection_paused():
             while waiting and free > 0 and left > 0:
                 task = waiting.popleft()
-                if (task.run_id, task.seq) not in inflight:
+                if inflight.get((task.run_id, task.seq)) is not task:
                     continue  # no longer wanted
                 left -= 1
                 task.started_ms = now_ms
@@ -170,7 +170,7 @@ class LocalActivities:
         self._look_again()
 
     def _ended(self, task: ActivityTask, outcome: Outcome) -> None:
-        if (task.run_id, task.seq) not in self.inflight:
+        if self.inflight.get((task.run_id, task.seq)) is not task:
             return  # cancelled, or the lane was lost: the result is no longer wanted
         self._outcomes += 1
         if outcome.event is not None:
@@ -208,7 +208,7 @@ class LocalActivities:
             asyncio.get_running_loop().call_later(limit / 1000, self._retry_if_open, task)
 
     def _retry_if_open(self, task: ActivityTask) -> None:
-        if (task.run_id, task.seq) in self.inflight:
+        if self.inflight.get((task.run_id, task.seq)) is task:
             self._retries.append((task, Outcome("retry")))
             self._wake()
 
@@ -228,8 +228,10 @@ class LocalActivities:
     def _settle_retry(self, task: ActivityTask, outcome: Outcome) -> None:
         memory, key = self._memory, (task.run_id, task.seq)
         state = memory.states.get(task.run_id)
-        wanted = self.inflight.pop(key, None) is not None
-        if state is None or state.closed or not wanted:
+        if self.inflight.get(key) is not task:
+            return  # nobody wants it
+        del self.inflight[key]
+        if state is None or state.closed:
             return  # Closed: nobody wants it. Not in memory: whoever takes it in sees to it.
         command = (kinds.ACTIVITY, task.seq, 0, task.name, orjson.dumps(task.options), task.body)
         again = self.redispatch(state, command, outcome.state)
@@ -246,6 +248,8 @@ class LocalActivities:
         if state.instance is None:
             state.transitions = [*state.transitions, (now_ms, [], [again])]
         self._retry_delays[key] = outcome.delay_ms
+        if key in memory.effects.cancelled:  # asked for while the attempt was still going on
+            memory.effects.recalls.append((*key, cancelled_frame(task.seq), True))
         memory.has_columns = True
 
     def redispatch(self, state: RunState, command: Event, task_state: bytes) -> Event:
@@ -290,7 +294,7 @@ class LocalActivities:
                 if kinds.ACTIVITY_COMPLETED <= job[0] <= kinds.ACTIVITY_TIMED_OUT:
                     inflight.pop((run_id, job[1]), None)
         for task in placed:
-            inflight[run_id, task.seq] = task.lane
+            inflight[run_id, task.seq] = task
             if self.unstarted:
                 self.unstarted.pop((run_id, task.seq), None)
 
@@ -298,35 +302,38 @@ class LocalActivities:
         """As :meth:`recorded`, for one outcome and the one activity that follows."""
         run_id = task.run_id
         self.inflight.pop((run_id, outcome[1]), None)
-        self.inflight[run_id, task.seq] = task.lane
+        self.inflight[run_id, task.seq] = task
         if self.unstarted:
             self.unstarted.pop((run_id, task.seq), None)
 
     def cancel(self, run_ids: Collection[bytes]) -> None:
         """The runs are closed: nobody wants the outcome."""
-        for run_id, seq in [key for key in self.inflight if key[0] in run_ids]:
-            del self.inflight[run_id, seq]
-            self._context.runner.cancel(run_id, seq, "not_found")
+        for key in [key for key in self.inflight if key[0] in run_ids]:
+            self._context.runner.cancel(self.inflight.pop(key).key, "not_found")
 
     def request_cancel(self, run_id: bytes, seq: int) -> None:
-        """The run has asked for an activity's end; one that has not begun never does."""
-        for task in self._waiting:
-            if task.seq == seq and task.run_id == run_id:
-                self._waiting.remove(task)
-                event = (kinds.ACTIVITY_CANCELED, seq, 0, "", b"", CANCELLED_FAILURE)
-                self._memory.local.append((run_id, event))
-                self._wake()
-                return
-        if self._context.runner is not None:
-            self._context.runner.cancel(run_id, seq, "cancel_requested")
+        """The run has asked for an activity's end; an attempt that has not begun never does."""
+        task = self.inflight.get((run_id, seq))
+        if task is None:
+            return  # It has ended: its outcome is on its way, or its task was recalled.
+        if task in self._waiting:
+            self._waiting.remove(task)
+        elif any(retried is task for retried, _ in self._retries):
+            self._retries = [each for each in self._retries if each[0] is not task]
+        else:
+            self._context.runner.cancel(task.key, "cancel_requested")
+            return
+        event = (kinds.ACTIVITY_CANCELED, seq, 0, "", b"", CANCELLED_FAILURE)
+        self._memory.local.append((run_id, event))
+        self._wake()
 
     def cancel_all(self) -> None:
         """The router was declared dead."""
         self._waiting.clear()
-        running = list(self.inflight)
+        running = list(self.inflight.values())
         self.inflight.clear()  # The translator looks at it too.
-        for run_id, seq in running:
-            self._context.runner.cancel(run_id, seq, "not_found")
+        for task in running:
+            self._context.runner.cancel(task.key, "not_found")
 
     def not_committed(self, placed: Sequence[ActivityTask], *, unknown: bool) -> None:
         """The step with their commands was not applied, or nobody knows."""

@@ -413,7 +413,7 @@ class Pipe:
         if not self._leaving:
             return
         memory = self._memory
-        active = {*self._activities.inflight.values(), *just_read}
+        active = {*(task.lane for task in self._activities.inflight.values()), *just_read}
         for run_id, _ in memory.local:
             state = memory.states.get(run_id)
             if state is not None:

@@ -111,7 +111,7 @@ class Recovery:
             if command[0] == kinds.CANCEL_ACTIVITY
         }
         for seq in cancelled.intersection(inflight):
-            self._context.runner.cancel(run_id, seq, "cancel_requested")
+            self._activities.request_cancel(run_id, seq)
         if lost:
             await self._recover(state, lost, cancelled)
 
@@ -170,9 +170,10 @@ class Recovery:
         if activities.unstarted.pop((run_id, seq), None) is not None and seq not in cancelled:
             # The journal says that it was committed to start here, and it has not. It may after
             # one more step: that one tells whether the journal is still ours.
-            activities.inflight[run_id, seq] = state.lane
             options = orjson.loads(command[4])
-            effects.placed.append(first_attempt(state.details, command, options, state.now_ms))
+            task = first_attempt(state.details, command, options, state.now_ms)
+            activities.inflight[run_id, seq] = task
+            effects.placed.append(task)
             self._memory.has_columns = True
             return []
         again = activities.redispatch(state, command, b"")

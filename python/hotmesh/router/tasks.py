@@ -12,7 +12,7 @@ import orjson
 
 from hotmesh.backends.protocol import Backend, Tasks, TasksReply
 from hotmesh.core import decode_event, encode_event
-from hotmesh.engine.activity_task import ActivityTask, Outcome, TaskOrigin
+from hotmesh.engine.activity_task import ActivityTask, AttemptKey, Outcome, TaskOrigin
 from hotmesh.engine.outside import outside_tasks
 from hotmesh.exceptions import BackendError
 from hotmesh.limits import BATCH_TASKS_MAX
@@ -65,9 +65,9 @@ class TaskPump:
         self._notifier = notifier
         self._router_id = router_id
         self._on_lanes = on_lanes
-        self._claimed: dict[tuple[bytes, int], ActivityTask] = {}
+        self._claimed: dict[AttemptKey, ActivityTask] = {}
         self._outcomes: list[tuple[ActivityTask, Outcome]] = []
-        self._beats: dict[tuple[bytes, int], bytes] = {}
+        self._beats: dict[AttemptKey, bytes] = {}
         self._detached: list[ActivityTask] = []
         self._renew_at = 0.0
         self._next_due: int | None = None
@@ -92,10 +92,9 @@ class TaskPump:
 
     def heartbeat(self, task: ActivityTask, state: bytes) -> bool:
         """Store an activity's heartbeat; false if it isn't a task of the queue."""
-        key = (task.run_id, task.seq)
-        if self._claimed.get(key) is not task:
+        if self._claimed.get(task.key) is not task:
             return False
-        self._beats[key] = state
+        self._beats[task.key] = state
         self.wake()
         return True
 
@@ -158,11 +157,11 @@ class TaskPump:
 
     def _restore_beats(self, batch: Tasks) -> None:
         self._renew_at = 0.0
-        for run_id, seq, state in zip(
-            batch.beat_run, batch.beat_seq, batch.beat_state, strict=True
+        for *key, state in zip(
+            batch.beat_run, batch.beat_seq, batch.beat_attempt, batch.beat_state, strict=True
         ):
             if state is not None:
-                self._beats.setdefault((run_id, seq), state)
+                self._beats.setdefault(cast("AttemptKey", tuple(key)), state)
 
     def _add_beats(self, batch: Tasks, detached: Sequence[ActivityTask]) -> None:
         beats, self._beats = self._beats, {}
@@ -192,13 +191,11 @@ class TaskPump:
             lanes = set(reply.finished_lanes)
             self._notifier.lanes(lanes)
             self._on_lanes(lanes)
-        for run_id, seq, _ in reply.recalled:
-            self._runner.cancel(run_id, seq, "cancel_requested")
-        for run_id, seq, attempt in reply.lost:
-            task = self._claimed.get((run_id, seq))
-            if task is not None and task.attempt == attempt:
-                del self._claimed[run_id, seq]
-                self._runner.cancel(run_id, seq, "not_found")
+        for attempt in reply.recalled:
+            self._runner.cancel(attempt, "cancel_requested")
+        for attempt in reply.lost:
+            if self._claimed.pop(attempt, None) is not None:
+                self._runner.cancel(attempt, "not_found")
         with outside_tasks():
             for row in reply.tasks:
                 self._start(row)
@@ -230,16 +227,15 @@ class TaskPump:
             self._outcomes.append((task, lost))
             self.wake()
             return
-        self._claimed[run_id, seq] = task
+        self._claimed[task.key] = task
         event = self._runner.start(task, self._on_outcome)
         if event is not None:
             self._on_outcome(task, Outcome("completed", event))
 
     def _on_outcome(self, task: ActivityTask, outcome: Outcome) -> None:
-        key = (task.run_id, task.seq)
-        if self._claimed.get(key) is not task:
+        if self._claimed.get(task.key) is not task:
             return  # the claim was lost: somebody else makes the next attempt
-        del self._claimed[key]
+        del self._claimed[task.key]
         if outcome.kind == "async":
             self._detached.append(task)
         else:

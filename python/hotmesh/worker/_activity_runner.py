@@ -21,7 +21,14 @@ from hotmesh.converter import (
     DataConverter,
     apply_codec,
 )
-from hotmesh.engine.activity_task import ActivityTask, CancelReason, Event, Outcome
+from hotmesh.engine.activity_task import (
+    FIRST_ATTEMPT,
+    ActivityTask,
+    AttemptKey,
+    CancelReason,
+    Event,
+    Outcome,
+)
 from hotmesh.engine.outside import outside_tasks
 from hotmesh.exceptions import TimeoutType
 from hotmesh.limits import PAYLOAD_BYTES_MAX
@@ -127,7 +134,7 @@ class ActivityRunner:
             default_heartbeat_throttle_interval,
         )
         self._writer = OutcomeWriter(self._heartbeats, identity, payload_limit, now_ms)
-        self._running: dict[tuple[bytes, int], RunningActivity] = {}
+        self._running: dict[AttemptKey, RunningActivity] = {}
         self._occupied: set[RunningActivity] = set()
         self._detached: set[asyncio.Task[None]] = set()
         self._shutdown = Latch()
@@ -189,16 +196,17 @@ class ActivityRunner:
         self, task: ActivityTask, done: Done, registered: RegisteredActivity | None
     ) -> RunningActivity:
         running = self.prepare(task, done, registered)
-        self._supersede(task)
-        self._running[task.run_id, task.seq] = running
+        if task.attempt > FIRST_ATTEMPT:
+            self._supersede(task)
+        self._running[task.key] = running
         self._occupied.add(running)
         return running
 
     def _supersede(self, task: ActivityTask) -> None:
-        """An attempt whose claim ran out may have come back to this very worker."""
-        before = self._running.get((task.run_id, task.seq))
-        if before is not None:
-            before.cancel("not_found")
+        """An activity whose claim ran out may have come back to this very worker."""
+        for (run_id, seq, attempt), before in list(self._running.items()):
+            if seq == task.seq and run_id == task.run_id and attempt < task.attempt:
+                before.cancel("not_found")
 
     def _run_at_once(
         self, task: ActivityTask, done: Done, registered: RegisteredActivity
@@ -207,7 +215,7 @@ class ActivityRunner:
 
         Nothing can happen meanwhile, so that most of what watches over an attempt is not needed.
         """
-        if self._running:
+        if task.attempt > FIRST_ATTEMPT:
             self._supersede(task)
         converter = self._converter_for(task) if self._converter_needs_context else self._converter
         attempt = AttemptAtOnce(self, task, done, registered)
@@ -239,17 +247,16 @@ class ActivityRunner:
         attempt.end()
         running.done(running.task, outcome)
 
-    def cancel(self, run_id: bytes, seq: int, reason: CancelReason) -> None:
-        """Ask a running activity to stop; nothing happens if it does not run here.
+    def cancel(self, attempt: AttemptKey, reason: CancelReason) -> None:
+        """Ask a running attempt to stop; nothing happens if it does not run here.
 
         Its outcome still comes, as soon as its function has ended.
 
         Args:
-            run_id: The workflow's run.
-            seq: The activity's number in it.
+            attempt: Which; another attempt of the same activity goes on.
             reason: What :func:`hotmesh.activity.cancellation_details` will say.
         """
-        running = self._running.get((run_id, seq))
+        running = self._running.get(attempt)
         if running is not None:
             running.cancel(reason)
 
@@ -367,9 +374,8 @@ class ActivityRunner:
         """Take the attempt out of the open ones: from here on nothing changes its outcome."""
         running.settled = True
         self._alarm.forget(running)
-        key = (running.task.run_id, running.task.seq)
-        if self._running.get(key) is running:
-            del self._running[key]
+        if self._running.get(running.task.key) is running:
+            del self._running[running.task.key]
         if self._idle is not None and not self._running and not self._idle.done():
             self._idle.set_result(None)
 

@@ -154,6 +154,19 @@ async def test_an_attempt_that_is_over_is_not_found(scene: Scene) -> None:
     assert caught.value.status == RPCStatusCode.NOT_FOUND
 
 
+async def test_a_token_completes_no_later_attempt(scene: Scene) -> None:
+    stale = scene.by_token()
+    await stale.fail(RuntimeError("first"))
+    await scene.claim()
+    for late in (stale.complete(1), stale.report_cancellation(), stale.heartbeat()):
+        with pytest.raises(RPCError) as caught:
+            await late
+        assert caught.value.status == RPCStatusCode.NOT_FOUND
+    await scene.by_token().complete(2)
+    message = await scene.hands.next()
+    assert (message.kind, message.number, message.args) == (kinds.ACTIVITY_COMPLETED, 2, [2])
+
+
 async def test_an_unknown_activity_is_not_found(scene: Scene) -> None:
     handle = scene.client.get_async_activity_handle(workflow_id="w", activity_id="none")
     with pytest.raises(RPCError, match="none"):

@@ -4,13 +4,23 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
-from hotmesh.core import kinds
-from hotmesh.engine.activity_task import ActivityTask, TaskOrigin
+from hotmesh.core import encode_event, kinds
+from hotmesh.engine.activity_task import (
+    ActivityTask,
+    AttemptKey,
+    CancelReason,
+    Outcome,
+    TaskOrigin,
+)
+from hotmesh.engine.instance import RunDetails
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.local_activities import LocalActivities
 from hotmesh.router.memory import PipeMemory
 from hotmesh.router.pace import AverageCost
 from hotmesh.router.pipe_context import PipeContext
+from hotmesh.router.state import RunState
+
+RUN = b"r" * 16
 
 
 class Runner:
@@ -19,6 +29,10 @@ class Runner:
     def __init__(self, free: int) -> None:
         self.free = free
         self.started: list[int] = []
+        self.cancelled: list[tuple[AttemptKey, CancelReason]] = []
+
+    def cancel(self, attempt: AttemptKey, reason: CancelReason) -> None:
+        self.cancelled.append((attempt, reason))
 
     def start(self, task: ActivityTask, done: object) -> None:
         del done
@@ -28,14 +42,19 @@ class Runner:
 
 def placed(count: int) -> list[ActivityTask]:
     return [
-        ActivityTask(b"r" * 16, seq, 64, "act", {}, b"", 1, TaskOrigin("n", "w", "t", "q"), True)
+        ActivityTask(RUN, seq, 64, "act", {}, b"", 1, TaskOrigin("n", "w", "t", "q"), True)
         for seq in range(count)
     ]
 
 
 def activities_on(runner: Runner) -> LocalActivities:
     context = SimpleNamespace(
-        runner=runner, clock=BackendClock(), cost=AverageCost(), eager=True, task_queue="q"
+        runner=runner,
+        clock=BackendClock(),
+        cost=AverageCost(),
+        eager=True,
+        task_queue="q",
+        queue_ids={"q": 1},
     )
     return LocalActivities(
         cast("PipeContext", cast("Any", context)), PipeMemory(), set(), lambda: None
@@ -95,3 +114,51 @@ async def test_a_few_at_a_time_are_started() -> None:
     assert activities.start_waiting(3)
     assert runner.started == [0, 1, 2, 3, 4]
     assert not activities.start_waiting(3)
+
+
+async def test_a_router_that_was_declared_dead_cancels_its_own_attempts_only() -> None:
+    runner = Runner(free=2)
+    activities, tasks = accepted(runner, 1)
+    activities.start_waiting()
+    activities.cancel_all()
+    assert runner.cancelled == [(tasks[0].key, "not_found")]
+    assert tasks[0].key == (RUN, 0, 1)
+
+
+async def test_an_outcome_counts_only_for_the_attempt_that_is_in_flight() -> None:
+    activities, tasks = accepted(Runner(free=1), 1)
+    activities.start_waiting()
+    (other,) = placed(1)  # the same activity, begun by somebody else
+    activities._ended(other, Outcome("retry"))
+    assert not activities.has_retries
+    activities._ended(tasks[0], Outcome("retry"))
+    assert activities.has_retries
+
+
+async def test_a_request_to_cancel_reaches_an_attempt_that_has_failed_meanwhile() -> None:
+    runner = Runner(free=1)
+    activities, tasks = accepted(runner, 1)
+    activities.start_waiting()
+    activities._ended(tasks[0], Outcome("retry"))  # while the step with the request was under way
+    activities.request_cancel(RUN, 0)
+    assert not activities.has_retries
+    assert runner.cancelled == []
+    ((run_id, event),) = activities._memory.local
+    assert (run_id, event[0], event[1]) == (RUN, kinds.ACTIVITY_CANCELED, 0)
+
+
+async def test_a_failed_attempt_whose_cancellation_is_asked_for_makes_no_other() -> None:
+    activities, tasks = activities_on(Runner(free=1)), placed(2)[1:]
+    memory = activities._memory
+    start = encode_event((kinds.START, 0, 0, "", b"", b""))
+    memory.core.ingest([(1, 64, RUN, start, "w", "t", b"", b"", False)], [], [], 1)
+    memory.core.complete(RUN, 1, [(kinds.ACTIVITY, 1, 0, "act", b"{}", b"")])
+    memory.states[RUN] = RunState(RunDetails("n", "w", RUN, "t", "q", 64, {}, b""))
+    activities.recorded(RUN, [], tasks)
+    activities.accept(tasks)
+    activities.start_waiting()
+    memory.effects.cancelled.append((RUN, 1))  # asked for in the batch that is being made
+    activities._ended(tasks[0], Outcome("retry"))
+    activities.settle_retries()
+    ((run_id, seq, _, claimed),) = memory.effects.recalls
+    assert (run_id, seq, claimed) == (RUN, 1, True)

@@ -160,4 +160,4 @@ async def test_a_heartbeat_after_the_outcome_is_dropped() -> None:
     await contexts[0]
     assert harness.beats == []
     assert harness.runner.running() == []
-    harness.runner.cancel(RUN_ID, 1, "not_found")
+    harness.runner.cancel((RUN_ID, 1, 1), "not_found")

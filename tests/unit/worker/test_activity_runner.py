@@ -308,8 +308,8 @@ async def test_a_requested_cancellation_becomes_a_cancelled_event() -> None:
     harness = Harness(watchful)
     outcome = harness.start(harness.task("watchful"))
     await asyncio.sleep(0)
-    harness.runner.cancel(RUN_ID, 1, "cancel_requested")
-    harness.runner.cancel(RUN_ID, 1, "worker_shutdown")  # The first reason stays.
+    harness.runner.cancel((RUN_ID, 1, 1), "cancel_requested")
+    harness.runner.cancel((RUN_ID, 1, 1), "worker_shutdown")  # The first reason stays.
     found = await outcome
     assert found.kind == "canceled"
     assert found.event is not None
@@ -331,16 +331,16 @@ async def test_repeated_requests_do_not_break_into_the_cleaning_up() -> None:
     harness = Harness(thorough)
     outcome = harness.start(harness.task("thorough"))
     await asyncio.sleep(0)
-    harness.runner.cancel(RUN_ID, 1, "cancel_requested")
+    harness.runner.cancel((RUN_ID, 1, 1), "cancel_requested")
     await asyncio.sleep(0)
-    harness.runner.cancel(RUN_ID, 1, "cancel_requested")
+    harness.runner.cancel((RUN_ID, 1, 1), "cancel_requested")
     assert harness.result(await outcome) == "cleaned up"
 
 
 async def test_an_activity_cancelled_before_its_first_step_never_runs() -> None:
     harness = Harness(wait_for_ever)
     outcome = harness.start(harness.task("wait_for_ever"))
-    harness.runner.cancel(RUN_ID, 1, "cancel_requested")
+    harness.runner.cancel((RUN_ID, 1, 1), "cancel_requested")
     assert (await outcome).kind == "canceled"
 
 
@@ -355,7 +355,7 @@ async def test_a_swallowed_cancellation_completes() -> None:
     harness = Harness(polite)
     outcome = harness.start(harness.task("polite"))
     await asyncio.sleep(0)
-    harness.runner.cancel(RUN_ID, 1, "cancel_requested")
+    harness.runner.cancel((RUN_ID, 1, 1), "cancel_requested")
     assert harness.result(await outcome) == "stopped"
 
 
@@ -369,7 +369,7 @@ async def test_a_failure_after_a_requested_cancellation_is_final() -> None:
     harness = Harness(stumble)
     outcome = harness.start(harness.task("stumble"))
     await asyncio.sleep(0)
-    harness.runner.cancel(RUN_ID, 1, "cancel_requested")
+    harness.runner.cancel((RUN_ID, 1, 1), "cancel_requested")
     found = await outcome
     assert found.event is not None
     assert found.event[3] == "CANCEL_REQUESTED"
@@ -389,7 +389,7 @@ async def test_a_cancellation_nobody_asked_for_is_a_failure_without_retry() -> N
 
 async def test_cancelling_what_does_not_run_changes_nothing() -> None:
     harness = Harness(greet)
-    harness.runner.cancel(RUN_ID, 99, "not_found")
+    harness.runner.cancel((RUN_ID, 99, 1), "not_found")
     assert harness.runner.running() == []
 
 
@@ -402,8 +402,25 @@ async def test_a_second_attempt_on_the_same_worker_takes_the_place_of_the_first(
     assert (await first).kind == "canceled"
     assert [task.attempt for task in harness.runner.running()] == [2]
     await asyncio.sleep(0)
-    harness.runner.cancel(RUN_ID, 1, "cancel_requested")
+    harness.runner.cancel((RUN_ID, 1, 2), "cancel_requested")
     assert (await second).kind == "canceled"
+
+
+@pytest.mark.parametrize("reason", ["not_found", "cancel_requested"])
+async def test_whoever_cancels_one_attempt_leaves_the_next_alone(reason: Any) -> None:
+    finished = asyncio.Event()
+
+    async def wait() -> str:
+        await finished.wait()
+        return "done"
+
+    harness = Harness(wait)
+    task = harness.task("wait", attempt=2)
+    second = harness.start(task)
+    await asyncio.sleep(0)
+    harness.runner.cancel((task.run_id, task.seq, 1), reason)
+    finished.set()
+    assert harness.result(await second) == "done"
 
 
 # -- Timeouts --

@@ -73,7 +73,7 @@ async def test_a_cancelled_thread_gets_the_exception(pool: ThreadPoolExecutor) -
     harness = Harness(spins, activity_executor=pool)
     outcome = harness.start(harness.task("spins"))
     await asyncio.to_thread(begun.wait, 10)
-    harness.runner.cancel(RUN_ID, 1, "cancel_requested")
+    harness.runner.cancel((RUN_ID, 1, 1), "cancel_requested")
     assert (await asyncio.wait_for(outcome, 10)).kind == "canceled"
 
 
@@ -92,7 +92,7 @@ async def test_without_the_exception_a_thread_asks_for_itself(pool: ThreadPoolEx
     harness = Harness(asks, activity_executor=pool)
     outcome = harness.start(harness.task("asks"))
     await asyncio.to_thread(begun.wait, 10)
-    harness.runner.cancel(RUN_ID, 1, "cancel_requested")
+    harness.runner.cancel((RUN_ID, 1, 1), "cancel_requested")
     assert harness.result(await asyncio.wait_for(outcome, 10)) == "asked"
 
 
@@ -111,7 +111,7 @@ async def test_a_shield_holds_the_exception_back(pool: ThreadPoolExecutor) -> No
     harness = Harness(careful, activity_executor=pool)
     outcome = harness.start(harness.task("careful"))
     await asyncio.to_thread(begun.wait, 10)
-    harness.runner.cancel(RUN_ID, 1, "cancel_requested")
+    harness.runner.cancel((RUN_ID, 1, 1), "cancel_requested")
     assert (await asyncio.wait_for(outcome, 10)).kind == "canceled"
     assert steps == ["still shielded"]
 
@@ -143,7 +143,7 @@ async def test_a_call_that_waits_for_a_thread_is_cancelled_without_running() -> 
         first = harness.start(harness.task("occupies"))
         second = harness.start(harness.task("waits"))
         await asyncio.sleep(0)
-        harness.runner.cancel(RUN_ID, 2, "cancel_requested")
+        harness.runner.cancel((RUN_ID, 2, 1), "cancel_requested")
         assert (await second).kind == "canceled"
         release.set()
         await first
@@ -229,7 +229,7 @@ async def test_activities_run_in_other_processes() -> None:
         harness.beaten.clear()
         cancelled = harness.start(harness.task("wait_in_process"))
         await asyncio.wait_for(harness.beaten.wait(), 20)
-        harness.runner.cancel(RUN_ID, 2, "cancel_requested")
+        harness.runner.cancel((RUN_ID, 2, 1), "cancel_requested")
         assert harness.result(await asyncio.wait_for(cancelled, 20)) == "cancelled"
 
         failed = await harness.run("metrics_in_process")

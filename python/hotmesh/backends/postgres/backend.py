@@ -267,11 +267,12 @@ class PostgresBackend:
         )
         return tasks_reply(columns, row)
 
-    async def complete_task(self, run_id: bytes, seq: int, lane: int, frame: bytes) -> bool:
-        """Finish an activity from outside its worker, whatever its attempt; false when the run
-        is not open."""
+    async def complete_task(
+        self, run_id: bytes, seq: int, attempt: int, lane: int, frame: bytes
+    ) -> bool:
+        """Finish an activity from outside its worker; see the protocol."""
         return await _repeat(
-            lambda: self._links.clients.value("complete_task", run_id, seq, lane, frame)
+            lambda: self._links.clients.value("complete_task", run_id, seq, attempt, lane, frame)
         )
 
     # -- Hints --

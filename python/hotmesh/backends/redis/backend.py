@@ -297,13 +297,15 @@ class RedisBackend:
             + [finishes[position - 1] for position in lost_finishes],
         )
 
-    async def complete_task(self, run_id: bytes, seq: int, lane: int, frame: bytes) -> bool:
-        """Finish an activity from outside its worker; false when the run is not open.
+    async def complete_task(
+        self, run_id: bytes, seq: int, attempt: int, lane: int, frame: bytes
+    ) -> bool:
+        """Finish an activity from outside its worker; see the protocol.
 
         Repeated when the connection is lost: a result is only taken once by its run.
         """
         namespace = await self._names.namespace_of(lane)
-        words = [codec.header({"lane": lane, "seq": seq}), run_id, frame]
+        words = [codec.header({"lane": lane, "seq": seq, "attempt": attempt}), run_id, frame]
         return await self._again(namespace, scripts.COMPLETE_TASK, words) == 1
 
     # -- Wake-up hints --

@@ -168,10 +168,12 @@ class SqliteBackend:
         """See the protocol."""
         return await self._opened().look(lambda tx: tasks.run_batch(tx, batch))
 
-    async def complete_task(self, run_id: bytes, seq: int, lane: int, frame: bytes) -> bool:
+    async def complete_task(
+        self, run_id: bytes, seq: int, attempt: int, lane: int, frame: bytes
+    ) -> bool:
         """See the protocol."""
         return await self._write(
-            lambda tx: tasks.complete_from_outside(tx, run_id, seq, lane, frame)
+            lambda tx: tasks.complete_from_outside(tx, run_id, seq, attempt, lane, frame)
         )
 
     # -- Wake-up hints --

@@ -101,11 +101,14 @@ def _claim(tx: Transaction, batch: Tasks) -> list[Row]:
 
 
 def complete_from_outside(
-    tx: Transaction, run_id: bytes, seq: int, lane: int, frame: bytes
+    tx: Transaction, run_id: bytes, seq: int, attempt: int, lane: int, frame: bytes
 ) -> bool:
     """See :meth:`hotmesh.backends.protocol.Backend.complete_task`."""
     status = tx.one(_RUN_STATUS, (run_id,))
     if status is None or status[0] != RunStatus.RUNNING:
+        return False
+    claimed = tx.one(_SQL["claimed_attempt"], (run_id, seq))
+    if attempt and claimed is not None and claimed[0] != attempt:
         return False
     tx.run(_SQL["delete_task"], (run_id, seq))
     tx.deliver([lane], [run_id], [MessageKind.RESULT], [frame])

@@ -71,7 +71,7 @@ select * from hotmesh.tasks(@18@);
 
 -- name: complete_task
 -- Finish an activity from outside its worker.
-select hotmesh.complete_task(@4@);
+select hotmesh.complete_task(@5@);
 
 -- name: queue_id
 -- The id of a task queue, made on first use.

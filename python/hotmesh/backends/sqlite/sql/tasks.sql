@@ -28,6 +28,10 @@ FROM (VALUES (?, ?, ?, ?)) WHERE run_id = column1 AND seq = column2;
 -- When the queue's next task becomes claimable.
 SELECT due_ms FROM task WHERE queue_id = ? ORDER BY due_ms LIMIT 1;
 
+-- name: claimed_attempt
+-- The attempt that a task is claimed as; null while nobody has it.
+SELECT CASE WHEN owner IS NOT NULL THEN attempt END FROM task WHERE run_id = ? AND seq = ?;
+
 -- name: delete_task
 -- A task that was finished from outside.
 DELETE FROM task WHERE run_id = ? AND seq = ?;

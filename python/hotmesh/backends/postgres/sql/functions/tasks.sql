@@ -117,14 +117,24 @@ begin
 end $$;
 
 
--- Finish an activity from outside its worker; false when its run is not open.
+-- Finish an activity from outside its worker; false when its run is not open, or its task is not
+-- claimed as this attempt (0: whichever).
 create or replace function hotmesh.complete_task(
-    completed_run bytea, completed_seq int, run_lane int, result_frame bytea
+    completed_run bytea, completed_seq int, completed_attempt int, run_lane int,
+    result_frame bytea
 ) returns boolean language plpgsql as $$
+declare
+    claimed boolean;
 begin
     perform from hotmesh.run
     where run.run_id = completed_run and run.status = 1 for share;
     if not found then
+        return false;
+    end if;
+    select task.attempt = completed_attempt and task.owner is not null into claimed
+    from hotmesh.task where task.run_id = completed_run and task.seq = completed_seq
+    for update;
+    if completed_attempt > 0 and not claimed then
         return false;
     end if;
     delete from hotmesh.task where task.run_id = completed_run and task.seq = completed_seq;

@@ -1,0 +1,91 @@
+"""The task pump on a store that gives what the test says."""
+
+import asyncio
+from typing import Any, cast
+
+from hotmesh.backends.protocol import Backend, Tasks, TasksReply
+from hotmesh.core import encode_event, kinds
+from hotmesh.engine.activity_task import ActivityTask, AttemptKey, CancelReason
+from hotmesh.router.clock import BackendClock
+from hotmesh.router.notifier import Notifier
+from hotmesh.router.tasks import TaskPump
+
+RUN = b"r" * 16
+SEQ = 3
+
+
+class Runner:
+    """Takes everything, ends nothing."""
+
+    free = 10
+
+    def __init__(self) -> None:
+        self.started: list[ActivityTask] = []
+        self.cancelled: list[tuple[AttemptKey, CancelReason]] = []
+
+    def lost_outcome(self, task: ActivityTask) -> None:
+        del task
+
+    def start(self, task: ActivityTask, done: object) -> None:
+        del done
+        self.started.append(task)
+
+    def cancel(self, attempt: AttemptKey, reason: CancelReason) -> None:
+        self.cancelled.append((attempt, reason))
+
+
+class Store:
+    """Answers each batch with what the test has put."""
+
+    def __init__(self) -> None:
+        self.replies: asyncio.Queue[TasksReply] = asyncio.Queue()
+        self.batches: asyncio.Queue[Tasks] = asyncio.Queue()
+
+    async def tasks(self, batch: Tasks) -> TasksReply:
+        self.batches.put_nowait(batch)
+        return await self.replies.get()
+
+    def gives(self, attempt: int, lost: bool = False) -> None:
+        """Let the next batch claim the activity as this attempt, and lose the one before it."""
+        frame = encode_event((kinds.ACTIVITY, SEQ, 1, "act", b"{}", b""))
+        row = (RUN, SEQ, 64, attempt, lost, frame, b"", 1)
+        gone = [(RUN, SEQ, attempt - 1)] if lost else []
+        self.replies.put_nowait(TasksReply(1, tasks=[row], lost=gone))
+
+
+async def test_what_is_said_of_one_attempt_is_not_said_of_the_next() -> None:
+    runner, store = Runner(), Store()
+    pump = TaskPump(
+        cast("Backend", cast("Any", store)),
+        namespace="n",
+        task_queue="q",
+        queue_id=1,
+        lease_ms=60_000,
+        runner=runner,
+        clock=BackendClock(),
+        notifier=cast("Notifier", None),
+        router_id=lambda: b"i" * 16,
+        on_lanes=lambda _: None,
+    )
+    pumping = asyncio.create_task(pump.run())
+    store.gives(1)
+    await store.batches.get()
+    while not runner.started:
+        await asyncio.sleep(0)
+    (first,) = runner.started
+    assert pump.heartbeat(first, b"of the first")
+    beating = await store.batches.get()  # under way when the claim ends, and comes back here
+    assert (beating.beat_attempt, beating.beat_state) == ([1], [b"of the first"])
+    assert pump.heartbeat(first, b"of the first still")
+    store.gives(2, lost=True)
+    after = await store.batches.get()
+    assert runner.started[1].key == (RUN, SEQ, 2)
+    assert runner.cancelled == [((RUN, SEQ, 1), "not_found")]
+    assert b"of the first still" not in after.beat_state
+    assert not pump.heartbeat(first, b"too late")
+    store.replies.put_nowait(TasksReply(1, recalled=[(RUN, SEQ, 1)]))
+    pump.wake("c")
+    await store.batches.get()
+    assert runner.cancelled[1:] == [((RUN, SEQ, 1), "cancel_requested")]
+    pumping.cancel()
+    await asyncio.wait([pumping])
