@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NoReturn, Protocol, TypeVar, cast, overload
 
-from hotmesh.common import MetricMeter, Priority, RetryPolicy
+from hotmesh.common import MetricAttributes, MetricMeter, Priority, RetryPolicy
 from hotmesh.converter import PayloadConverter
 from hotmesh.engine.definition import is_raw_sequence, type_hints_of
 
@@ -286,8 +286,8 @@ class ActivityContext:
     cancelled: ActivitySignal
     worker_shutdown: ActivitySignal
     payload_converter: PayloadConverter
-    metric_meter: MetricMeter | None
-    """None where metrics cannot be recorded: in another process."""
+    metric_meter: Callable[[MetricAttributes], MetricMeter] | None
+    """Makes a meter; None where metrics cannot be recorded: in another process."""
     client: Any = None
     """None in activities that are not ``async def``."""
     shield: Callable[[], AbstractContextManager[None]] | None = None
@@ -476,6 +476,9 @@ def payload_converter() -> PayloadConverter:
 def metric_meter() -> MetricMeter:
     """A meter that marks measurements with namespace, task queue and activity type.
 
+    They go to the OpenTelemetry meter provider that the program has set; without one they are
+    dropped.
+
     Raises:
         RuntimeError: Not in an activity, or in one that runs in another process.
     """
@@ -485,7 +488,7 @@ def metric_meter() -> MetricMeter:
             "Metrics meter not available in non-threaded sync activities like multiprocess"
         )
     about = context.info()
-    return context.metric_meter.with_additional_attributes(
+    return context.metric_meter(
         {
             "namespace": about.namespace,
             "task_queue": about.task_queue,

@@ -32,6 +32,7 @@ __all__ = [
     "FencedError",
     "HotMeshError",
     "InvalidArgumentError",
+    "UnsupportedOptionError",
     "MissingExtraError",
     "NexusOperationError",
     "NondeterminismError",
@@ -535,6 +536,20 @@ class RPCError(HotMeshError):
 
 class InvalidArgumentError(HotMeshError, ValueError):
     """Raised at the call when an id, name, policy or timeout is not acceptable."""
+
+
+class UnsupportedOptionError(InvalidArgumentError):
+    """An option of Temporal's that this version can't honour was given; dropping it would mislead.
+
+    Args:
+        option: Its name.
+        where: The call or thing it was given to.
+        advice: What to do instead.
+    """
+
+    def __init__(self, option: str, where: str, advice: str) -> None:
+        super().__init__(f"{where}: option {option!r} is not supported; {advice}")
+        self.option = option
 
 
 class MissingExtraError(HotMeshError, ImportError):

@@ -47,7 +47,7 @@ def text_files(root: Path, *suffixes: str, under: str = "") -> Iterator[Path]:
             hidden = path.name.startswith(".") and path.name not in DOT_FOLDERS
             if not hidden and path.name not in GENERATED:
                 yield from text_files(root, *wanted, under=inside)
-        elif path.suffix in wanted:
+        elif path.suffix in wanted and path.name != ".git":  # a file in a linked work tree
             yield path
 
 

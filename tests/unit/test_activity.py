@@ -199,14 +199,6 @@ async def test_the_logger_says_as_much_as_it_is_told_to(caplog: pytest.LogCaptur
     assert not hasattr(record, "workflow_id")
 
 
-async def test_metrics_are_marked_with_the_activity() -> None:
-    async def measures() -> None:
-        activity.metric_meter().create_counter("orders").add(1)
-
-    harness = Harness(measures)
-    assert (await harness.run("measures")).kind == "completed"
-
-
 # -- The latch --
 
 

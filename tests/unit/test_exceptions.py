@@ -89,6 +89,7 @@ ERRORS: list[HotMeshError] = [
     ),
     RPCError("workflow not found", RPCStatusCode.NOT_FOUND),
     InvalidArgumentError("bad id"),
+    exceptions.UnsupportedOptionError("tuner", "Worker", "leave it out"),
     MissingExtraError("postgres", "A postgres:// database"),
     ConversionError("arguments of activity 'charge'", "not JSON", index=1),
     PayloadTooLargeError(11, 10, "result of 'order-1'"),

@@ -110,7 +110,7 @@ class AsyncActivityHandle:
         Args:
             *details: What the next attempt finds, should this one fail.
             rpc_metadata: Ignored.
-            rpc_timeout: Ignored.
+            rpc_timeout: Longest wait; what was sent by then may still take effect.
 
         Raises:
             AsyncActivityCancelledError: Its cancellation was asked for.
@@ -134,7 +134,7 @@ class AsyncActivityHandle:
         Args:
             result: Its result. Default is None.
             rpc_metadata: Ignored.
-            rpc_timeout: Ignored.
+            rpc_timeout: Longest wait; what was sent by then may still take effect.
 
         Raises:
             RPCError: NOT_FOUND, the workflow is closed or not known, or the attempt that the
@@ -164,7 +164,7 @@ class AsyncActivityHandle:
             error: Why.
             last_heartbeat_details: What the next attempt finds.
             rpc_metadata: Ignored.
-            rpc_timeout: Ignored.
+            rpc_timeout: Longest wait; what was sent by then may still take effect.
 
         Raises:
             RPCError: NOT_FOUND, the workflow is closed or not known.
@@ -191,7 +191,7 @@ class AsyncActivityHandle:
         Args:
             *details: What the workflow finds in the CancelledError.
             rpc_metadata: Ignored.
-            rpc_timeout: Ignored.
+            rpc_timeout: Longest wait; what was sent by then may still take effect.
 
         Raises:
             RPCError: NOT_FOUND, the workflow is closed or not known, or the attempt that the

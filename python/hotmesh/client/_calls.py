@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from hotmesh.backends.protocol import MessageKind, RunStatus, SendItem
 from hotmesh.client import _async_activity, _update
 from hotmesh.client import _interceptor as inputs
+from hotmesh.client._deadline import deadline
 from hotmesh.client._errors import (
     WorkflowQueryFailedError,
     WorkflowQueryRejectedError,
@@ -57,6 +59,21 @@ _REJECT = {
     QueryRejectCondition.NOT_COMPLETED_CLEANLY: "not_completed_cleanly",
 }
 
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def in_time(method: _Method) -> _Method:
+    """Bound a call by its input's ``rpc_timeout``. What it sent by then may still take effect."""
+
+    @functools.wraps(method)
+    async def bounded(calls: Calls, input: Any) -> Any:
+        if input.rpc_timeout is None:
+            return await method(calls, input)
+        async with deadline(input.rpc_timeout, method.__name__):
+            return await method(calls, input)
+
+    return cast("_Method", bounded)
+
 
 class Calls(inputs.OutboundInterceptor):
     """Carries out what the interceptors before it let through."""
@@ -64,6 +81,7 @@ class Calls(inputs.OutboundInterceptor):
     def __init__(self, client: Client) -> None:  # There is no next one.
         self._client = client
 
+    @in_time
     async def start_workflow(self, input: inputs.StartWorkflowInput) -> WorkflowHandle[Any, Any]:
         client = self._client
         await client.connection.ready()
@@ -87,6 +105,7 @@ class Calls(inputs.OutboundInterceptor):
             handle.mark_fresh()
         return handle
 
+    @in_time
     async def signal_workflow(self, input: inputs.SignalWorkflowInput) -> None:
         payloads = self._client.payloads
         name = checked_name(input.signal, "signal name")
@@ -96,6 +115,7 @@ class Calls(inputs.OutboundInterceptor):
         frame = signal_event(name, body, await self._headers(input.headers))
         await self._send(input.id, _run(input.id, input.run_id), frame)
 
+    @in_time
     async def cancel_workflow(self, input: inputs.CancelWorkflowInput) -> None:
         run_id = await self._chain(input)
         reason = self._client.payloads.within_limit(
@@ -104,6 +124,7 @@ class Calls(inputs.OutboundInterceptor):
         frame = encode_event((kinds.CANCEL, 0, 0, "", os.urandom(16), reason))
         await self._send(input.id, run_id, frame)
 
+    @in_time
     async def terminate_workflow(self, input: inputs.TerminateWorkflowInput) -> None:
         client = self._client
         run_id = await self._chain(input)
@@ -199,6 +220,7 @@ class Calls(inputs.OutboundInterceptor):
         await self._client.connection.ready()
         return await _update.send_with_start(self._client, input)
 
+    @in_time
     async def describe_workflow(
         self, input: inputs.DescribeWorkflowInput
     ) -> WorkflowExecutionDescription:
@@ -216,11 +238,13 @@ class Calls(inputs.OutboundInterceptor):
         self, input: inputs.FetchWorkflowHistoryEventsInput
     ) -> AsyncIterator[HistoryTransition]:
         client = self._client
-        row = await client.find_run(input.id, input.run_id)
+        async with deadline(input.rpc_timeout, "finding the workflow of a history"):
+            row = await client.find_run(input.id, input.run_id)
         run_id = bytes(row.run_id)
         is_open, seen = row.status == RunStatus.RUNNING, 0
         while True:
-            frames = await client.connection.backend.journal(run_id)
+            async with deadline(input.rpc_timeout, "fetching a page of history"):
+                frames = await client.connection.backend.journal(run_id)
             transitions = decode_journal(wire.run_id_text(run_id), frames)
             following = is_open and input.wait_new_event
             if input.event_filter_type == WorkflowHistoryEventFilterType.CLOSE_EVENT:
@@ -250,18 +274,23 @@ class Calls(inputs.OutboundInterceptor):
             input, client.namespace, client.payloads, client.read_runs, history
         )
 
+    @in_time
     async def count_workflows(self, input: inputs.CountWorkflowsInput) -> WorkflowExecutionCount:
         return await count_runs(self._client.namespace, input.query, self._client.read_runs)
 
+    @in_time
     async def heartbeat_async_activity(self, input: inputs.HeartbeatAsyncActivityInput) -> None:
         await _async_activity.heartbeat(self._client, input)
 
+    @in_time
     async def complete_async_activity(self, input: inputs.CompleteAsyncActivityInput) -> None:
         await _async_activity.complete(self._client, input)
 
+    @in_time
     async def fail_async_activity(self, input: inputs.FailAsyncActivityInput) -> None:
         await _async_activity.fail(self._client, input)
 
+    @in_time
     async def report_cancellation_async_activity(
         self, input: inputs.ReportCancellationAsyncActivityInput
     ) -> None:

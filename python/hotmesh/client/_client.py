@@ -43,7 +43,7 @@ from hotmesh.common import (
 from hotmesh.converter import DataConverter
 from hotmesh.engine import wire
 from hotmesh.engine.options import checked_name
-from hotmesh.exceptions import InvalidArgumentError
+from hotmesh.exceptions import InvalidArgumentError, UnsupportedOptionError
 from hotmesh.limits import PAYLOAD_BYTES_MAX
 
 Result = TypeVar("Result")
@@ -166,7 +166,7 @@ class Client(UpdateWithStartCalls):
             http_connect_proxy_config: Ignored.
             dns_load_balancing_config: Ignored.
             grpc_compression: Ignored.
-            payload_limits: Ignored; see ``payload_limit``.
+            payload_limits: Not supported: refused unless None; see ``payload_limit``.
 
         Raises:
             InvalidArgumentError: The URL's scheme, the namespace or the limit is not acceptable.
@@ -174,6 +174,10 @@ class Client(UpdateWithStartCalls):
             SchemaVersionError: The database's schema is newer than this code.
             BackendUnavailableError: The database can't be reached.
         """
+        if payload_limits is not None:
+            raise UnsupportedOptionError(
+                "payload_limits", "Client.connect", "payload_limit is the one limit there is"
+            )
         log_ignored(
             api_key=api_key,
             tls=tls,
@@ -184,7 +188,6 @@ class Client(UpdateWithStartCalls):
             http_connect_proxy_config=http_connect_proxy_config,
             dns_load_balancing_config=dns_load_balancing_config,
             grpc_compression=grpc_compression,
-            payload_limits=payload_limits,
         )
         connection = await connect(
             plugins, ConnectConfig(chosen_url(url or target_host), identity, lazy)
@@ -252,6 +255,11 @@ class Client(UpdateWithStartCalls):
         return self._active["default_workflow_query_reject_condition"]
 
     @property
+    def plugins(self) -> Sequence[Plugin]:
+        """Its plugins."""
+        return self._active["plugins"]
+
+    @property
     def interceptors(self) -> Sequence[inputs.Interceptor]:
         """Its interceptors; those that are worker interceptors too join its workers."""
         return self._active["interceptors"]
@@ -315,10 +323,10 @@ class Client(UpdateWithStartCalls):
                 only gets the signal.
             start_signal_args: The signal's arguments.
             rpc_metadata: Ignored.
-            rpc_timeout: Ignored.
+            rpc_timeout: Longest wait; what was sent by then may still take effect.
             request_eager_start: Ignored; a worker in this process is woken at once anyway.
-            priority: Which waiting workflow goes first.
-            versioning_override: Ignored.
+            priority: Not supported: refused unless empty.
+            versioning_override: Not supported: refused unless None.
             expire: How long to keep it after it closed, in seconds if a number. Default is until
                 it is pruned. (HotMesh's own.)
             record: Plain JSON values its record starts with. (HotMesh's own.)
@@ -497,7 +505,7 @@ class Client(UpdateWithStartCalls):
             page_size: Runs to read at once.
             next_page_token: Where to begin; from another iterator.
             rpc_metadata: Ignored.
-            rpc_timeout: Ignored.
+            rpc_timeout: Longest wait; what was sent by then may still take effect.
 
         Raises:
             InvalidArgumentError: The query asks for more than is supported; names the term.
@@ -519,7 +527,7 @@ class Client(UpdateWithStartCalls):
         Args:
             query: As for :meth:`list_workflows`; may end with ``GROUP BY ExecutionStatus``.
             rpc_metadata: Ignored.
-            rpc_timeout: Ignored.
+            rpc_timeout: Longest wait; what was sent by then may still take effect.
 
         Raises:
             InvalidArgumentError: The query asks for more than is supported; names the term.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from hotmesh.client import _interceptor as inputs
+from hotmesh.client._deadline import deadline
 from hotmesh.client._definitions import Named, query_named, signal_named, update_named
 from hotmesh.client._errors import not_found
 from hotmesh.client._execution import WorkflowExecutionDescription
@@ -22,7 +22,6 @@ from hotmesh.client._update import WorkflowUpdateHandle, WorkflowUpdateStage
 from hotmesh.common import ARG_UNSET, QueryRejectCondition, arg_or_args
 from hotmesh.engine import wire
 from hotmesh.engine.options import checked_name
-from hotmesh.exceptions import RPCError, RPCStatusCode
 
 if TYPE_CHECKING:
     from hotmesh.client._client import Client
@@ -124,14 +123,8 @@ class WorkflowHandle(Generic[Workflow, Result]):
         )
         if rpc_timeout is None:
             return await waiting
-        try:
-            async with asyncio.timeout(rpc_timeout.total_seconds()):
-                return await waiting
-        except TimeoutError as error:
-            raise RPCError(
-                f"workflow {self._id!r} did not close within {rpc_timeout}",
-                RPCStatusCode.DEADLINE_EXCEEDED,
-            ) from error
+        async with deadline(rpc_timeout, f"waiting for the result of workflow {self._id!r}"):
+            return await waiting
 
     async def _newest_run(self) -> bytes:
         if self._result_run_id:  # A run id that is no UUID: such a run can't exist.
@@ -156,7 +149,7 @@ class WorkflowHandle(Generic[Workflow, Result]):
         Args:
             reason: For people; the workflow can read it.
             rpc_metadata: Ignored.
-            rpc_timeout: Ignored.
+            rpc_timeout: Longest wait; what was sent by then may still take effect.
 
         Raises:
             RPCError: NOT_FOUND, no such workflow or it is closed.
@@ -188,7 +181,7 @@ class WorkflowHandle(Generic[Workflow, Result]):
             *args: Details for whoever awaits the result.
             reason: For people.
             rpc_metadata: Ignored.
-            rpc_timeout: Ignored.
+            rpc_timeout: Longest wait; what was sent by then may still take effect.
 
         Raises:
             RPCError: NOT_FOUND, no such workflow or it is closed.
@@ -238,7 +231,7 @@ class WorkflowHandle(Generic[Workflow, Result]):
             arg: Its only argument.
             args: Its arguments, if there is not exactly one.
             rpc_metadata: Ignored.
-            rpc_timeout: Ignored.
+            rpc_timeout: Longest wait; what was sent by then may still take effect.
 
         Raises:
             RPCError: NOT_FOUND, no such workflow or it is closed.
@@ -440,20 +433,20 @@ class WorkflowHandle(Generic[Workflow, Result]):
             event_filter_type: All of it, or its last transition only.
             skip_archival: Ignored.
             rpc_metadata: Ignored.
-            rpc_timeout: Ignored.
+            rpc_timeout: Longest wait; what was sent by then may still take effect.
 
         Raises:
             RPCError: NOT_FOUND, no such workflow.
             CorruptJournalError: A row of it is damaged.
         """
-        row = await self._client.find_run(self._id, self._run_id)
-        events = self.fetch_history_events(
-            event_filter_type=event_filter_type,
-            skip_archival=skip_archival,
-            rpc_metadata=rpc_metadata,
-            rpc_timeout=rpc_timeout,
-        )
-        return history_from_row(row, [event async for event in events])
+        async with deadline(rpc_timeout, f"reading the history of workflow {self._id!r}"):
+            row = await self._client.find_run(self._id, self._run_id)
+            events = self.fetch_history_events(
+                event_filter_type=event_filter_type,
+                skip_archival=skip_archival,
+                rpc_metadata=rpc_metadata,
+            )
+            return history_from_row(row, [event async for event in events])
 
     def fetch_history_events(
         self,
@@ -477,7 +470,7 @@ class WorkflowHandle(Generic[Workflow, Result]):
             event_filter_type: All of it, or its last transition only.
             skip_archival: Ignored.
             rpc_metadata: Ignored.
-            rpc_timeout: Ignored.
+            rpc_timeout: Longest wait; what was sent by then may still take effect.
         """
         return self._client.outbound.fetch_workflow_history_events(
             inputs.FetchWorkflowHistoryEventsInput(

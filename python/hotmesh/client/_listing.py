@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Self
 
 from hotmesh.backends.protocol import RunFilter, RunRow, RunStatus
+from hotmesh.client._deadline import deadline
 from hotmesh.client._execution import (
     STATUS_TITLES,
     WorkflowExecution,
@@ -47,6 +48,7 @@ class WorkflowExecutionAsyncIterator:
         self._page_size = input.page_size
         self._left = input.limit
         self._before: bytes | None = input.next_page_token or b""
+        self._timeout = input.rpc_timeout
         self._payloads = payloads
         self._read = read
         self._history = history
@@ -74,9 +76,10 @@ class WorkflowExecutionAsyncIterator:
         Args:
             page_size: Its size, in place of the one given to ``list_workflows``.
         """
-        rows, self._before = await _read_page(
-            self._filter, self._before or b"", page_size or self._page_size, self._read
-        )
+        async with deadline(self._timeout, "listing a page of workflows"):
+            rows, self._before = await _read_page(
+                self._filter, self._before or b"", page_size or self._page_size, self._read
+            )
         self._page = [execution_from_row(row, self._payloads) for row in rows]
         self._index = 0
 

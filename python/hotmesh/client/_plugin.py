@@ -23,7 +23,7 @@ class ConnectConfig:
 
 
 class Plugin(ABC):
-    """Base of client plugins. One that is a worker plugin too also joins the client's workers."""
+    """Base of client plugins. Workers refuse a client with one that is a worker plugin too."""
 
     def name(self) -> str:
         """The plugin's name; its class's full name unless overridden."""

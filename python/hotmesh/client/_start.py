@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -20,11 +19,18 @@ from hotmesh.common import Payload, Priority, WorkflowIDConflictPolicy, Workflow
 from hotmesh.core import encode_event, kinds, lane_of
 from hotmesh.engine import wire
 from hotmesh.engine.attributes import SearchDocument
-from hotmesh.engine.options import checked_name, milliseconds, refuse_cron, retry_document
+from hotmesh.engine.options import (
+    checked_name,
+    milliseconds,
+    refuse_cron,
+    refuse_priority,
+    retry_document,
+)
 from hotmesh.exceptions import (
     InvalidArgumentError,
     RPCError,
     RPCStatusCode,
+    UnsupportedOptionError,
     WorkflowAlreadyStartedError,
 )
 
@@ -34,8 +40,6 @@ _START_FRAME = encode_event((kinds.START, 0, 0, "", b"", b""))
 _DEFAULT_PRIORITY = Priority.default
 _KEEP = -1
 """Expiry of a run that is kept until it is pruned."""
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,12 +215,16 @@ async def _header(
         header["expire"] = expire_s
     if options.id_reuse_policy != WorkflowIDReusePolicy.ALLOW_DUPLICATE:
         header["reuse"] = int(options.id_reuse_policy)
-    if options.priority is not _DEFAULT_PRIORITY and options.priority.priority_key is not None:
-        header["priority"] = options.priority.priority_key
+    if options.priority is not _DEFAULT_PRIORITY:
+        refuse_priority(options.priority, f"workflow {options.workflow!r} (id {options.id!r})")
     if isinstance(options, StartWorkflowInput) and options.shared_record is not None:
         header["record_id"], header["record"] = options.shared_record
     if options.versioning_override is not None:
-        _log.debug("versioning_override of workflow %s is ignored", options.id)
+        raise UnsupportedOptionError(
+            "versioning_override",
+            f"workflow {options.workflow!r} (id {options.id!r})",
+            "runs are not tied to builds: use workflow.patched() for changed code",
+        )
     return header
 
 

@@ -42,7 +42,7 @@ class ParentClosePolicy(enum.IntEnum):
 
 
 class VersioningIntent(enum.Enum):
-    """Accepted for compatibility; runs are not pinned to builds."""
+    """Means nothing: runs are not tied to builds."""
 
     COMPATIBLE = 1
     DEFAULT = 2

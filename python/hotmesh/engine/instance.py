@@ -12,6 +12,7 @@ import random
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from hotmesh.common import Priority
@@ -105,6 +106,9 @@ class WorkflowInstance(Outbound, Attributes):
         "task_error",
         "transitions",
     )
+
+    extern_functions: Mapping[str, Callable[..., Any]] = MappingProxyType({})
+    """Functions that the worker's interceptors let workflow code reach by name."""
 
     def __init__(
         self, definition: WorkflowDefinition, details: RunDetails, options: EngineOptions
@@ -571,9 +575,7 @@ class WorkflowInstance(Outbound, Attributes):
             ),
             root=root
             and RootInfo(run_id=_uuid_or_none(root["rid"]) or "", workflow_id=root["wid"]),
-            priority=Priority(priority_key=header["priority"])
-            if "priority" in header
-            else Priority.default,
+            priority=Priority.default,
             raw_memo=self.raw_memo(),
             retry_policy=retry_policy(header.get("retry")),
             run_id=run_id,

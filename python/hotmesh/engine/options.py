@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import timedelta
 from typing import Any
 
-from hotmesh.common import RetryPolicy
-from hotmesh.exceptions import InvalidArgumentError
+from hotmesh.common import Priority, RetryPolicy
+from hotmesh.exceptions import InvalidArgumentError, UnsupportedOptionError
 from hotmesh.limits import NAME_BYTES_MAX
 
 Duration = timedelta | float | int
@@ -38,13 +39,24 @@ def refuse_cron(cron_schedule: str, what: str) -> None:
     """Refuse a cron schedule: starting the workflow once would be worse than not at all.
 
     Raises:
-        InvalidArgumentError: there is one.
+        UnsupportedOptionError: there is one.
     """
     if cron_schedule:
-        raise InvalidArgumentError(
-            f"{what}: cron_schedule {cron_schedule!r} is not supported; let a workflow that sleeps "
-            "and continues as new start the work"
-        )
+        advice = "let a workflow that sleeps and continues as new start the work"
+        raise UnsupportedOptionError("cron_schedule", what, advice)
+
+
+def refuse_priority(priority: Priority | None, what: str) -> None:
+    """Refuse a priority that says something: nothing would go first because of it.
+
+    Raises:
+        UnsupportedOptionError: names the field that is set.
+    """
+    if priority is None or priority == Priority.default:
+        return
+    set_one = next(f.name for f in fields(priority) if getattr(priority, f.name) is not None)
+    advice = "work of one task queue is done in the order in which it came: use another task queue"
+    raise UnsupportedOptionError(f"priority.{set_one}", what, advice)
 
 
 def checked_name(value: object, what: str) -> str:

@@ -26,7 +26,14 @@ from hotmesh.engine.info import (
     ParentClosePolicy,
 )
 from hotmesh.engine.loop import WorkflowLoop
-from hotmesh.engine.options import Duration, checked_name, milliseconds, refuse_cron, retry_document
+from hotmesh.engine.options import (
+    Duration,
+    checked_name,
+    milliseconds,
+    refuse_cron,
+    refuse_priority,
+    retry_document,
+)
 from hotmesh.exceptions import HotMeshError, InvalidArgumentError, PayloadTooLargeError
 from hotmesh.topics import check_event
 
@@ -491,8 +498,7 @@ def _more_options(
         found["id"] = checked_name(activity_id, f"activity {name!r}: activity id")
     if summary is not None:
         found["summary"] = summary
-    if priority is not None and priority.priority_key is not None:
-        found["priority"] = priority.priority_key
+    refuse_priority(priority, f"activity {name!r}")
     return found
 
 
@@ -548,6 +554,5 @@ def run_header(
         header["summary"] = summary
     if details is not None:
         header["details"] = details
-    if priority is not None and priority.priority_key is not None:
-        header["priority"] = priority.priority_key
+    refuse_priority(priority, what)
     return header

@@ -32,7 +32,7 @@ EXECUTION_TIMEOUT_KEY = -2
 
 _CARRIED = (
     *("parent", "root", "exec", "exec_due", "run", "task", "retry", "cron", "memo", "sa"),
-    *("h", "priority", "expire", "identity", "record", "record_id"),
+    *("h", "expire", "identity", "record", "record_id"),
 )
 
 

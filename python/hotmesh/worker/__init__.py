@@ -20,7 +20,8 @@ from hotmesh.worker._interceptor import (
     WorkflowInterceptorClassInput,
     WorkflowOutboundInterceptor,
 )
-from hotmesh.worker._worker import UnsandboxedWorkflowRunner, Worker, WorkerConfig
+from hotmesh.worker._other_options import UnsandboxedWorkflowRunner
+from hotmesh.worker._worker import Worker, WorkerConfig
 
 __all__ = [
     "ActivityInboundInterceptor",

@@ -15,7 +15,6 @@ from datetime import timedelta
 from typing import Any
 
 from hotmesh.activity import ActivityContext, current_context, logger
-from hotmesh.common import MetricMeter
 from hotmesh.converter import (
     ActivitySerializationContext,
     DataConverter,
@@ -32,6 +31,7 @@ from hotmesh.engine.activity_task import (
 from hotmesh.engine.outside import outside_tasks
 from hotmesh.exceptions import TimeoutType
 from hotmesh.limits import PAYLOAD_BYTES_MAX
+from hotmesh.telemetry import program_meter
 from hotmesh.worker._activity_alarm import ActivityAlarm
 from hotmesh.worker._activity_at_once import AttemptAtOnce
 from hotmesh.worker._activity_call import ActivityCaller, decode_arguments
@@ -68,7 +68,6 @@ class ActivityRunner:
         max_concurrent_activities: What :attr:`free` counts down from.
         interceptors: Wrapped around each call, the first outermost.
         client: What :func:`hotmesh.activity.client` returns.
-        metric_meter: What :func:`hotmesh.activity.metric_meter` builds on.
         payload_limit: Largest result or failure in bytes.
         graceful_shutdown_timeout: How long a shutdown waits before it cancels.
         max_heartbeat_throttle_interval: Longest interval between two sent heartbeats.
@@ -95,7 +94,6 @@ class ActivityRunner:
         max_concurrent_activities: int = CONCURRENT_ACTIVITIES_MAX,
         interceptors: Sequence[Interceptor] = (),
         client: Any = None,
-        metric_meter: MetricMeter = MetricMeter.noop,
         payload_limit: int = PAYLOAD_BYTES_MAX,
         graceful_shutdown_timeout: timedelta = timedelta(),
         max_heartbeat_throttle_interval: timedelta = timedelta(seconds=60),
@@ -112,7 +110,6 @@ class ActivityRunner:
         self._converter = data_converter
         self._converter_needs_context = _needs_context(data_converter)
         self._client = client
-        self._metric_meter = metric_meter
         self._shared_state_manager = shared_state_manager
         self._graceful_shutdown_timeout = graceful_shutdown_timeout
         self._on_fatal = on_fatal
@@ -313,7 +310,7 @@ class ActivityRunner:
             running.cancelled,
             self._shutdown,
             running.converter.payload_converter,
-            self._metric_meter,
+            program_meter,
             self._client if is_async else None,
             log_fields=running.log_fields,
         )

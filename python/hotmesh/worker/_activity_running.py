@@ -195,7 +195,6 @@ class RunningActivity:
 
     def _make_info(self) -> Info:
         task, options = self.task, self.task.options
-        priority = options.get("priority")
         return Info(
             activity_id=options.get("id") or str(task.seq),
             activity_type=task.name,
@@ -215,7 +214,7 @@ class RunningActivity:
             workflow_namespace=task.origin.namespace,
             workflow_run_id=wire.run_id_text(task.run_id),
             workflow_type=task.origin.workflow_type,
-            priority=Priority(priority_key=priority) if priority else Priority.default,
+            priority=Priority.default,
             retry_policy=retry_policy(options.get("retry")) or RetryPolicy(),
         )
 

@@ -24,6 +24,7 @@ from hotmesh.worker._activity_processes import SharedStateManager
 from hotmesh.worker._activity_runner import ActivityRunner
 from hotmesh.worker._checks import checked_count, deadlock_seconds, lease_milliseconds
 from hotmesh.worker._interceptor import Interceptor
+from hotmesh.worker._other_options import check_other_options
 from hotmesh.worker._workflow_interception import intercepted_instances
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class Worker:
 
     All workers of a task queue that host workflows should host the same workflow types. Arguments
     of Temporal's worker that have no meaning without a server are accepted and ignored, with a
-    debug log line.
+    debug log line; those that would mean something but are not supported are refused.
 
     Args:
         client: The connection and namespace.
@@ -73,6 +74,8 @@ class Worker:
         identity: Of this worker; the client's by default.
         max_cached_workflows: Runs kept in memory; 0 replays for every workflow task.
         max_concurrent_activities: Activities running at a time; 100 by default.
+        max_concurrent_workflow_tasks: At least 1. Any such limit is kept: a worker runs the code of
+            one workflow at a time.
         max_heartbeat_throttle_interval: Longest interval between two sent heartbeats.
         default_heartbeat_throttle_interval: The interval of activities without heartbeat timeout.
         graceful_shutdown_timeout: How long activities may go on after :meth:`shutdown`.
@@ -92,6 +95,7 @@ class Worker:
     Raises:
         ValueError: nothing to run, a type given twice, or an activity without its executor.
         InvalidArgumentError: the task queue's name or the lease is not acceptable.
+        UnsupportedOptionError: an option was given that this version can't honour.
     """
 
     def __init__(
@@ -119,17 +123,20 @@ class Worker:
         lease: timedelta | float = LEASE_MS_DEFAULT / 1000,
         deadlock_timeout: timedelta | float | None = DEADLOCK_SECONDS_DEFAULT,
         events_url: str | None = None,
-        **server_only: Any,
+        max_concurrent_workflow_tasks: int | None = None,
+        **others: Any,
     ) -> None:
         if not activities and not workflows:
             raise ValueError("At least one activity or workflow must be specified")
-        _log_ignored(server_only)
+        check_other_options(others, client.plugins)
         checked_name(task_queue, "task queue")
         lease_ms = lease_milliseconds(lease)
         seconds = deadlock_seconds(deadlock_timeout)
         checked_count(max_cached_workflows, 0, "max_cached_workflows")
         if max_concurrent_activities is not None:
             checked_count(max_concurrent_activities, 1, "max_concurrent_activities")
+        if max_concurrent_workflow_tasks is not None:
+            checked_count(max_concurrent_workflow_tasks, 1, "max_concurrent_workflow_tasks")
         milliseconds(graceful_shutdown_timeout, "graceful_shutdown_timeout")
         self._config = WorkerConfig(
             client=client,
@@ -379,35 +386,3 @@ def _definition(workflow: Any) -> WorkflowDefinition:
 def _default_build_id() -> str:
     program = " ".join((sys.argv[0] if sys.argv else "", sys.version))
     return hashlib.sha256(program.encode()).hexdigest()[:12]
-
-
-class UnsandboxedWorkflowRunner:
-    """How workflows are run: in this process, their modules not imported again.
-
-    It is what every worker does; accepted for ``Worker(workflow_runner=…)`` of ported code.
-    """
-
-
-_SERVER_ONLY = frozenset(
-    (
-        "nexus_service_handlers", "workflow_task_executor", "nexus_task_executor",
-        "workflow_runner", "unsandboxed_workflow_runner", "plugins",
-        "max_concurrent_workflow_tasks", "max_concurrent_local_activities",
-        "max_concurrent_nexus_tasks", "tuner",
-        "max_concurrent_workflow_task_polls", "nonsticky_to_sticky_poll_ratio",
-        "max_concurrent_activity_task_polls", "max_concurrent_nexus_task_polls",
-        "sticky_queue_schedule_to_start_timeout", "max_activities_per_second",
-        "max_task_queue_activities_per_second", "use_worker_versioning", "deployment_config",
-        "workflow_task_poller_behavior", "activity_task_poller_behavior",
-        "nexus_task_poller_behavior", "disable_safe_workflow_eviction",
-        "max_eager_activity_reservations_per_workflow_task", "disable_payload_error_limit",
-        "patch_activation_callback", "max_workflow_task_external_storage_concurrency",
-    )
-)  # fmt: skip
-
-
-def _log_ignored(given: dict[str, Any]) -> None:
-    for name in given:
-        if name not in _SERVER_ONLY:
-            raise TypeError(f"Worker() got an unexpected keyword argument {name!r}")
-        logger.debug("worker argument %s has no meaning without a server and is ignored", name)

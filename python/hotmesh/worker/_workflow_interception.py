@@ -48,9 +48,10 @@ def intercepted_instances(interceptors: Sequence[Interceptor]) -> Callable[..., 
     given = WorkflowInterceptorClassInput(unsafe_extern_functions={})
     named = [each.workflow_interceptor_class(given) for each in interceptors]
     classes = [each for each in named if each is not None]
-    if not classes:
+    functions = given.unsafe_extern_functions
+    if not classes and not functions:
         return None
-    return functools.partial(InterceptedInstance, classes=classes)
+    return functools.partial(InterceptedInstance, classes=classes, extern_functions=functions)
 
 
 class InterceptedInstance(WorkflowInstance):
@@ -61,6 +62,7 @@ class InterceptedInstance(WorkflowInstance):
         details: The run.
         options: Of the worker.
         classes: The interceptors, the outermost one first.
+        extern_functions: What they let workflow code reach by name.
     """
 
     schedules_directly = False
@@ -71,8 +73,10 @@ class InterceptedInstance(WorkflowInstance):
         details: RunDetails,
         options: EngineOptions,
         classes: Sequence[_Class],
+        extern_functions: Mapping[str, Callable[..., Any]],
     ) -> None:
         super().__init__(definition, details, options)
+        self.extern_functions = extern_functions
         self.outbound: WorkflowOutboundInterceptor = _LastOutbound(self)
         self.inbound: WorkflowInboundInterceptor = _LastInbound(self)
         for each in reversed(classes):

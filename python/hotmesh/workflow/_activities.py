@@ -137,9 +137,9 @@ def start_activity(
         retry_policy: When to try again; for ever with backoff by default.
         cancellation_type: What cancelling the handle does.
         activity_id: Its id within the run; a number by default.
-        versioning_intent: Accepted for compatibility.
+        versioning_intent: Means nothing: runs are not tied to builds.
         summary: Shown to people.
-        priority: Recorded with the activity.
+        priority: Not supported: refused unless empty.
 
     Raises:
         ValueError: neither start-to-close nor schedule-to-close timeout was given.

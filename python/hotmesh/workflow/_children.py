@@ -122,10 +122,10 @@ async def start_child_workflow(
         cron_schedule: Not supported: refused unless empty.
         memo: Recorded with the child.
         search_attributes: The child's search attributes.
-        versioning_intent: Accepted for compatibility.
+        versioning_intent: Means nothing: runs are not tied to builds.
         static_summary: Shown to people.
         static_details: Shown to people.
-        priority: Recorded with the child.
+        priority: Not supported: refused unless empty.
         expire: How long the closed child is kept (timedelta or seconds); until pruned by default.
         record: Whether the child writes this run's record in place of one of its own.
 
@@ -221,8 +221,8 @@ def continue_as_new(
         retry_policy: Of the new run.
         memo: Replaces the memo.
         search_attributes: Replace the search attributes.
-        versioning_intent: Accepted for compatibility.
-        initial_versioning_behavior: Accepted for compatibility.
+        versioning_intent: Means nothing: runs are not tied to builds.
+        initial_versioning_behavior: Means nothing, likewise.
 
     Raises:
         ContinueAsNewError: always; let it pass.

@@ -55,7 +55,7 @@ def defn(
         dynamic: Run workflows of any type that has no class of its own.
         failure_exception_types: Exceptions that fail the run; others fail only the task, which is
             tried again once the code is mended.
-        versioning_behavior: Recorded for compatibility.
+        versioning_behavior: Means nothing: runs are not tied to builds.
 
     Raises:
         ValueError: the class has no run method, or two handlers share a name.

@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from hotmesh.common import SearchAttributes, SearchAttributeUpdate
+from hotmesh.common import MetricMeter, SearchAttributes, SearchAttributeUpdate
 from hotmesh.converter import PayloadConverter
 from hotmesh.core import kinds
 from hotmesh.engine import failures
 from hotmesh.engine.context import current, maybe_current
 from hotmesh.engine.info import Info
 from hotmesh.engine.options import checked_name
+from hotmesh.telemetry import program_meter
 
 
 def in_workflow() -> bool:
@@ -63,6 +64,32 @@ def new_random() -> random_module.Random:
 def random_seed() -> int:
     """A seed from the run's generator."""
     return random().getrandbits(64)
+
+
+def extern_functions() -> Mapping[str, Callable[..., Any]]:
+    """The functions that the worker's interceptors let workflow code reach, by name.
+
+    They were put there through ``WorkflowInterceptorClassInput.unsafe_extern_functions``, and run
+    outside the workflow's determinism: what they return must be the same in every replay.
+    """
+    return current().extern_functions
+
+
+def metric_meter() -> MetricMeter:
+    """A meter that marks measurements with namespace, task queue and workflow type.
+
+    They go to the OpenTelemetry meter provider that the program has set; without one they are
+    dropped. Replay measures nothing; a workflow task that fails and is tried again measures again.
+    """
+    instance = current()
+    return program_meter(
+        {
+            "namespace": instance.info.namespace,
+            "task_queue": instance.info.task_queue,
+            "workflow_type": instance.info.workflow_type,
+        },
+        lambda: not instance.is_replaying,
+    )
 
 
 def uuid4() -> UUID:

@@ -1,9 +1,4 @@
-"""Spans of ``workflow.trace``: the only module that knows OpenTelemetry.
-
-Only its API is used, and only when the program has imported it already: a program without it has
-no provider that could take a span. So importing HotMesh never imports OpenTelemetry, and whatever
-provider the program has set is respected.
-"""
+"""Spans of ``workflow.trace``."""
 
 from __future__ import annotations
 
