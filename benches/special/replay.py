@@ -79,7 +79,7 @@ def _speed(steps: int) -> float:
     engine = Engine({"bench_steps": _definition()}, options)
     began = time.perf_counter()
     state = RunState(_details(steps + 1))
-    state.remember([decode_transition(frame) for frame in frames])
+    state.remember([decode_transition(frame) for frame in frames], list(map(len, frames)))
     instance = engine.bring_up(state)
     seconds = time.perf_counter() - began
     instance.dismantle()

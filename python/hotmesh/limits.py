@@ -37,5 +37,6 @@ LEASE_MS_DEFAULT = 10_000
 LEASE_MS_MIN = 1_000
 """How long a router may be silent before its lanes and tasks are given to others."""
 
-JOURNAL_WARN_TRANSITIONS = 10_000
-"""Transitions in one run's journal after which the worker logs a warning."""
+CONTINUE_SUGGESTED_TRANSITIONS = 10_000
+CONTINUE_SUGGESTED_BYTES = 16 * 1024 * 1024
+"""A run with a longer journal is told that it would be wise to continue as new."""

@@ -147,12 +147,13 @@ async def test_a_taken_child_id_is_refused_at_the_start(any_client: Client) -> N
         try:
             await workflow.start_child_workflow(Child.run, "x", id="taken")
         except WorkflowAlreadyStartedError as error:
-            return f"{error.workflow_id} {error.workflow_type}"
+            return f"{error.workflow_id} {error.workflow_type} {error.run_id}"
         return "started"
 
     async with working(any_client, tries, Child):
-        await start(any_client, Child.run, "wait", id="taken")
-        assert await execute(any_client, "tries") == "taken Child"
+        holder = await start(any_client, Child.run, "wait", id="taken")
+        told = await execute(any_client, "tries")
+        assert told == f"taken Child {holder.first_execution_run_id}"
 
 
 async def test_a_closed_childs_id_can_be_refused_too(client: Client) -> None:

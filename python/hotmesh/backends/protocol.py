@@ -493,8 +493,8 @@ class Backend(Protocol):
     async def journal(self, run_id: bytes) -> Sequence[bytes]: ...
     async def routers(self, namespace: str) -> Sequence[RouterRow]: ...
 
-    async def prune(self, namespace: str, closed_before_ms: int) -> int:
-        """Delete runs that closed before, with their journals; how many."""
+    async def prune(self, namespace: str, older_than_ms: int) -> int:
+        """Delete runs that closed so long ago or longer, with their journals; how many."""
         ...
 
     # Routers

@@ -11,10 +11,13 @@ from hotmesh.exceptions import (
     ActivityError,
     ApplicationError,
     BackendUnavailableError,
+    CancelledError,
     ChildWorkflowError,
     FailureError,
     RPCError,
     RPCStatusCode,
+    TerminatedError,
+    TimeoutError,  # noqa: A004 - the failure, not the builtin
     WorkflowAlreadyStartedError,
 )
 
@@ -58,8 +61,12 @@ def failure_document(error: BaseException) -> dict[str, Any]:
         cause = document
         message = each.message if isinstance(each, FailureError) else str(each)
         document = {"error": type(each).__name__, "message": message}
-        if isinstance(each, ApplicationError):
-            document["type"] = each.type
+        error_type = _type_of(each)
+        if error_type is not None:
+            document["type"] = error_type
+        if isinstance(each, ApplicationError) or (
+            isinstance(each, (CancelledError, TerminatedError)) and each.details
+        ):
             document["details"] = list(each.details)
         elif isinstance(each, ActivityError):
             document["activity"] = each.activity_type
@@ -68,6 +75,15 @@ def failure_document(error: BaseException) -> dict[str, Any]:
         if cause:
             document["cause"] = cause
     return document
+
+
+def _type_of(error: BaseException) -> str | None:
+    """The type that an error was raised with: the user's word, or which time was up."""
+    if isinstance(error, ApplicationError):
+        return error.type
+    if isinstance(error, TimeoutError) and error.type is not None:
+        return error.type.name
+    return None
 
 
 def _of_what(error: BaseException) -> str:

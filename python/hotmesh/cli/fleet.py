@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import platform
-import time
 from typing import Any, cast
 
 from hotmesh._version import __version__
@@ -91,8 +90,7 @@ def _listed(value: Any) -> str:
 
 async def prune(client: Client, options: argparse.Namespace, output: Output) -> int:
     """Delete closed runs with their journals."""
-    before_ms = int((time.time() - options.older_than) * 1000)
-    deleted = await client.backend.prune(client.namespace, before_ms)
+    deleted = await client.backend.prune(client.namespace, round(options.older_than * 1000))
     runs = "run" if deleted == 1 else "runs"
     output.show({"deleted": deleted}, f"Deleted {deleted} closed {runs}.")
     return 0

@@ -184,4 +184,5 @@ def _short(value: Any) -> str:
     failure = cast("dict[str, Any]", value)
     while "cause" in failure:
         failure = failure["cause"]
-    return f"{failure.get('error')}: {failure.get('message')}"
+    said = (failure.get(key) for key in ("error", "type", "message"))
+    return ": ".join(str(each) for each in said if each)

@@ -5,6 +5,8 @@ Each carries a `code` (a short stable word) to branch on; the texts are made her
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from hotmesh.core import kinds
 
 __all__ = ["CodecError", "CoreError", "LedgerError", "RouterError"]
@@ -97,4 +99,4 @@ class RouterError(CoreError):
         self.run_id = run_id
 
     def __str__(self) -> str:
-        return f"run {self.run_id.hex()} {_ROUTER_TEXTS[self.code]}"
+        return f"run {UUID(bytes=self.run_id)} {_ROUTER_TEXTS[self.code]}"

@@ -9,6 +9,7 @@ import orjson
 
 from hotmesh.converter import DataConverter, decode_failure, encode_failure
 from hotmesh.core import kinds
+from hotmesh.engine import wire
 from hotmesh.exceptions import (
     ActivityError,
     ApplicationError,
@@ -130,7 +131,7 @@ def child_failed(
 def child_not_started(handle: ChildWorkflowHandle, job: Event) -> BaseException:
     """What starting a child raises when its id is taken."""
     return WorkflowAlreadyStartedError(
-        handle.id, handle.workflow_type, run_id=job[4].hex() if job[4] else None
+        handle.id, handle.workflow_type, run_id=wire.run_id_text(job[4]) if job[4] else None
     )
 
 

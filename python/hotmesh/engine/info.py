@@ -10,6 +10,7 @@ from typing import Any
 
 from hotmesh.common import Payload, Priority, RetryPolicy, TypedSearchAttributes
 from hotmesh.exceptions import HotMeshError
+from hotmesh.limits import CONTINUE_SUGGESTED_BYTES, CONTINUE_SUGGESTED_TRANSITIONS
 
 
 class ActivityCancellationType(enum.IntEnum):
@@ -127,18 +128,19 @@ class Info:
         return self.build_id
 
     def get_current_history_length(self) -> int:
-        """Transitions in the journal so far."""
+        """Transitions in the journal before the present one; the same in every replay."""
         return self.history()[0]
 
     def get_current_history_size(self) -> int:
-        """Bytes in the journal so far."""
+        """Bytes of these transitions as they are stored: encoded by the payload codec, if there is
+        one. The arguments that the run was started with are stored beside the journal, and not
+        counted."""
         return self.history()[1]
 
     def is_continue_as_new_suggested(self) -> bool:
         """Whether the journal has grown so long that a fresh run would be wise."""
-        from hotmesh.limits import JOURNAL_WARN_TRANSITIONS
-
-        return self.history()[0] >= JOURNAL_WARN_TRANSITIONS
+        transitions, size = self.history()
+        return transitions >= CONTINUE_SUGGESTED_TRANSITIONS or size >= CONTINUE_SUGGESTED_BYTES
 
     def _logger_details(self) -> Mapping[str, Any]:
         return {

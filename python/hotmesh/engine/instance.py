@@ -140,6 +140,7 @@ class WorkflowInstance(Outbound, Attributes):
         self.cancel_reason: str | None = None
         self.transitions = 0
         self.journal_bytes = 0
+        """Rows of the journal before this transition, and their bytes as stored."""
         self.failure_types = options.failure_types + definition.failure_exception_types
         self.current_details = ""
         self.task_error: BaseException | None = None
@@ -190,7 +191,6 @@ class WorkflowInstance(Outbound, Attributes):
                 self._apply_in_order(jobs)
         finally:
             loop.leave(token)
-        self.transitions += 1
         return self._closing_commands() if self.closed else self.commands
 
     def _apply_in_order(self, jobs: Sequence[Event]) -> None:

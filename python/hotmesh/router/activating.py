@@ -246,12 +246,13 @@ class Activator:
         try:
             if starts is None:
                 commands = self._take_effects(state, now_ms, jobs, commands)
-            memory.core.complete(details.run_id, now_ms, commands)
+            size = memory.core.complete(details.run_id, now_ms, commands)
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing of it was recorded
             if mark:
                 effects.take_back(mark)
             self._failures.add(state, jobs, error)
             return
+        state.journaled(None, size)
         if starts is None:
             self._activities.recorded(details.run_id, jobs, effects.placed_since(mark))
         else:

@@ -73,6 +73,8 @@ class LocalActivities:
         """Options of the commands that may be placed, by name and text of the options."""
         self._pace = Pace()
         self._retries: list[tuple[ActivityTask, Outcome]] = []
+        self._failed: dict[Key, tuple[int, Outcome]] = {}
+        """Lane and outcome of failed first attempts whose run has to be taken in first."""
         self._retry_delays: dict[Key, int] = {}
         self._not_begun: set[Key] = set()
         """Those among the retries that are first attempts still."""
@@ -231,13 +233,20 @@ class LocalActivities:
         if self.inflight.get(key) is not task:
             return  # nobody wants it
         del self.inflight[key]
-        if state is None or state.closed:
-            return  # Closed: nobody wants it. Not in memory: whoever takes it in sees to it.
+        if state is not None and state.closed:
+            return  # nor here
+        if state is None:
+            # Whoever takes the run in finds that nobody does this work, and asks for the outcome.
+            self._failed[key] = (task.lane, outcome)
+            if memory.core.known(task.run_id):
+                memory.core.fail(task.run_id)
+                memory.loads.append(task.run_id)
+            return
         command = (kinds.ACTIVITY, task.seq, 0, task.name, orjson.dumps(task.options), task.body)
         again = self.redispatch(state, command, outcome.state)
         now_ms = max(state.now_ms, self._context.clock.now_ms())
         try:
-            memory.core.complete(task.run_id, now_ms, [again])
+            size = memory.core.complete(task.run_id, now_ms, [again])
         except CoreError:
             # Settled meanwhile. The core no longer trusts what it knew of the run.
             memory.drop(task.run_id)
@@ -245,12 +254,20 @@ class LocalActivities:
                 memory.loads.append(task.run_id)
             return
         state.now_ms = now_ms
-        if state.instance is None:
-            state.transitions = [*state.transitions, (now_ms, [], [again])]
+        state.journaled((now_ms, [], [again]), size)
         self._retry_delays[key] = outcome.delay_ms
         if key in memory.effects.cancelled:  # asked for while the attempt was still going on
             memory.effects.recalls.append((*key, cancelled_frame(task.seq), True))
         memory.has_columns = True
+
+    def redispatch_lost(self, state: RunState, command: Event) -> Event:
+        """As :meth:`redispatch`, for what nobody does any more; it may have failed here."""
+        key = (state.details.run_id, command[1])
+        _, outcome = self._failed.pop(key, (0, None))
+        if outcome is None:
+            return self.redispatch(state, command, b"")
+        self._retry_delays[key] = outcome.delay_ms
+        return self.redispatch(state, command, outcome.state)
 
     def redispatch(self, state: RunState, command: Event, task_state: bytes) -> Event:
         """The command that makes a local activity a task of the queue, for its next attempt."""
@@ -270,8 +287,8 @@ class LocalActivities:
             step.task_delay[index] = self._retry_delays.get(key, 0)
             if key in self._not_begun:
                 step.task_attempt[index] = 0
+                self._not_begun.discard(key)
         self._retry_delays = {}
-        self._not_begun.clear()
 
     # Ending
 
@@ -345,3 +362,4 @@ class LocalActivities:
     def forget_lanes(self, lanes: Collection[int]) -> None:
         """Others see to these lanes now."""
         self.unstarted = {key: lane for key, lane in self.unstarted.items() if lane not in lanes}
+        self._failed = {key: each for key, each in self._failed.items() if each[0] not in lanes}

@@ -60,16 +60,25 @@ class PipeMemory:
             self.drop(run_id)
 
     def evict(self, allowed: int) -> None:
-        """Keep at most so many runs if possible; the longest idle go first."""
+        """Keep at most so many runs; the longest idle go first.
+
+        Of runs with activities going on in this process there may be as many again: each would
+        soon be replayed. Of those only the code goes, the core still knows what they wait for.
+        """
         excess = len(self.states) - allowed
         if excess <= 0:
             return
+        at_work: list[bytes] = []
         for run_id in list(self.states):
-            if not self.core.known(run_id) or self.core.evict(run_id):
-                self.drop(run_id)
-                excess -= 1
-                if excess <= 0:
-                    return
+            if self.core.known(run_id) and not self.core.evict(run_id):
+                at_work.append(run_id)
+                continue
+            self.drop(run_id)
+            excess -= 1
+            if excess <= 0:
+                return
+        for run_id in at_work[: max(0, len(at_work) - allowed)]:
+            self.drop(run_id)
 
     def postpone(self, run_id: bytes, seconds: float) -> None:
         """Read the run's journal again after a while."""

@@ -362,7 +362,7 @@ class Pipe:
                 "message %d in lane %d for run %s can't be read and was dropped: %s",
                 message_id,
                 lane,
-                run_id.hex(),
+                wire.run_id_text(run_id),
                 text,
             )
         for run_id, seq in expired:

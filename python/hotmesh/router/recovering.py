@@ -99,7 +99,7 @@ class Recovery:
             corrupt = CorruptJournalError(wire.run_id_text(run_id), None, str(error))
             self._failures.report(state, corrupt)
             return
-        state.remember(transitions)
+        state.remember(transitions, list(map(len, loaded.frames)))
         memory.states[run_id] = state
         if state.closed:
             self._activities.cancel((run_id,))
@@ -157,8 +157,8 @@ class Recovery:
                 self._translator.translate(state, 0, [command], memory.effects)
         if again:
             now_ms = max(state.now_ms, self._context.clock.now_ms())
-            memory.core.complete(run_id, now_ms, again)
-            state.transitions = [*state.transitions, (now_ms, [], again)]
+            size = memory.core.complete(run_id, now_ms, again)
+            state.journaled((now_ms, [], again), size)
             memory.has_columns = True
 
     def _recover_activity(
@@ -176,7 +176,7 @@ class Recovery:
             effects.placed.append(task)
             self._memory.has_columns = True
             return []
-        again = activities.redispatch(state, command, b"")
+        again = activities.redispatch_lost(state, command)
         if seq in cancelled:
             effects.recalls.append((run_id, seq, cancelled_frame(seq), True))
         return [again]

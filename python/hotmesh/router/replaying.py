@@ -47,17 +47,22 @@ class Engine:
         instance.is_replaying = False
         instance.replies = []
         state.instance = instance
-        state.transitions = ()
+        state.transitions = state.sizes = ()
         return instance
 
     def _replay_all(self, instance: WorkflowInstance, state: RunState) -> None:
         for index, (now_ms, jobs, commands) in enumerate(state.transitions):
+            if index:
+                instance.transitions = index
+                instance.journal_bytes += state.sizes[index - 1]
             if not jobs:
                 continue  # made by a router: no code ran
             if any(job[0] in (kinds.TERMINATE, kinds.RUN_TIMED_OUT) for job in jobs):
                 instance.closed = True
                 return
             self._replay(instance, state, index, now_ms, jobs, commands)
+        instance.transitions = len(state.transitions)
+        instance.journal_bytes = sum(state.sizes)
 
     def _new_instance(self, state: RunState) -> WorkflowInstance:
         workflow_type = state.details.workflow_type

@@ -24,6 +24,7 @@ class RunState:
         "instance",
         "now_ms",
         "readable",
+        "sizes",
         "start_ms",
         "status",
         "transitions",
@@ -38,6 +39,8 @@ class RunState:
         self.instance: WorkflowInstance | None = None
         self.transitions: Sequence[Transition] = ()
         """The journal, until it is replayed."""
+        self.sizes: Sequence[int] = ()
+        """The bytes of each of these rows as stored."""
         self.children: dict[int, dict[str, Any]] = {}
         """Open children's documents, by the seq of their command."""
         self.now_ms = 0
@@ -51,14 +54,38 @@ class RunState:
         """The run's lane."""
         return self.details.lane
 
-    def remember(self, transitions: Sequence[Transition]) -> None:
-        """Take in the journal; it is replayed when the run is next activated."""
+    def remember(self, transitions: Sequence[Transition], sizes: Sequence[int]) -> None:
+        """Take in the journal; it is replayed when the run is next activated.
+
+        Args:
+            transitions: Its rows, decoded.
+            sizes: Bytes of each row as stored.
+        """
         self.transitions = transitions
+        self.sizes = sizes
         if transitions:
             self.start_ms = transitions[0][0]
         for now_ms, jobs, commands in transitions:
             self.now_ms = now_ms
             self.follow(jobs, commands)
+
+    def journaled(self, transition: Transition | None, size: int) -> None:
+        """A row was added to the journal.
+
+        Args:
+            transition: The row, if this process made it without the run's code; None if the code
+                knows what is in it.
+            size: Its bytes; 0 if nothing had to be recorded.
+        """
+        if not size:
+            return
+        instance = self.instance
+        if instance is not None:
+            instance.transitions += 1
+            instance.journal_bytes += size
+        elif transition is not None:
+            self.transitions = [*self.transitions, transition]
+            self.sizes = [*self.sizes, size]
 
     def follow(self, jobs: Sequence[Event], commands: Sequence[Event]) -> None:
         """Keep track of open children in a transition that is read."""

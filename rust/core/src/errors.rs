@@ -164,7 +164,17 @@ pub struct RouterError {
 
 impl fmt::Display for RouterError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "run {:032x} {}", self.run_id, self.fault.words().1)
+        let digits = format!("{:032x}", self.run_id);
+        let (time, rest) = digits.split_at(8);
+        let (middle, node) = rest.split_at(12);
+        write!(
+            out,
+            "run {time}-{}-{}-{}-{node} {}",
+            &middle[..4],
+            &middle[4..8],
+            &middle[8..],
+            self.fault.words().1
+        )
     }
 }
 

@@ -188,13 +188,13 @@ impl Output {
         }
     }
 
-    /// Write the transition, unless there is nothing in it to record; whether it was written.
+    /// Write the transition; its bytes, 0 if there is nothing in it to record.
     pub fn record<F: AsRef<[u8]>>(
         &mut self,
         run: &mut Run<F>,
         now_ms: i64,
         commands: &[Event<'_>],
-    ) -> Result<bool, CoreError> {
+    ) -> Result<usize, CoreError> {
         let commands = recorded(commands);
         for command in commands.clone() {
             check_event(command)?;
@@ -204,7 +204,7 @@ impl Output {
         }
         let jobs = run.jobs.iter().filter(|job| job.kind() != kinds::QUERY);
         if jobs.clone().next().is_none() && commands.clone().next().is_none() {
-            return Ok(false);
+            return Ok(0);
         }
         let draft = Draft::new(now_ms, jobs, commands)?;
         let size = draft.size();
@@ -217,7 +217,7 @@ impl Output {
         });
         self.mark(run);
         run.journal_seq += 1;
-        Ok(true)
+        Ok(size)
     }
 
     /// Write the timers and tasks of the commands that are still wanted after this activation.

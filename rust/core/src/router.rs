@@ -198,6 +198,7 @@ impl<F: AsRef<[u8]>> Router<F> {
     }
 
     /// End a run's activation: journal its jobs and commands and all that follows from them.
+    /// The journal row's bytes; 0 if there was nothing to journal.
     ///
     /// If a command is refused, nothing is recorded and the run has failed.
     pub fn complete(
@@ -205,10 +206,10 @@ impl<F: AsRef<[u8]>> Router<F> {
         run_id: RunId,
         now_ms: i64,
         commands: &[Event<'_>],
-    ) -> Result<(), CoreError> {
+    ) -> Result<usize, CoreError> {
         let run = warm(&mut self.runs, run_id)?;
-        let journaled = match self.output.record(run, now_ms, commands) {
-            Ok(journaled) => journaled,
+        let size = match self.output.record(run, now_ms, commands) {
+            Ok(size) => size,
             Err(error) => {
                 self.fail(run_id)?;
                 return Err(error);
@@ -217,10 +218,10 @@ impl<F: AsRef<[u8]>> Router<F> {
         let held_until_ms = self.now_ms.saturating_add(self.horizon_ms);
         self.output.schedule(run, commands, held_until_ms);
         self.output.release(run, commands);
-        let made_here = journaled.then_some(&mut self.local);
+        let made_here = (size > 0).then_some(&mut self.local);
         self.output.settle_origins(run, made_here);
         enqueue(&mut self.ready, run);
-        Ok(())
+        Ok(size)
     }
 
     /// A run's activation failed: nothing is recorded or acknowledged, the run becomes cold.

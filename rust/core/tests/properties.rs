@@ -275,5 +275,6 @@ fn error_texts_are_those_of_the_reference() {
         .fail(1)
         .expect_err("it is unknown");
     let text = "is not known to this router; it was dropped or never read";
-    assert_eq!(error.to_string(), format!("run {:032x} {text}", 1));
+    let run = "00000000-0000-0000-0000-000000000001";
+    assert_eq!(error.to_string(), format!("run {run} {text}"));
 }

@@ -80,7 +80,7 @@ impl Router {
         run_id: &Bound<'_, PyAny>,
         now_ms: &Bound<'_, PyAny>,
         commands: &Bound<'_, PyAny>,
-    ) -> PyResult<()> {
+    ) -> PyResult<usize> {
         with_events(commands, |commands| {
             let now = integer(now_ms, "transition", 3)?;
             self.inner

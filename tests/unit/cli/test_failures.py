@@ -18,6 +18,8 @@ from hotmesh.exceptions import (
     RPCError,
     RPCStatusCode,
     TerminatedError,
+    TimeoutError,  # noqa: A004 - the failure, not the builtin
+    TimeoutType,
     WorkflowAlreadyStartedError,
 )
 
@@ -83,6 +85,16 @@ def test_a_failure_document_has_the_whole_chain() -> None:
     assert failure_document(TerminatedError("gone")) == {
         "error": "TerminatedError",
         "message": "gone",
+    }
+    assert failure_document(TerminatedError("gone", 7))["details"] == [7]
+
+
+def test_a_failure_document_says_which_time_was_up() -> None:
+    late = TimeoutError("late", type=TimeoutType.HEARTBEAT, last_heartbeat_details=[])
+    assert failure_document(late) == {
+        "error": "TimeoutError",
+        "message": "late",
+        "type": "HEARTBEAT",
     }
 
 

@@ -135,7 +135,7 @@ def test_rows_say_what_came_in_and_what_was_asked_for() -> None:
         "→ ActivityFailed",
         "1",
         "",
-        "failure=ApplicationError: refused",
+        "failure=ApplicationError: CardError: refused",
     )
     assert rows[1] == ("2", "22:13:20.250", "← Child", "2", "ship", "[1] child_id=c-1")
     assert len(rows[2][-1]) == DETAILS_MAX

@@ -2,6 +2,7 @@
 
 from types import ModuleType
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -94,6 +95,15 @@ def test_a_start_makes_a_run(bench: Bench) -> None:
     }
     assert not bench.router.known(RUN)
     assert bench.router.known(OTHER)
+
+
+def test_completing_tells_the_size_of_the_journal_row(bench: Bench) -> None:
+    bench.jobs(row(1, START, journaled=False))
+    size = bench.router.complete(RUN, 100, [event(kinds.PATCH, body=b"x" * 300)])
+    [frame] = bench.commit()["journal_frame"]
+    assert size == len(frame) > 300
+    bench.jobs(row(2, event(kinds.QUERY)))
+    assert bench.router.complete(RUN, 100, []) == 0
 
 
 @pytest.mark.parametrize(("kind", "status"), sorted(kinds.CLOSE_STATUS.items()))
@@ -456,7 +466,7 @@ def test_calls_at_the_wrong_time(bench: Bench) -> None:
     def code(method: str, *arguments: object) -> str:
         with pytest.raises(RouterError) as caught:
             getattr(bench.router, method)(RUN, *arguments)
-        assert RUN.hex() in str(caught.value)
+        assert str(UUID(bytes=RUN)) in str(caught.value)
         return caught.value.code
 
     assert code("complete", 1, []) == "unknown"

@@ -207,12 +207,12 @@ class PostgresBackend:
         rows = await _repeat(lambda: self._links.clients.fetch("routers", namespace))
         return [RouterRow(*row) for row in rows]
 
-    async def prune(self, namespace: str, closed_before_ms: int) -> int:
-        """Delete runs that closed before, with their journals; how many."""
+    async def prune(self, namespace: str, older_than_ms: int) -> int:
+        """Delete runs that closed so long ago or longer, with their journals; how many."""
         total, last = 0, b""
         while last is not None:
             deleted, last = await self._links.clients.row(
-                "prune", namespace, closed_before_ms, last, PRUNE_RUNS
+                "prune", namespace, older_than_ms, last, PRUNE_RUNS
             )
             total += deleted
         return total

@@ -221,11 +221,11 @@ class RedisBackend:
             )
         return rows
 
-    async def prune(self, namespace: str, closed_before_ms: int) -> int:
-        """Delete runs that closed before, with their journals; how many."""
+    async def prune(self, namespace: str, older_than_ms: int) -> int:
+        """Delete runs that closed so long ago or longer, with their journals; how many."""
         deleted, page = 0, b""
         while True:
-            numbers = {"scan": SCAN_RUNS, "before": closed_before_ms}
+            numbers = {"scan": SCAN_RUNS, "older_than": older_than_ms}
             words = [codec.header(numbers), page]
             page, count = await self._again(namespace, scripts.PRUNE, words)
             deleted += count

@@ -135,12 +135,12 @@ class SqliteBackend:
         """See the protocol."""
         return await self._read(lambda tx: routers.listing(tx, namespace))
 
-    async def prune(self, namespace: str, closed_before_ms: int) -> int:
+    async def prune(self, namespace: str, older_than_ms: int) -> int:
         """See the protocol."""
         total = 0
         while True:
             pruned = await self._write(
-                lambda tx: visibility.prune(tx, namespace, closed_before_ms, PRUNE_BATCH)
+                lambda tx: visibility.prune(tx, namespace, tx.now_ms - older_than_ms, PRUNE_BATCH)
             )
             total += pruned
             if pruned < PRUNE_BATCH:

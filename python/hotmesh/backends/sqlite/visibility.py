@@ -73,9 +73,9 @@ def journal(tx: Transaction, run_id: bytes) -> list[bytes]:
     return [frame for (frame,) in tx.all(statements.load("step")["read_journal"], (run_id,))]
 
 
-def prune(tx: Transaction, namespace: str, closed_before_ms: int, limit: int) -> int:
+def prune(tx: Transaction, namespace: str, closed_until_ms: int, limit: int) -> int:
     """Delete closed runs, up to a limit; how many."""
-    return _delete(tx, tx.all(_SQL["closed_before"], (namespace, closed_before_ms, limit)))
+    return _delete(tx, tx.all(_SQL["closed_until"], (namespace, closed_until_ms, limit)))
 
 
 def delete_expired_runs(tx: Transaction, limit: int) -> int:

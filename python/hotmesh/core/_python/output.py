@@ -128,11 +128,11 @@ class Output:
                 self.acknowledge(run, job.origin)
         return jobs
 
-    def record(self, run: Run, now_ms: int, commands: Sequence[Event]) -> tuple[list[bytes], bool]:
+    def record(self, run: Run, now_ms: int, commands: Sequence[Event]) -> tuple[list[bytes], int]:
         """Write the transition, unless there is nothing in it to record.
 
         Returns:
-            The commands' frames, and whether the transition was written.
+            The commands' frames, and the bytes of the transition (0: there was nothing to write).
 
         Raises:
             LedgerError, CodecError: A command was refused; nothing was written.
@@ -142,12 +142,12 @@ class Output:
             run.ledger.command(command)
         job_frames = [job.frame for job in run.jobs if job.event[0] != kinds.QUERY]
         if not job_frames and not frames:
-            return frames, False
+            return frames, 0
         frame = join_transition(now_ms, job_frames, frames)
         self.columns.journal.append((run.run_id, run.journal_seq, frame))
         self.dirty.add(run.run_id)
         run.journal_seq += 1
-        return frames, True
+        return frames, len(frame)
 
     def schedule(self, run: Run, command: Event, frame: bytes, held_until_ms: int) -> None:
         """Write the timers and tasks of a command that is still wanted after this activation."""

@@ -152,7 +152,7 @@ class Router:
 
     # Commands out
 
-    def complete(self, run_id: bytes, now_ms: int, commands: Sequence[Event]) -> None:
+    def complete(self, run_id: bytes, now_ms: int, commands: Sequence[Event]) -> int:
         """End a run's activation: journal its jobs and commands and all that follows from them.
 
         A warm run without an activation may be completed too, to record commands of the router.
@@ -162,6 +162,9 @@ class Router:
             now_ms: The workflow's time in this transition.
             commands: What it asked for; a closing command comes last.
 
+        Returns:
+            Bytes of the journal row; 0 if there was nothing to journal.
+
         Raises:
             LedgerError: A command contradicts the ledger. Nothing was recorded, the run has failed.
             CodecError: A number is out of range. Nothing was recorded, the run has failed.
@@ -170,7 +173,7 @@ class Router:
         run = self._warm(run_id)
         recorded = [each for each in commands if each[0] != kinds.UPDATE_REJECTED]
         try:
-            frames, journaled = self._output.record(run, now_ms, recorded)
+            frames, size = self._output.record(run, now_ms, recorded)
         except CoreError:
             self.fail(run_id)
             raise
@@ -182,10 +185,11 @@ class Router:
         if run.ledger.closed and not run.closed:
             self._output.close(run, recorded[-1], fresh)
         jobs = self._output.settle_origins(run)
-        if journaled:
+        if size:
             self._local.extend((run_id, job) for job in jobs if job.is_local)
         if run.backlog:
             self._ready[run_id] = None
+        return size
 
     def fail(self, run_id: bytes) -> None:
         """A run's activation failed: nothing is recorded or acknowledged, the run becomes cold.

@@ -90,7 +90,7 @@ update hotmesh.lane set owner = null where owner = $1 and lane = any ($2);
 select hotmesh.leave(@2@);
 
 -- name: prune
--- Delete a bounded number of runs that closed before a time.
+-- Delete a bounded number of runs that closed long ago.
 select * from hotmesh.prune(@4@);
 
 -- name: results

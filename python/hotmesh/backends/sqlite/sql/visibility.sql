@@ -45,10 +45,10 @@ WHERE v.workflow_id = :workflow_id AND v.namespace = :namespace AND v.run_id < :
             WHERE a.run_id = v.run_id AND a.name = f.key AND a.value = json(f.value)))
 ORDER BY v.run_id DESC LIMIT :limit;
 
--- name: closed_before
+-- name: closed_until
 -- Closed runs of a namespace that are old enough to be pruned.
 SELECT run_id, namespace, workflow_id, lane FROM run
-WHERE namespace = ? AND status <> 1 AND closed_ms < ? LIMIT ?;
+WHERE namespace = ? AND status <> 1 AND closed_ms <= ? LIMIT ?;
 
 -- name: expired
 -- Closed runs whose time to be kept is over.

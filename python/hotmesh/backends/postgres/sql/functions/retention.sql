@@ -61,20 +61,21 @@ begin
 end $$;
 
 
--- Delete up to `room` runs of a namespace that closed before a time, looking past `after`; how
--- many, and the last of them (null: there were none).
+-- Delete up to `room` runs of a namespace that closed so long ago or longer, looking past `after`;
+-- how many, and the last of them (null: there were none).
 create or replace function hotmesh.prune(
-    run_namespace text, closed_before_ms bigint, after bytea, room int,
+    run_namespace text, older_than_ms bigint, after bytea, room int,
     out deleted int, out last bytea
 ) language plpgsql as $$
 declare
     old bytea[];
+    closed_until_ms bigint := hotmesh.now_ms() - older_than_ms;
 begin
     old := array(
         select run.run_id from hotmesh.run
         join hotmesh.queue on queue.id = run.lane / 64
         where queue.namespace = run_namespace
-            and run.run_id > after and run.status <> 1 and run.closed_ms < closed_before_ms
+            and run.run_id > after and run.status <> 1 and run.closed_ms <= closed_until_ms
         order by run.run_id limit room
     );
     perform hotmesh.delete_runs(old);
