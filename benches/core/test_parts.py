@@ -96,11 +96,12 @@ def test_router_starts(benchmark: Any, core: ModuleType) -> None:
 
     def run() -> int:
         router = core.Router(HORIZON_MS)
-        activations = router.ingest(rows, (), (), 1_000)[0]
+        router.commit(rows, ())
+        activations = router.ingest((), 1_000)[0]
         for run_id, _, _ in activations:
             router.complete(run_id, 1_000, [ACTIVITY])
         router.drain()
-        router.commit()
+        router.commit((), ())
         return len(activations)
 
     assert benchmark(run) == BATCH
@@ -120,18 +121,19 @@ def test_router_results(benchmark: Any, core: ModuleType) -> None:
 
     def begun() -> tuple[tuple[Any], dict[str, Any]]:
         router = core.Router(HORIZON_MS)
-        for run_id, _, _ in router.ingest(starts, (), (), 1_000)[0]:
+        router.commit(starts, ())
+        for run_id, _, _ in router.ingest((), 1_000)[0]:
             router.complete(run_id, 1_000, [ACTIVITY])
         router.drain()
-        router.commit()
         return (router,), {}
 
     def run(router: Any) -> int:
-        activations = router.ingest(results, (), (), 2_000)[0]
+        router.commit(results, ())
+        activations = router.ingest((), 2_000)[0]
         for run_id, _, _ in activations:
             router.complete(run_id, 2_000, [COMPLETE])
         router.drain()
-        router.commit()
+        router.commit((), ())
         return len(activations)
 
     assert benchmark.pedantic(run, setup=begun, rounds=50) == BATCH

@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Collection
 
+from hotmesh.backends.protocol import MessageRow
 from hotmesh.core import Event, Router
 from hotmesh.limits import TIMER_HORIZON_MS
 from hotmesh.router.effects import Effects
@@ -19,7 +20,17 @@ from hotmesh.router.state import RunState
 class PipeMemory:
     """One pipe's runs and its next step, shared by the parts of the pipe."""
 
-    __slots__ = ("_due", "_postponed", "core", "effects", "has_columns", "loads", "local", "states")
+    __slots__ = (
+        "_due",
+        "_postponed",
+        "core",
+        "effects",
+        "has_columns",
+        "loads",
+        "local",
+        "read",
+        "states",
+    )
 
     def __init__(self) -> None:
         self.core = Router(TIMER_HORIZON_MS)
@@ -29,6 +40,8 @@ class PipeMemory:
         """What the next step does besides the core's columns."""
         self.local: list[tuple[bytes, Event]] = []
         """Events made in this process, for the next batch: (run id, event)."""
+        self.read: list[MessageRow] = []
+        """Messages that the core was given and has not delivered yet."""
         self.loads: list[bytes] = []
         """Runs whose journal is to be read next."""
         self.has_columns = False
@@ -41,6 +54,11 @@ class PipeMemory:
         """The local events so far."""
         local, self.local = self.local, []
         return local
+
+    def take_read(self) -> list[MessageRow]:
+        """The messages that the core has delivered just now."""
+        read, self.read = self.read, []
+        return read
 
     def take_effects(self) -> Effects:
         """The effects so far."""

@@ -154,7 +154,7 @@ class Pipe:
         self._activities.slot_free()  # the safety net: once for each turn and idle poll
         if self._memory.local or self._activities.has_retries:
             # Results of this process go straight into the step, without a round trip before.
-            await self._advance(session, _NOTHING_READ)
+            await self._advance(session)
         step, effects = self._drain()
         sent = self._context.clock.mark()
         try:
@@ -172,14 +172,14 @@ class Pipe:
         if reply.refused:
             self._roll_back(effects, unknown=False)
             return False
-        self._core.commit()
+        self._take_in(reply)
         self._after_commit(effects, reply)
         self._report_quiet_lanes(step.lanes)
         self._memory.evict(self._context.max_cached)
         await self._start_activities(effects)
         if self._dead:
             return True
-        await self._advance(session, reply)
+        await self._advance(session)
         return not self._has_work()
 
     def _has_work(self) -> bool:
@@ -190,6 +190,7 @@ class Pipe:
             or memory.local
             or memory.loads
             or self._activities.has_retries
+            or self._core.has_ready()
         )
 
     async def _sleep(self) -> None:
@@ -267,7 +268,7 @@ class Pipe:
         activities.accept(effects.placed)
         while activities.start_waiting(STARTED_AT_A_TIME):
             if self._memory.local:
-                await self._move((), ())
+                await self._move()
             if time.perf_counter() - began > BUSY_SECONDS:
                 await asyncio.sleep(0)
                 began = time.perf_counter()
@@ -321,15 +322,27 @@ class Pipe:
 
     # In: what was read
 
-    async def _advance(self, session: Session, reply: StepReply) -> None:
-        await self._move(cast("Sequence[MessageRow]", reply.messages), reply.timers)
+    def _take_in(self, reply: StepReply) -> None:
+        """The step is applied. What it has read reaches its runs before anything moves them."""
+        messages = cast("Sequence[MessageRow]", reply.messages)
+        self._core.commit(messages, reply.timers)
+        memory = self._memory
+        if messages or reply.timers:
+            memory.read += messages
+            memory.has_columns = True
+        if self._failures.any:
+            # What comes for a failing run may be what it needs, or its end: don't wait longer.
+            memory.loads += [row[2] for row in messages if self._failures.is_failing(row[2])]
+
+    async def _advance(self, session: Session) -> None:
+        await self._move()
         memory = self._memory
         loads = [*memory.loads, *memory.due_again()]
         memory.loads = []
         if loads:
             await self._load(session, list(dict.fromkeys(loads)))
 
-    async def _move(self, messages: Sequence[MessageRow], timers: Sequence[Any]) -> None:
+    async def _move(self) -> None:
         """Give the core what has come and run the code it is for; runs to be loaded are noted.
 
         Nothing here fails when the store is away, so nothing that was read gets lost on the way.
@@ -337,23 +350,17 @@ class Pipe:
         memory = self._memory
         self._activities.settle_retries()
         local = memory.take_local()
-        if self._failures.any:
-            # What comes for a failing run may be what it needs, or its end: don't wait longer.
-            memory.loads += [row[2] for row in messages if self._failures.is_failing(row[2])]
         with collection_paused():
-            activations, loads = self._ingest(messages, timers, local)
+            activations, loads = self._ingest(local)
             memory.loads += loads
-            await self._activate(activations, messages)
+            await self._activate(activations)
 
     def _ingest(
-        self,
-        messages: Sequence[MessageRow],
-        timers: Sequence[Any],
-        local: Sequence[tuple[bytes, Event]],
+        self, local: Sequence[tuple[bytes, Event]]
     ) -> tuple[Sequence[tuple[bytes, list[Event], int]], Sequence[bytes]]:
-        """Give the core a batch; the activations and the loads it asks for."""
+        """Have the core deliver what has come; the activations and the loads it asks for."""
         activations, loads, late, errors, expired = self._core.ingest(
-            messages, timers, local, self._context.clock.now_ms()
+            local, self._context.clock.now_ms()
         )
         for run_id, event in late:
             self._on_late(run_id, event)
@@ -368,13 +375,12 @@ class Pipe:
         for run_id, seq in expired:
             frame = encode_event((kinds.ACTIVITY_TIMED_OUT, seq, 1, "", b"", b""))
             self._memory.effects.recalls.append((run_id, seq, frame, False))
-        if messages or local or timers or expired:
+        if local or expired:
             self._memory.has_columns = True
         return activations, loads
 
-    async def _activate(
-        self, activations: Sequence[tuple[bytes, list[Event], int]], messages: Sequence[MessageRow]
-    ) -> None:
+    async def _activate(self, activations: Sequence[tuple[bytes, list[Event], int]]) -> None:
+        messages = self._memory.take_read()
         self._activities.make_room()
         await self._activator.activate_all(activations, messages, lambda: self._dead)
 
@@ -384,9 +390,9 @@ class Pipe:
             return
         self._memory.has_columns = True
         with collection_paused():
-            activations, more = self._ingest((), (), ())
+            activations, more = self._ingest(())
             self._memory.loads.extend(more)
-            await self._activate(activations, ())
+            await self._activate(activations)
 
     # Leftovers
 
@@ -430,6 +436,3 @@ class Pipe:
         if self._session is not None:
             self._session.forget(quiet)
         self._context.on_lanes_quiet(quiet)
-
-
-_NOTHING_READ = StepReply(0)

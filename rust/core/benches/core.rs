@@ -102,12 +102,13 @@ fn router(bench: &mut Criterion) {
         run.iter_batched(
             || (Router::new(5_000), starts(&start)),
             |(mut router, messages)| {
-                let batch = router.ingest(messages, &[], Vec::new(), 1);
+                router.commit(messages, []);
+                let batch = router.ingest(Vec::new(), 1);
                 for (run_id, _) in batch.active {
                     router.complete(run_id, 1, &done).expect("a valid history");
                 }
                 let columns = router.drain();
-                router.commit();
+                router.commit([], []);
                 columns
             },
             criterion::BatchSize::SmallInput,

@@ -40,6 +40,8 @@ pub struct Output {
     pub columns: Columns,
     /// The number of these columns, from 1: see [`Run::marked_in`].
     pub number: u64,
+    /// The number of the last columns that are committed.
+    pub settled: u64,
     /// The timers held here.
     pub timers: Timers,
     /// Runs with rows in the columns.
@@ -51,6 +53,7 @@ impl Default for Output {
         Self {
             columns: Columns::default(),
             number: 1,
+            settled: 0,
             timers: Timers::default(),
             dirty: Vec::new(),
         }
@@ -65,6 +68,11 @@ impl Output {
             run.marked_in = self.number;
             self.dirty.push(run.run_id);
         }
+    }
+
+    /// Whether the run has rows that are not committed.
+    pub fn is_pending<F>(&self, run: &Run<F>) -> bool {
+        run.marked_in > self.settled
     }
 
     /// Give an event to a run: it becomes a job, waits in the backlog, or is done with.
@@ -83,21 +91,18 @@ impl Output {
         let Event {
             kind, seq, number, ..
         } = arrival.outline();
-        let origin = arrival.origin;
-        let is_timer = matches!(origin, Origin::Timer { .. });
+        let is_timer = matches!(arrival.origin, Origin::Timer { .. });
         if kind == kinds::QUERY {
             run.jobs.push(arrival);
         } else if run.closed {
-            if matches!(origin, Origin::Message { .. }) {
-                batch.late.push((run.run_id, arrival));
-            }
-            self.acknowledge(run, origin);
+            self.close_out(run, arrival, batch);
             return;
         } else if kind == kinds::ACTIVITY_TIMED_OUT && number == SCHEDULE_TO_START && is_timer {
-            self.expire(run, seq, origin, batch);
+            expire(run, seq, batch);
+            self.dismiss(run, arrival);
             return;
-        } else if let Err(origin) = run.accept(arrival) {
-            self.refuse(run, origin);
+        } else if let Some(arrival) = run.accept(arrival) {
+            self.dismiss(run, arrival);
             return;
         }
         if !is_active {
@@ -106,26 +111,35 @@ impl Output {
         }
     }
 
-    /// A task was not claimed in time, perhaps: only the store can tell.
-    fn expire<F: AsRef<[u8]>>(
+    /// An event for a closed run is late, once it is certain that the run is closed.
+    ///
+    /// Until then an event that somebody was told is accepted stays in the stream: the store
+    /// refuses to close a run that has one, and the run is brought up again and sees it.
+    fn close_out<F: AsRef<[u8]>>(
         &mut self,
         run: &mut Run<F>,
-        seq: i64,
-        origin: Origin,
+        arrival: Arrival<F>,
         batch: &mut Ingested<F>,
     ) {
-        if run.ledger.get(seq).is_some_and(OpenCommand::is_task) {
-            run.ledger.forget_deadline(seq, SCHEDULE_TO_START);
-            batch.expired.push((run.run_id, seq));
-            self.acknowledge(run, origin);
-        } else {
-            self.refuse(run, origin);
+        if holds_open(arrival.kind()) && self.is_pending(run) {
+            run.backlog.push(arrival);
+            return;
         }
+        let origin = arrival.origin;
+        if matches!(origin, Origin::Message { .. }) {
+            batch.late.push((run.run_id, arrival));
+        }
+        self.acknowledge(run, origin);
     }
 
-    /// A duplicate: acknowledge it, unless it must hold the place of lost local work.
-    fn refuse<F: AsRef<[u8]>>(&mut self, run: &mut Run<F>, origin: Origin) {
-        if is_stored(origin) && run.anchor.is_none() && run.has_local_work() {
+    /// No job, nothing to be done: but it may have to hold the place of local work.
+    ///
+    /// Of a run that is busy nobody knows yet: what it asks for may be local work.
+    fn dismiss<F: AsRef<[u8]>>(&mut self, run: &mut Run<F>, arrival: Arrival<F>) {
+        let origin = arrival.origin;
+        if !run.jobs.is_empty() {
+            run.dismissed.push(arrival);
+        } else if is_stored(origin) && run.anchor.is_none() && run.has_local_work() {
             run.anchor = Some(origin);
         } else {
             self.acknowledge(run, origin);
@@ -165,16 +179,17 @@ impl Output {
         made_here: Option<&mut Vec<(RunId, Arrival<F>)>>,
     ) {
         let mut jobs = std::mem::take(&mut run.jobs);
+        let dismissed = std::mem::take(&mut run.dismissed);
         if run.has_local_work() {
             if run.anchor.is_none() {
-                run.anchor = choose_anchor(&jobs);
+                run.anchor = choose_anchor(jobs.iter().chain(&dismissed));
             }
         } else if let Some(origin) = run.anchor.take() {
             self.acknowledge(run, origin);
         }
-        for job in &jobs {
-            if Some(job.origin) != run.anchor {
-                self.acknowledge(run, job.origin);
+        for arrival in jobs.iter().chain(&dismissed) {
+            if Some(arrival.origin) != run.anchor {
+                self.acknowledge(run, arrival.origin);
             }
         }
         let is_local = |job: &Arrival<F>| job.origin == Origin::Local;
@@ -369,17 +384,34 @@ impl Output {
     }
 }
 
+/// A task was not claimed in time, perhaps: only the store can tell.
+fn expire<F>(run: &mut Run<F>, seq: i64, batch: &mut Ingested<F>) {
+    if run.ledger.get(seq).is_some_and(OpenCommand::is_task) {
+        run.ledger.forget_deadline(seq, SCHEDULE_TO_START);
+        batch.expired.push((run.run_id, seq));
+    }
+}
+
+/// Whether the store lets no run close without such an event.
+fn holds_open(kind: u8) -> bool {
+    matches!(
+        kind,
+        kinds::SIGNAL | kinds::UPDATE | kinds::CANCEL | kinds::TERMINATE
+    )
+}
+
 /// Whether the store would hand the event out again.
 fn is_stored(origin: Origin) -> bool {
     matches!(origin, Origin::Message { .. } | Origin::Timer { .. })
 }
 
 /// The origin that holds the place of local work: a message if there is one, else a timer.
-fn choose_anchor<F: AsRef<[u8]>>(jobs: &[Arrival<F>]) -> Option<Origin> {
-    let mut origins = jobs
-        .iter()
-        .filter(|job| job.kind() != kinds::QUERY && is_stored(job.origin))
-        .map(|job| job.origin);
+fn choose_anchor<'a, F: AsRef<[u8]> + 'a>(
+    arrivals: impl Iterator<Item = &'a Arrival<F>>,
+) -> Option<Origin> {
+    let mut origins = arrivals
+        .filter(|each| each.kind() != kinds::QUERY && is_stored(each.origin))
+        .map(|each| each.origin);
     let first = origins.next()?;
     if matches!(first, Origin::Message { .. }) {
         return Some(first);

@@ -1,7 +1,8 @@
 //! The router core: messages in, activations out; commands in, columns out.
 //!
 //! The order of a batch: `ingest`, then `complete` or `fail` for each activation, `drain`, the
-//! store applies, `commit` or `rollback`. Every rule is explained in the reference twin,
+//! store applies, `commit` or `rollback`. What a step has read comes with its commit, so that no
+//! run moves on without it. Every rule is explained in the reference twin,
 //! `python/hotmesh/core/_python/router.py`.
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -63,12 +64,12 @@ pub struct Router<F> {
     runs: FxHashMap<RunId, Run<F>>,
     /// Idle warm runs that have a backlog, in order.
     ready: Vec<RunId>,
+    /// Messages read with the last commits; `None`: forgotten.
+    read: Vec<Option<Message<F>>>,
     claims: Claims,
     output: Output,
     /// Runs with rows drained but not committed.
     touched: Vec<RunId>,
-    /// The number of the last columns that are committed: see [`Run::marked_in`].
-    settled: u64,
     /// Runs not in memory that have an undecodable message, and the columns that acknowledge it.
     strays: FxHashMap<RunId, u64>,
     drained_acks: Vec<i64>,
@@ -89,10 +90,10 @@ impl<F: AsRef<[u8]>> Router<F> {
             ingests: 0,
             runs: FxHashMap::default(),
             ready: Vec::new(),
+            read: Vec::new(),
             claims: Claims::default(),
             output: Output::default(),
             touched: Vec::new(),
-            settled: 0,
             strays: FxHashMap::default(),
             drained_acks: Vec::new(),
             drained_drops: Vec::new(),
@@ -102,14 +103,8 @@ impl<F: AsRef<[u8]>> Router<F> {
         }
     }
 
-    /// Take a batch in and say what to do about it.
-    pub fn ingest(
-        &mut self,
-        messages: Vec<Message<F>>,
-        timers: &[TimerRow],
-        local: Vec<(RunId, Arrival<F>)>,
-        now_ms: i64,
-    ) -> Ingested<F> {
+    /// Deliver all that has come: what was read before, what was made here, what is due.
+    pub fn ingest(&mut self, local: Vec<(RunId, Arrival<F>)>, now_ms: i64) -> Ingested<F> {
         self.now_ms = self.now_ms.max(now_ms);
         self.ingests += 1;
         let mut batch = Ingested {
@@ -120,16 +115,13 @@ impl<F: AsRef<[u8]>> Router<F> {
             expired: Vec::new(),
         };
         self.flush(&mut batch);
-        for (index, message) in messages.into_iter().enumerate() {
-            self.take_message(index, message, &mut batch);
+        for (index, message) in std::mem::take(&mut self.read).into_iter().enumerate() {
+            if let Some(message) = message {
+                self.take_message(index, message, &mut batch);
+            }
         }
         for (run_id, arrival) in local {
             self.deliver(run_id, LANE_UNKNOWN, arrival, &mut batch);
-        }
-        for row in timers {
-            self.output
-                .timers
-                .add(row.run_id, row.lane, row.due_ms, row.key);
         }
         for fired in self.output.timers.fire(self.now_ms) {
             let origin = Origin::Timer {
@@ -284,8 +276,13 @@ impl<F: AsRef<[u8]>> Router<F> {
         columns
     }
 
-    /// What was drained is applied. Closed runs with nothing left to do are forgotten.
-    pub fn commit(&mut self) {
+    /// What was drained is applied, and this is what the same step has read: the next `ingest`
+    /// delivers it before anything else. Closed runs with nothing left to do are forgotten.
+    pub fn commit(
+        &mut self,
+        messages: impl IntoIterator<Item = Message<F>>,
+        timers: impl IntoIterator<Item = TimerRow>,
+    ) {
         for message_id in self.drained_acks.drain(..) {
             self.claims.settle(message_id);
         }
@@ -296,6 +293,12 @@ impl<F: AsRef<[u8]>> Router<F> {
         self.settle();
         for run_id in std::mem::take(&mut self.touched) {
             self.drop_if_done(run_id);
+        }
+        self.read.extend(messages.into_iter().map(Some));
+        for row in timers {
+            self.output
+                .timers
+                .add(row.run_id, row.lane, row.due_ms, row.key);
         }
     }
 
@@ -328,7 +331,7 @@ impl<F: AsRef<[u8]>> Router<F> {
             return false;
         };
         let idle = run.warm && run.jobs.is_empty() && run.backlog.is_empty();
-        if !idle || run.anchor.is_some() || run.marked_in > self.settled {
+        if !idle || run.anchor.is_some() || self.output.is_pending(run) {
             return false;
         }
         self.runs.remove(&run_id);
@@ -341,6 +344,11 @@ impl<F: AsRef<[u8]>> Router<F> {
             *self = Self::new(self.horizon_ms);
             return;
         };
+        for read in &mut self.read {
+            if read.as_ref().is_some_and(|row| lanes.contains(&row.lane)) {
+                *read = None;
+            }
+        }
         let mut gone: FxHashSet<RunId> = self.output.timers.in_lanes(lanes).collect();
         gone.extend(
             self.runs
@@ -358,7 +366,7 @@ impl<F: AsRef<[u8]>> Router<F> {
 
     /// Whether an `ingest` would deliver something that waits already.
     pub fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
+        !self.ready.is_empty() || !self.read.is_empty()
     }
 
     /// Whether the run is in memory, warm or cold.
@@ -456,20 +464,22 @@ impl<F: AsRef<[u8]>> Router<F> {
 
     /// Nothing that was drained is waited for any more.
     fn settle(&mut self) {
-        self.settled = self.output.number - 1;
-        self.strays.retain(|_, number| *number > self.settled);
+        let settled = self.output.number - 1;
+        self.output.settled = settled;
+        self.strays.retain(|_, number| *number > settled);
     }
 
-    /// Forget a closed run to which nothing is owed.
+    /// Forget a closed run to which nothing is owed; one with a backlog is delivered it.
     fn drop_if_done(&mut self, run_id: RunId) {
-        let done = self.runs.get(&run_id).is_some_and(|run| {
-            run.warm
-                && run.closed
-                && run.jobs.is_empty()
-                && run.backlog.is_empty()
-                && run.marked_in <= self.settled
-        });
-        if done {
+        let Some(run) = self.runs.get_mut(&run_id) else {
+            return;
+        };
+        if !run.warm || !run.closed || !run.jobs.is_empty() {
+            return;
+        }
+        if !run.backlog.is_empty() {
+            enqueue(&mut self.ready, run);
+        } else if !self.output.is_pending(run) {
             self.runs.remove(&run_id);
         }
     }

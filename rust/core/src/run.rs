@@ -119,6 +119,8 @@ pub struct Run<F> {
     pub journal_seq: usize,
     pub jobs: Vec<Arrival<F>>,
     pub backlog: Vec<Arrival<F>>,
+    /// Duplicates and the like that came beside the jobs, to be acknowledged with them.
+    pub dismissed: Vec<Arrival<F>>,
     /// The message or timer kept unacknowledged while local work is open.
     pub anchor: Option<Origin>,
     /// Key → due of the run's own timeouts.
@@ -143,6 +145,7 @@ impl<F: AsRef<[u8]>> Run<F> {
             journal_seq: 0,
             jobs: Vec::new(),
             backlog: Vec::new(),
+            dismissed: Vec::new(),
             anchor: None,
             run_timers: BTreeMap::new(),
             active_in: 0,
@@ -156,20 +159,20 @@ impl<F: AsRef<[u8]>> Run<F> {
         self.ledger.local() > 0 && !self.closed
     }
 
-    /// Put an event among the jobs; gives its origin back if the ledger refuses it.
+    /// Put an event among the jobs; gives it back if the ledger refuses it.
     ///
     /// An empty journal must begin with a start, whatever came first.
-    pub fn accept(&mut self, arrival: Arrival<F>) -> Result<(), Origin> {
+    pub fn accept(&mut self, arrival: Arrival<F>) -> Option<Arrival<F>> {
         let was_started = self.ledger.started();
         if !self.ledger.accept(&arrival.outline()) {
-            return Err(arrival.origin);
+            return Some(arrival);
         }
         if self.jobs.capacity() == 0 {
             self.jobs.reserve_exact(1); // most activations have one job, and jobs are large
         }
         if arrival.kind() == kinds::START {
             self.jobs.insert(0, arrival);
-            return Ok(());
+            return None;
         }
         if !was_started {
             let start = Event::bare(kinds::START, 0, 0);
@@ -178,13 +181,14 @@ impl<F: AsRef<[u8]>> Run<F> {
             self.jobs.insert(0, start);
         }
         self.jobs.push(arrival);
-        Ok(())
+        None
     }
 
     /// Give the jobs back to the backlog, in order, and forget what was believed of them.
     pub fn fail(&mut self) {
         let mut waiting = std::mem::take(&mut self.jobs);
         waiting.retain(|job| job.origin != Origin::Synthetic);
+        waiting.append(&mut self.dismissed);
         waiting.append(&mut self.backlog);
         self.backlog = waiting;
         self.ledger = Ledger::default();

@@ -231,12 +231,9 @@ proptest! {
         for (id, (run, event)) in (1_i64..).zip(&stream) {
             let timer = TimerRow { lane: 64, due_ms: id, run_id: u128::from(*run), key: id % 9 - 2 };
             let local = Arrival::make(&event.event(), Origin::Local).expect("a valid event");
-            let batch = router.ingest(
-                vec![message(id, *run, event, false), message(id, *run, event, false)],
-                &[timer],
-                vec![(u128::from(*run), local)],
-                id,
-            );
+            let twice = [message(id, *run, event, false), message(id, *run, event, false)];
+            router.commit(twice, [timer]);
+            let batch = router.ingest(vec![(u128::from(*run), local)], id);
             for run_id in batch.loads {
                 let none: &[Vec<u8>] = &[];
                 router.load(run_id, 64, none, false, &FxHashSet::default()).expect("empty");
@@ -250,7 +247,7 @@ proptest! {
             }
             let columns = router.drain();
             acknowledged.extend(columns.acks.iter().map(|row| row.message_id));
-            router.commit();
+            router.commit([], []);
         }
         let in_hand = router.stats().claims;
         prop_assert_eq!(acknowledged.len() + in_hand, stream.len());

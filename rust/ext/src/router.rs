@@ -31,15 +31,11 @@ impl Router {
     fn ingest<'py>(
         &mut self,
         py: Python<'py>,
-        messages: &Bound<'py, PyAny>,
-        timers: &Bound<'py, PyAny>,
         local: &Bound<'py, PyAny>,
         now_ms: i64,
     ) -> PyResult<Bound<'py, PyTuple>> {
         let local = taken(local, made_here)?;
-        let messages = taken(messages, message)?;
-        let timers = taken(timers, timer)?;
-        let batch = self.inner.ingest(messages, &timers, local, now_ms);
+        let batch = self.inner.ingest(local, now_ms);
         self.ingested(py, batch)
     }
 
@@ -122,8 +118,11 @@ impl Router {
         drained(py, &self.inner.drain())
     }
 
-    fn commit(&mut self) {
-        self.inner.commit();
+    fn commit(&mut self, messages: &Bound<'_, PyAny>, timers: &Bound<'_, PyAny>) -> PyResult<()> {
+        let messages = taken(messages, message)?;
+        let timers = taken(timers, timer)?;
+        self.inner.commit(messages, timers);
+        Ok(())
     }
 
     fn rollback<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {

@@ -51,7 +51,8 @@ def test_any_split_and_repetition_of_a_stream_is_one_history(
         router, workflow = core.Router(0), Workflow(7)
         jobs, commands, acknowledged = [], [], []
         for batch in batches:
-            for _, found, _ in router.ingest(batch, (), (), 1)[0]:
+            router.commit(batch, ())
+            for _, found, _ in router.ingest((), 1)[0]:
                 router.complete(run_id, 1, workflow.run(found, 1))
             columns = dict(zip(DRAINED_FIELDS, router.drain(), strict=True))
             acknowledged += columns["ack_id"]
@@ -59,7 +60,6 @@ def test_any_split_and_repetition_of_a_stream_is_one_history(
                 _, found, issued = core.decode_transition(frame)
                 jobs += found
                 commands += issued
-            router.commit()
         return jobs, commands, sorted(acknowledged)
 
     edges = [0, *sorted(cut for cut in cuts if 0 < cut < len(rows)), len(rows)]
@@ -80,7 +80,8 @@ def test_runs_do_not_influence_each_other(core: ModuleType, order: list[int]) ->
             (number, LANE, bytes([number + 1]) * 16, encode_event(START), "w", "T", b"", b"", False)
             for number in numbers
         ]
-        for run_id, jobs, _ in router.ingest(rows, (), (), 1)[0]:
+        router.commit(rows, ())
+        for run_id, jobs, _ in router.ingest((), 1)[0]:
             router.complete(run_id, 1, [(kinds.PATCH, len(jobs), 0, run_id.hex(), b"", b"")])
         columns = dict(zip(DRAINED_FIELDS, router.drain(), strict=True))
         return dict(zip(columns["journal_run"], columns["journal_frame"], strict=True))

@@ -40,7 +40,8 @@ class Bench:
         self.router = core.Router(HORIZON_MS)
 
     def read(self, *rows: tuple, timers: Any = (), local: Any = (), now_ms: int = 100) -> Any:
-        return self.router.ingest(rows, timers, local, now_ms)
+        self.router.commit(rows, timers)
+        return self.router.ingest(local, now_ms)
 
     def jobs(self, *rows: tuple, timers: Any = (), local: Any = (), now_ms: int = 100) -> list:
         """The jobs of the one activation that this reading makes."""
@@ -59,7 +60,7 @@ class Bench:
 
     def commit(self) -> dict[str, list]:
         columns = self.drain()
-        self.router.commit()
+        self.router.commit((), ())
         return columns
 
     def begin(self, *commands: tuple) -> dict[str, list]:
@@ -117,19 +118,18 @@ def test_a_message_in_hand_is_not_taken_twice(bench: Bench) -> None:
     bench.jobs(row(1, START, journaled=False))
     assert bench.read(row(1, START, journaled=False))[0] == []
     bench.router.complete(RUN, 100, [event(kinds.PATCH)])
-    assert bench.drain()["ack_id"] == [1]
     assert bench.read(row(1, START, journaled=False))[0] == []
-    bench.router.commit()
+    assert bench.commit()["ack_id"] == [1]
     assert bench.router.stats()["claims"] == 0
 
 
-def test_a_duplicate_is_acknowledged_at_once(bench: Bench) -> None:
+def test_a_duplicate_is_acknowledged_with_what_it_came_beside(bench: Bench) -> None:
     bench.begin(event(kinds.TIMER, 1, 10_000_000))
     again = event(kinds.SIGNAL, meta=b"a")
     assert bench.jobs(row(2, again), row(3, again)) == [again]
-    assert bench.commit() == {"ack_lane": [LANE], "ack_id": [3]}
+    assert bench.commit() == {}
     bench.router.complete(RUN, 100, [])
-    assert bench.commit()["ack_id"] == [2]
+    assert bench.commit()["ack_id"] == [2, 3]
     assert bench.read(row(4, again))[0] == []
     assert bench.commit() == {"ack_lane": [LANE], "ack_id": [4]}
 
@@ -276,6 +276,44 @@ def test_messages_to_a_closed_run_are_late(bench: Bench) -> None:
     assert not bench.router.known(RUN)
 
 
+@pytest.mark.parametrize("kind", [kinds.SIGNAL, kinds.UPDATE, kinds.CANCEL, kinds.TERMINATE])
+def test_what_a_step_has_read_reaches_a_run_before_what_was_made_here(
+    bench: Bench, kind: int
+) -> None:
+    bench.begin(event(kinds.ACTIVITY, 1))
+    bench.router.commit([row(2, event(kind))], ())
+    done = event(kinds.ACTIVITY_COMPLETED, 1)
+    assert bench.router.has_ready()
+    assert bench.router.ingest([(RUN, done)], 100)[0] == [(RUN, [event(kind), done], -1)]
+
+
+@pytest.mark.parametrize("kind", [kinds.SIGNAL, kinds.UPDATE, kinds.CANCEL, kinds.TERMINATE])
+def test_an_end_that_is_not_committed_acknowledges_no_event_that_came_after_it(
+    bench: Bench, kind: int
+) -> None:
+    bench.begin(event(kinds.ACTIVITY, 1))
+    bench.jobs(local=[(RUN, event(kinds.ACTIVITY_COMPLETED, 1))])
+    bench.router.complete(RUN, 100, [COMPLETE])
+    late, result = event(kind), event(kinds.CHILD_COMPLETED, 7)
+    assert bench.read(row(2, late), row(3, result)) == ([], [], [(RUN, result)], [], [])
+    assert bench.drain()["ack_id"] == [1, 3], "the event stays where it holds the run open"
+    assert bench.router.rollback() == [RUN]
+    assert bench.router.stats()["claims"] == 0, "it can be read again"
+
+
+def test_an_event_is_late_once_the_end_is_committed(bench: Bench) -> None:
+    bench.begin(event(kinds.ACTIVITY, 1))
+    bench.jobs(local=[(RUN, event(kinds.ACTIVITY_COMPLETED, 1))])
+    bench.router.complete(RUN, 100, [COMPLETE])
+    signal = event(kinds.SIGNAL)
+    bench.read(row(2, signal))
+    bench.commit()
+    assert bench.router.has_ready()
+    assert bench.read() == ([], [], [(RUN, signal)], [], [])
+    assert bench.commit() == {"ack_lane": [LANE], "ack_id": [2]}
+    assert not bench.router.known(RUN)
+
+
 def test_local_work_of_a_closed_run_is_forgotten(bench: Bench) -> None:
     bench.begin(event(kinds.ACTIVITY, 1), COMPLETE)
     assert bench.read(local=[(RUN, event(kinds.ACTIVITY_COMPLETED, 1))])[1] == [RUN]
@@ -310,6 +348,69 @@ def test_a_timer_row_holds_the_place_if_there_is_no_message(bench: Bench) -> Non
     bench.jobs(local=[(RUN, event(kinds.ACTIVITY_COMPLETED, 2))])
     bench.router.complete(RUN, 150, [COMPLETE])
     assert bench.commit()["drop_timer_key"] == [4]
+
+
+REREAD: dict[str, dict[str, Any]] = {
+    "start": {"messages": [row(1, START, journaled=True)]},
+    "signal": {"messages": [row(1, event(kinds.SIGNAL, meta=b"s"))]},
+    "timer": {"timers": [(LANE, 50, RUN, 4)]},
+    "deadline": {"timers": [(LANE, 50, RUN, 9)]},
+}
+
+
+@pytest.mark.parametrize("anchor", REREAD)
+@pytest.mark.parametrize("local_first", [True, False])
+@pytest.mark.parametrize(
+    "command", [event(kinds.ACTIVITY, 8), event(kinds.CHILD, 8), event(kinds.SIGNAL_EXTERNAL, 8)]
+)
+def test_an_anchor_read_again_is_kept_for_what_is_asked_for_next(
+    bench: Bench, anchor: str, local_first: bool, command: tuple
+) -> None:
+    """The step with the next command was lost: what held its place comes again, as a duplicate."""
+    journal = [
+        encode_transition(
+            10,
+            [START, event(kinds.SIGNAL, meta=b"s")],
+            [
+                event(kinds.ACTIVITY, 3),
+                event(kinds.TIMER, 1, 50),
+                event(kinds.CANCEL_TIMER, 1),
+                event(kinds.ACTIVITY, 2, 7),
+                event(kinds.DEADLINE, 2, 50, b"\x01"),
+            ],
+        )
+    ]
+    reread = REREAD[anchor]
+    done = event(kinds.ACTIVITY_COMPLETED, 3)
+    if local_first:
+        bench.read(local=[(RUN, done)])
+    bench.read(*reread.get("messages", ()), timers=reread.get("timers", ()), local=[])
+    if not local_first:
+        bench.read(local=[(RUN, done)])
+    assert bench.router.load(RUN, LANE, journal, False, {3})[1] == []
+    activations, _, late, errors, _ = bench.read()
+    assert (activations, late, errors) == ([(RUN, [done], -1)], [], [])
+    bench.router.complete(RUN, 100, [command])
+    columns = bench.commit()
+    assert "ack_id" not in columns
+    assert "drop_timer_key" not in columns
+    assert bench.router.stats()["anchored"] == 1
+    bench.jobs(row(20, event(kinds.SIGNAL)))
+    bench.router.complete(RUN, 100, [COMPLETE])
+    columns = bench.commit()
+    kept = columns["ack_id"] == [1, 20] or 4 in columns["drop_timer_key"]
+    assert kept or 9 in columns["drop_timer_key"]
+
+
+def test_what_came_beside_a_failed_activation_comes_again(bench: Bench) -> None:
+    bench.begin(event(kinds.ACTIVITY, 1))
+    bench.jobs(row(2, event(kinds.SIGNAL, meta=b"a")), row(3, event(kinds.SIGNAL, meta=b"a")))
+    bench.router.fail(RUN)
+    journal = [encode_transition(100, [START], [event(kinds.ACTIVITY, 1)])]
+    bench.router.load(RUN, LANE, journal, False, {1})
+    bench.jobs()
+    bench.router.complete(RUN, 100, [])
+    assert bench.commit()["ack_id"] == [2, 3]
 
 
 def test_closing_acknowledges_the_anchor(bench: Bench) -> None:
@@ -459,7 +560,7 @@ def test_a_refused_command_writes_nothing(bench: Bench) -> None:
 def test_a_local_event_out_of_range_takes_nothing_in(bench: Bench) -> None:
     with pytest.raises(CodecError):
         bench.read(row(1, START, journaled=False), local=[(RUN, event(kinds.SIGNAL, -1))])
-    assert bench.jobs(row(1, START, journaled=False)) == [START]
+    assert bench.jobs() == [START]
 
 
 def test_calls_at_the_wrong_time(bench: Bench) -> None:
@@ -526,7 +627,7 @@ def test_evict_keeps_what_is_going_on(bench: Bench) -> None:
     assert not bench.router.evict(RUN), "not written"
     bench.drain()
     assert not bench.router.evict(RUN), "not committed"
-    bench.router.commit()
+    bench.router.commit((), ())
     assert bench.router.evict(RUN)
     assert bench.read(now_ms=150)[1] == [RUN], "its timers are still held"
 

@@ -63,9 +63,12 @@ journal_rows = st.tuples(times, st.lists(telling_events, max_size=2), commands).
 )
 calls = st.one_of(
     st.tuples(
-        st.just("ingest"),
+        st.just("commit"),
         st.lists(messages, max_size=5),
         st.lists(st.tuples(lanes, times, run_ids, st.integers(-2, 24)), max_size=3),
+    ),
+    st.tuples(
+        st.just("ingest"),
         st.lists(st.tuples(run_ids, telling_events), max_size=2),
         times,
     ),
@@ -85,7 +88,7 @@ calls = st.one_of(
         run_ids,
         st.lists(st.tuples(times, st.sampled_from([-1, -2])), max_size=2),
     ),
-    st.tuples(st.sampled_from(["drain", "commit", "rollback", "has_ready"])),
+    st.tuples(st.sampled_from(["drain", "rollback", "has_ready"])),
     st.tuples(st.just("evict"), run_ids),
     st.tuples(st.just("forget"), st.one_of(st.none(), st.sets(lanes, max_size=1))),
 )

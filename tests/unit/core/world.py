@@ -192,11 +192,12 @@ class World:
     def step(self) -> None:
         """The router's turn succeeds."""
         self._apply(self._drain())
-        self.router.commit()
+        self._check_anchors()
+        self.router.commit(*self._read())
         committed, self.undrained = self.undrained, []
         for run_id, command in committed:
             self._begin_local_work(run_id, command)
-        self._advance(self._read())
+        self._advance()
 
     def lose_step(self) -> None:
         """The step is refused: nothing of it was applied."""
@@ -261,15 +262,15 @@ class World:
         ]
         return rows, timers
 
-    def _advance(self, read: tuple[list[tuple], list[tuple]]) -> None:
+    def _advance(self) -> None:
         local, self.local = self.local, []
-        result = self.router.ingest(*read, local, self.now_ms)
+        result = self.router.ingest(local, self.now_ms)
         loads = result[1]
         self._take(result)
         for run_id in loads:
             self._load(run_id)
         if loads:
-            self._take(self.router.ingest((), (), (), self.now_ms))
+            self._take(self.router.ingest((), self.now_ms))
         self.trace.append((self.router.stats(), self.router.next_due()))
 
     def _take(self, result: Any) -> None:
@@ -330,6 +331,19 @@ class World:
             if kind == kinds.WAIT:
                 prefix = encode_event_prefix((kinds.MAIL, seq, 0, name, b"", b""))
                 self.store.send(run_id, prefix + b"\x03out")
+
+    def _check_anchors(self) -> None:
+        """A crash now loses nothing: somebody reads of each run that has local work."""
+        findable = {run_id for run_id, _ in self.store.messages.values()}
+        findable.update(run_id for run_id, _ in self.store.timers)
+        for run_id, frames in self.store.journals.items():
+            if run_id not in self.store.closed and run_id not in findable:
+                ledger = self.core.Ledger()
+                for _, jobs, commands in map(self.core.decode_transition, frames):
+                    assert all(ledger.accept(job) for job in jobs)
+                    for command in commands:
+                        ledger.command(command)
+                assert not ledger.local, "local work that nobody would find"
 
     def _begin_local_work(self, run_id: bytes, command: tuple) -> None:
         kind, seq, number = command[:3]

@@ -151,7 +151,8 @@ async def test_a_failed_attempt_whose_cancellation_is_asked_for_makes_no_other()
     activities, tasks = activities_on(Runner(free=1)), placed(2)[1:]
     memory = activities._memory
     start = encode_event((kinds.START, 0, 0, "", b"", b""))
-    memory.core.ingest([(1, 64, RUN, start, "w", "t", b"", b"", False)], [], [], 1)
+    memory.core.commit([(1, 64, RUN, start, "w", "t", b"", b"", False)], [])
+    memory.core.ingest([], 1)
     memory.core.complete(RUN, 1, [(kinds.ACTIVITY, 1, 0, "act", b"{}", b"")])
     memory.states[RUN] = RunState(RunDetails("n", "w", RUN, "t", "q", 64, {}, b""))
     activities.recorded(RUN, [], tasks)

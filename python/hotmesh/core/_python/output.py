@@ -42,13 +42,19 @@ class Batch:
 class Output:
     """Rows gathered for the next step, and the timers held here."""
 
-    __slots__ = ("columns", "dirty", "timers")
+    __slots__ = ("columns", "dirty", "timers", "touched")
 
     def __init__(self) -> None:
         self.columns = Columns()
         self.timers = Timers()
         self.dirty: set[bytes] = set()
         """Runs with rows in the columns."""
+        self.touched: set[bytes] = set()
+        """Runs with rows drained but not committed."""
+
+    def is_pending(self, run_id: bytes) -> bool:
+        """Whether the run has rows that are not committed."""
+        return run_id in self.dirty or run_id in self.touched
 
     def offer(self, run: Run, arrival: Arrival, batch: Batch) -> None:
         """Give an event to a run: it becomes a job, waits in the backlog, or is done with."""
@@ -60,38 +66,52 @@ class Output:
         if kind == kinds.QUERY:
             run.jobs.append(arrival)
         elif run.closed:
-            if isinstance(origin, MessageOrigin):
-                batch.late.append((run.run_id, event))
-            self.acknowledge(run, origin)
+            self._close_out(run, arrival, batch)
             return
         elif (
             kind == kinds.ACTIVITY_TIMED_OUT
             and number == SCHEDULE_TO_START
             and isinstance(origin, TimerOrigin)
         ):
-            self._expire(run, seq, origin, batch)
+            self._expire(run, seq, batch)
+            self._dismiss(run, arrival)
             return
         elif not run.accept(arrival):
-            self._refuse(run, origin)
+            self._dismiss(run, arrival)
             return
         batch.active[run.run_id] = run
 
-    def _expire(self, run: Run, seq: int, origin: TimerOrigin, batch: Batch) -> None:
+    def _close_out(self, run: Run, arrival: Arrival, batch: Batch) -> None:
+        """An event for a closed run is late, once it is certain that the run is closed.
+
+        Until then an event that somebody was told is accepted stays in the stream: the store
+        refuses to close a run that has one, and the run is brought up again and sees it.
+        """
+        if arrival.event[0] in HOLDS_OPEN and self.is_pending(run.run_id):
+            run.backlog.append(arrival)
+            return
+        if isinstance(arrival.origin, MessageOrigin):
+            batch.late.append((run.run_id, arrival.event))
+        self.acknowledge(run, arrival.origin)
+
+    def _expire(self, run: Run, seq: int, batch: Batch) -> None:
         """A task was not claimed in time, perhaps: only the store can tell."""
         command = run.ledger.open.get(seq)
         if command is not None and command.is_task:
             run.ledger.forget_deadline(seq, SCHEDULE_TO_START)
             batch.expired.append((run.run_id, seq))
-            self.acknowledge(run, origin)
-        else:
-            self._refuse(run, origin)
 
-    def _refuse(self, run: Run, origin: Origin) -> None:
-        """A duplicate: acknowledge it, unless it must hold the place of lost local work."""
-        if origin is not None and run.anchor is None and run.has_local_work():
-            run.anchor = origin
+    def _dismiss(self, run: Run, arrival: Arrival) -> None:
+        """No job, nothing to be done: but it may have to hold the place of local work.
+
+        Of a run that is busy nobody knows yet: what it asks for may be local work.
+        """
+        if run.jobs:
+            run.dismissed.append(arrival)
+        elif arrival.origin is not None and run.anchor is None and run.has_local_work():
+            run.anchor = arrival.origin
         else:
-            self.acknowledge(run, origin)
+            self.acknowledge(run, arrival.origin)
 
     def acknowledge(self, run: Run, origin: Origin) -> None:
         """The store need not hand this out again."""
@@ -117,15 +137,19 @@ class Output:
             The jobs of that activation, which are the run's no more.
         """
         jobs, run.jobs = run.jobs, []
+        arrivals = jobs
+        if run.dismissed:
+            arrivals = [*jobs, *run.dismissed]
+            run.dismissed = []
         if run.has_local_work():
             if run.anchor is None:
-                run.anchor = _choose_anchor(jobs)
+                run.anchor = _choose_anchor(arrivals)
         elif run.anchor is not None:
             self.acknowledge(run, run.anchor)
             run.anchor = None
-        for job in jobs:
-            if job.origin is not run.anchor:
-                self.acknowledge(run, job.origin)
+        for arrival in arrivals:
+            if arrival.origin is not run.anchor:
+                self.acknowledge(run, arrival.origin)
         return jobs
 
     def record(self, run: Run, now_ms: int, commands: Sequence[Event]) -> tuple[list[bytes], int]:
@@ -211,9 +235,13 @@ class Output:
         self.columns.closes.append((run.run_id, run.lane, status, command[5], waits))
 
 
-def _choose_anchor(jobs: Sequence[Arrival]) -> Origin:
+HOLDS_OPEN = frozenset({kinds.SIGNAL, kinds.UPDATE, kinds.CANCEL, kinds.TERMINATE})
+"""Events that the store lets no run close without."""
+
+
+def _choose_anchor(arrivals: Sequence[Arrival]) -> Origin:
     """The origin that holds the place of local work: a message if there is one, else a timer."""
-    origins = [job.origin for job in jobs if job.event[0] != kinds.QUERY]
+    origins = [each.origin for each in arrivals if each.event[0] != kinds.QUERY]
     for wanted in (MessageOrigin, TimerOrigin):
         for origin in origins:
             if isinstance(origin, wanted):

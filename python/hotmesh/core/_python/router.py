@@ -4,7 +4,8 @@ The order of a batch::
 
     ingest → (user code, complete or fail)* → drain → the store applies → commit or rollback
 
-It owns every decision about a message: whether it is a duplicate, when it may be acknowledged,
+What a step has read comes with its commit, so that no run moves on without it. The router
+owns every decision about a message: whether it is a duplicate, when it may be acknowledged,
 what is journaled, which timers and tasks a command makes or drops. It reads no clock and does no
 I/O; one owner calls it from one thread.
 """
@@ -47,7 +48,7 @@ class Router:
         self._ready: dict[bytes, None] = {}  # idle warm runs that have a backlog, in order
         self._claims = Claims()
         self._output = Output()
-        self._touched: set[bytes] = set()  # runs with rows drained but not committed
+        self._read: list[Row | None] = []  # messages read with the last commits; None: forgotten
         self._drained_acks: list[int] = []
         self._drained_drops: list[tuple[bytes, int]] = []
         self._local: list[tuple[bytes, Arrival]] = []  # local events in rows not drained
@@ -58,43 +59,39 @@ class Router:
 
     def ingest(
         self,
-        messages: Sequence[Row],
-        timers: Iterable[Row],
         local: Iterable[tuple[bytes, Event]],
         now_ms: int,
     ) -> Ingested:
-        """Take a batch in and say what to do about it.
+        """Deliver all that has come: what was read before, what was made here, what is due.
 
         Args:
-            messages: Rows (id, lane, run id, frame, ..., journaled at index 8).
-            timers: Rows (lane, due_ms, run id, key).
             local: (run id, event) made in this process: eager results, confirmations.
             now_ms: The backend's time.
 
         Returns:
             activations: (run id, jobs, fresh) for each warm run with new jobs, in order; `fresh`
-                is the index of the start row that made the run just now, else -1.
+                is the index of the start row that made the run just now, among the messages read
+                since the last `ingest`; else -1.
             loads: runs that became known just now and whose journal must be loaded.
             late: (run id, event) of messages to closed runs; acknowledged.
             errors: (id, lane, run id, text) of undecodable messages; acknowledged.
             expired: (run id, seq) of tasks to recall if nobody has claimed them.
 
         Raises:
-            CodecError: A local event has a number out of range; nothing was taken in.
+            CodecError: A local event has a number out of range; nothing was delivered.
         """
         made_here = [(run_id, Arrival(event, encode_event(event), None)) for run_id, event in local]
         self._now_ms = max(self._now_ms, now_ms)
         batch = Batch(self._recovered)
         self._recovered = []
         self._flush(batch)
-        for index, row in enumerate(messages):
-            self._take_message(index, row, batch)
+        read, self._read = self._read, []
+        for index, row in enumerate(read):
+            if row is not None:
+                self._take_message(index, row, batch)
         for run_id, arrival in made_here:
             run = self._runs.get(run_id) or self._discover(run_id, _LANE_UNKNOWN, batch)
             self._output.offer(run, arrival, batch)
-        for row in timers:
-            lane, due_ms, run_id, key = cast("tuple[int, int, bytes, int]", tuple(row)[:4])
-            self._output.timers.add(run_id, lane, due_ms, key)
         for timer in self._output.timers.fire(self._now_ms):
             run = self._runs.get(timer.run_id) or self._discover(timer.run_id, timer.lane, batch)
             event = event_of(timer.key)
@@ -230,7 +227,7 @@ class Router:
         """Take the columns gathered since the last call, in the order of `Step`'s fields."""
         output = self._output
         columns, output.columns = output.columns, Columns()
-        self._touched |= output.dirty
+        output.touched |= output.dirty
         output.dirty = set()
         self._drained_acks.extend(row[2] for row in columns.acks)
         self._drained_drops.extend((row[0], row[3]) for row in columns.drop_timers)
@@ -238,18 +235,30 @@ class Router:
         self._local = []
         return columns.drained()
 
-    def commit(self) -> None:
-        """What was drained is applied. Closed runs with nothing left to do are forgotten."""
+    def commit(self, messages: Sequence[Row], timers: Iterable[Row]) -> None:
+        """What was drained is applied, and this is what the same step has read.
+
+        The next `ingest` delivers it before anything else. Closed runs with nothing left to do are
+        forgotten.
+
+        Args:
+            messages: Rows (id, lane, run id, frame, ..., journaled at index 8).
+            timers: Rows (lane, due_ms, run id, key).
+        """
         for message_id in self._drained_acks:
             self._claims.settle(message_id)
         for run_id, key in self._drained_drops:
             self._output.timers.settle(run_id, key)
-        touched, self._touched = self._touched, set()
+        touched, self._output.touched = self._output.touched, set()
         self._drained_acks = []
         self._drained_drops = []
         self._drained_local = []
         for run_id in touched:
             self._drop_if_done(run_id)
+        self._read.extend(messages)
+        for row in timers:
+            lane, due_ms, run_id, key = cast("tuple[int, int, bytes, int]", tuple(row)[:4])
+            self._output.timers.add(run_id, lane, due_ms, key)
 
     def rollback(self) -> list[bytes]:
         """What was drained was not applied: forget the runs it touched, and all they had.
@@ -260,7 +269,7 @@ class Router:
         Returns:
             The runs that were touched, ordered.
         """
-        touched = sorted(self._touched)
+        touched = sorted(self._output.touched)
         made_here = self._local_of(touched)
         self._forget_runs(touched)
         self._drained_acks = []
@@ -283,7 +292,7 @@ class Router:
         run = self._runs.get(run_id)
         if run is None or not run.warm or run.jobs or run.backlog or run.anchor is not None:
             return False
-        if run_id in self._output.dirty or run_id in self._touched:
+        if self._output.is_pending(run_id):
             return False
         del self._runs[run_id]
         return True
@@ -294,6 +303,7 @@ class Router:
             self._reset()
             return
         lanes = frozenset(lanes)
+        self._read = [row if row is None or row[1] not in lanes else None for row in self._read]
         gone = {run_id for run_id, run in self._runs.items() if run.lane in lanes}
         gone.update(self._output.timers.in_lanes(lanes))
         self._forget_runs(gone)
@@ -304,7 +314,7 @@ class Router:
 
     def has_ready(self) -> bool:
         """Whether an `ingest` would deliver something that waits already."""
-        return bool(self._ready)
+        return bool(self._ready or self._read)
 
     def known(self, run_id: bytes) -> bool:
         """Whether the run is in memory, warm or cold."""
@@ -381,11 +391,13 @@ class Router:
         return run
 
     def _drop_if_done(self, run_id: bytes) -> None:
-        """Forget a closed run to which nothing is owed."""
+        """Forget a closed run to which nothing is owed; one with a backlog is delivered it."""
         run = self._runs.get(run_id)
-        if run is None or not (run.warm and run.closed) or run.jobs or run.backlog:
+        if run is None or not (run.warm and run.closed) or run.jobs:
             return
-        if run_id not in self._output.dirty and run_id not in self._touched:
+        if run.backlog:
+            self._ready[run_id] = None
+        elif not self._output.is_pending(run_id):
             del self._runs[run_id]
 
     def _local_of(self, run_ids: Sequence[bytes]) -> dict[bytes, tuple[int, list[Arrival]]]:
@@ -411,7 +423,7 @@ class Router:
         self._drained_local = [each for each in self._drained_local if each[0] not in gone]
         self._recovered = [run_id for run_id in self._recovered if run_id not in gone]
         self._output.dirty -= gone
-        self._touched -= gone
+        self._output.touched -= gone
         self._claims.forget(gone)
         self._output.timers.forget(gone)
 

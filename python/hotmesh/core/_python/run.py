@@ -60,6 +60,7 @@ class Run:
         "anchor",
         "backlog",
         "closed",
+        "dismissed",
         "jobs",
         "journal_seq",
         "lane",
@@ -78,6 +79,8 @@ class Run:
         self.journal_seq = 0
         self.jobs: list[Arrival] = []
         self.backlog: list[Arrival] = []
+        self.dismissed: list[Arrival] = []
+        """Duplicates and the like that came beside the jobs, to be acknowledged with them."""
         self.anchor: Origin = None
         """The message or timer kept unacknowledged while local work is open."""
         self.run_timers: dict[int, int] = {}
@@ -108,8 +111,9 @@ class Run:
     def fail(self) -> None:
         """Give the jobs back to the backlog, in order, and forget what was believed of them."""
         jobs = [job for job in self.jobs if not job.synthetic]
-        self.backlog[:0] = jobs
+        self.backlog[:0] = [*jobs, *self.dismissed]
         self.jobs = []
+        self.dismissed = []
         self.ledger = Ledger()
         self.warm = False
 
