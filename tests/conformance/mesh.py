@@ -283,6 +283,7 @@ def task_columns(
     workflow_id: str,
     seq: int,
     *,
+    activity_type: str = "charge",
     attempt: int = 0,
     delay_ms: int = 0,
     frame: bytes = b"task",
@@ -291,6 +292,7 @@ def task_columns(
     """The columns of a step that inserts one task."""
     return {
         "task_queue": [mesh.queue_id],
+        "task_type": [activity_type],
         "task_lane": [mesh.lane_of(workflow_id)],
         "task_run": [run_id],
         "task_seq": [seq],

@@ -1,9 +1,13 @@
 """Activity tasks: claims, attempts, leases, retries, beats, recalls, results."""
 
 import asyncio
+import time
 
 from conformance.mesh import LONG_LEASE_MS, SHORT_LEASE_MS, Mesh, Router, task_columns, until
 from hotmesh.backends.protocol import Backend, RunStatus, TaskRow
+
+UNHOSTED = 20_000
+"""Tasks that nobody hosts."""
 
 
 def finish(task: TaskRow, frame: bytes = b"done", attempt: int = 0) -> dict[str, list[object]]:
@@ -387,6 +391,7 @@ async def test_five_hundred_tasks_go_round_in_one_batch(mesh: Mesh) -> None:
     count = 500
     await router.commit(
         task_queue=[mesh.queue_id] * count,
+        task_type=["charge"] * count,
         task_lane=[mesh.lane_of("order")] * count,
         task_run=[run_id] * count,
         task_seq=list(range(count)),
@@ -431,3 +436,107 @@ async def recall(router: Router, run_id: bytes, *, claimed: bool) -> None:
         recall_task_frame=[b"canceled"],
         recall_task_claimed=[claimed],
     )
+
+
+async def test_only_hosted_types_are_claimed(mesh: Mesh) -> None:
+    router = await mesh.join()
+    for kind in ("charge", "refund", "ship"):
+        await mesh.add_task(router, workflow_id=kind, activity_type=kind, frame=kind.encode())
+    assert (await router.work(room=10, types=[])).next_due_ms is None
+    assert (await router.work(room=10, types=["refunds"])).next_due_ms is None
+    found = await router.claim(2, types=["charge", "ship", "unheard of"])
+    assert sorted(task.frame for task in found) == [b"charge", b"ship"]
+    reply = await router.work(room=10, types=["charge", "ship"])
+    assert list(reply.tasks) == []
+    assert reply.next_due_ms is not None
+    assert reply.next_due_ms > reply.now_ms  # the ends of the two claims
+    (left,) = await router.claim(types=None)
+    assert left.frame == b"refund"
+
+
+async def test_who_claims_any_type_learns_of_all_that_wait(mesh: Mesh) -> None:
+    router = await mesh.join()
+    assert (await router.work(room=10, types=None)).next_due_ms is None
+    for number in range(30):
+        await mesh.add_task(router, workflow_id=f"o{number}", activity_type=f"type-{number % 7}")
+    found = await router.claim(30, types=None)
+    assert len({task.run_id for task in found}) == 30
+    for task in found:
+        await router.work(**finish(task))
+    assert (await router.work(room=10, types=None)).next_due_ms is None
+
+
+async def test_the_longest_due_goes_first_whatever_its_type(mesh: Mesh) -> None:
+    router = await mesh.join()
+    for number, kind in enumerate(("ship", "charge", "ship", "charge")):
+        # Longest due first: the delays are further and further ahead of now, and all negative.
+        await mesh.add_task(
+            router,
+            workflow_id=f"order-{number}",
+            activity_type=kind,
+            delay_ms=number * 1_000 - 60_000,
+            frame=b"%d" % number,
+        )
+    first = await router.claim(2, types=["charge", "ship"])
+    second = await router.claim(2, types=["charge", "ship"])
+    assert [sorted(task.frame for task in part) for part in (first, second)] == [
+        [b"0", b"1"],
+        [b"2", b"3"],
+    ]
+
+
+async def test_a_task_keeps_its_type_through_claims_retries_and_beats(mesh: Mesh) -> None:
+    router = await mesh.join()
+    await mesh.add_task(router, activity_type="ship")
+    (task,) = await router.claim(types=["ship"])
+    await router.work(**retry(task))
+    assert (await router.work(room=1, types=["charge"])).next_due_ms is None
+    (task,) = await router.claim(types=["ship"])
+    await router.work(**beat(task, lease_ms=1))
+    (task,) = await router.claim(types=["ship"])
+    assert (task.attempt, bool(task.lost)) == (3, True)
+    assert (await router.work(room=1, types=["charge"])).next_due_ms is None
+    await router.backend.leave(router.router_id)
+    successor = await mesh.join()
+    (task,) = await successor.claim(types=["ship"])
+    assert task.attempt == 4
+
+
+async def test_a_claim_of_one_type_does_not_look_at_the_others(mesh: Mesh) -> None:
+    """Beside thousands of tasks that nobody hosts, claiming costs what it costs without them."""
+    router = await mesh.join()
+    run_id = await mesh.start("order")
+    hosted = await mesh.start("hosted")
+
+    def tasks(run: bytes, kind: str, count: int) -> dict[str, list[object]]:
+        return {
+            "task_queue": [mesh.queue_id] * count,
+            "task_type": [kind] * count,
+            "task_lane": [mesh.lane_of("order")] * count,
+            "task_run": [run] * count,
+            "task_seq": list(range(count)),
+            "task_attempt": [0] * count,
+            "task_delay": [0] * count,
+            "task_frame": [b"call"] * count,
+            "task_state": [b""] * count,
+        }
+
+    async def quickest_claim() -> float:
+        seconds: list[float] = []
+        for _ in range(8):
+            began = time.perf_counter()
+            (task,) = await router.claim(types=["hosted"])
+            seconds.append(time.perf_counter() - began)
+            await router.work(**retry(task))
+        return min(seconds)
+
+    await router.commit(**tasks(hosted, "hosted", 1))
+    before = await quickest_claim()
+    for first in range(0, UNHOSTED, 2_000):
+        columns = tasks(run_id, "nobody's", 2_000)
+        columns["task_seq"] = list(range(first, first + 2_000))
+        await router.commit(**columns)
+    # Reading the 20,000 takes every backend at least ten milliseconds.
+    assert await quickest_claim() < before * 3 + 0.002
+    assert (await router.work(room=1, types=["neither"])).next_due_ms is None
+    await router.commit(drop_task_run=[run_id] * UNHOSTED, drop_task_seq=list(range(UNHOSTED)))

@@ -345,13 +345,17 @@ async def test_the_last_heartbeat_is_part_of_the_final_timeout(client: Client) -
     assert list(error.cause.last_heartbeat_details) == ["progress", 42]
 
 
-async def test_an_unknown_activity_type_names_the_known_ones(client: Client) -> None:
-    async with working(client, Calls, activities=[shout]):
-        error = await call_failure(client, "missing", retry=1)
-    assert isinstance(error.cause, ApplicationError)
-    assert error.cause.type == "NotFoundError"
-    assert "Activity function missing for workflow" in error.cause.message
-    assert "shout" in error.cause.message
+async def test_an_activity_that_nobody_hosts_waits_for_a_worker_that_does(
+    any_client: Client,
+) -> None:
+    """Others of its queue leave it alone: it is their attempts that it would use up."""
+    async with working(any_client, Calls, activities=[shout]):
+        waiting = asyncio.create_task(call(any_client, "beats_then_hangs", heartbeat_timeout=0.1))
+        assert await call(any_client, "shout", "a") == "A"
+        assert await call(any_client, "shout", "b", heartbeat_timeout=5) == "B"
+        assert not waiting.done()
+        async with working(any_client, activities=[beats_then_hangs]):
+            assert await waiting == [2, "progress", 42]
 
 
 @pytest.mark.parametrize("args", [[], ["a", "b"]])

@@ -174,6 +174,8 @@ class Step:
 
     task_queue: list[int] = field(default_factory=new_list)
     """Queue ids of activity tasks to insert; an existing (run, seq) is replaced, unclaimed."""
+    task_type: list[str] = field(default_factory=new_list)
+    """What a worker must host to claim them: the activity's type."""
     task_lane: list[int] = field(default_factory=new_list)
     task_run: list[bytes] = field(default_factory=new_list)
     task_seq: list[int] = field(default_factory=new_list)
@@ -274,6 +276,8 @@ class Tasks:
     queue_id: int
     lease_ms: int
     room: int = 0
+    types: Sequence[str] | None = None
+    """The activity types that may be claimed, those that the worker hosts; None claims any."""
 
     finish_run: list[bytes] = field(default_factory=new_list)
     """Finished attempts: the task is deleted and its frame sent to the run's lane as RESULT. A
@@ -320,7 +324,7 @@ class TasksReply:
     now_ms: int
     tasks: Sequence[Sequence[object]] = ()
     next_due_ms: int | None = None
-    """When the queue's next task becomes claimable, if one is known."""
+    """When the next task of the batch's types becomes claimable, if one is known."""
     finished_lanes: Sequence[int] = ()
     """Lanes that received results (to wake their owners)."""
     recalled: Sequence[tuple[bytes, int, int]] = ()
@@ -519,8 +523,10 @@ class Backend(Protocol):
     async def tasks(self, batch: Tasks) -> TasksReply:
         """Finish, retry, renew and claim activity tasks in one round trip.
 
-        A task is claimable when its due time has passed; claiming moves the due time to the end
-        of the lease and adds one to its attempt, so that no attempt number is handed out twice.
+        A task is claimable when its due time has passed and its type is among the batch's.
+        Claiming costs the same however many tasks of other types wait. It moves the due time to
+        the end of the lease and adds one to its attempt, so that no attempt number is handed out
+        twice.
         """
         ...
 

@@ -43,6 +43,7 @@ Drained = tuple[
     list[bytes],  # drop_timer_run
     list[int],  # drop_timer_key
     list[int],  # task_queue
+    list[str],  # task_type
     list[int],  # task_lane
     list[bytes],  # task_run
     list[int],  # task_seq
@@ -75,6 +76,7 @@ DRAINED_FIELDS: tuple[str, ...] = (
     "drop_timer_run",
     "drop_timer_key",
     "task_queue",
+    "task_type",
     "task_lane",
     "task_run",
     "task_seq",

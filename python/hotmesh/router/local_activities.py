@@ -277,7 +277,7 @@ class LocalActivities:
         queue_id = self._context.queue_ids[options.get("q", state.details.task_queue)]
         frame = encode_event((kinds.ACTIVITY, seq, queue_id, name, task_meta(options, state), body))
         self._memory.effects.task_queues.add(queue_id)
-        return (kinds.REDISPATCH, seq, queue_id, "", frame, task_state)
+        return (kinds.REDISPATCH, seq, queue_id, name, frame, task_state)
 
     def amend_tasks(self, step: Step) -> None:
         """Fill in what the core does not know of the tasks that began here: backoff, attempts."""

@@ -81,6 +81,11 @@ class ActivityRegistry:
         """The types, sorted; without the dynamic activity."""
         return sorted(self.by_name)
 
+    @property
+    def types(self) -> list[str] | None:
+        """The types whose tasks may be claimed; None, for any, with a dynamic activity."""
+        return None if self.dynamic is not None else self.names
+
     def hosts(self, name: str) -> bool:
         """Whether an activity of this type can run here."""
         return name in self.by_name or self.dynamic is not None

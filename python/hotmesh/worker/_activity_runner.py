@@ -142,9 +142,14 @@ class ActivityRunner:
     # -- What the worker calls --
 
     @property
-    def names(self) -> list[str]:
-        """The activity types, sorted; without the dynamic activity."""
-        return self._registry.names
+    def types(self) -> list[str] | None:
+        """The activity types that may be claimed for this worker, sorted; None for any."""
+        return self._registry.types
+
+    @property
+    def shown_types(self) -> list[str]:
+        """The activity types as the rollcall shows them; "*" is the dynamic activity."""
+        return [*self._registry.names, *(() if self.types is not None else ("*",))]
 
     def add(self, activity: Callable[..., Any]) -> None:
         """Host one more activity; errors are those of :class:`ActivityRegistry`."""

@@ -212,7 +212,7 @@ class Worker:
                 eager=not disable_eager_activity_execution,
                 identity=identity,
                 build_id=build_id,
-                activity_types=self._runner.names if self._runner is not None else (),
+                activity_types=self._runner.shown_types if self._runner is not None else (),
                 claims_tasks=not no_remote_activities,
             ),
         )
@@ -273,7 +273,7 @@ class Worker:
                 "pass at least one to Worker(activities=…)"
             )
         self._runner.add(activity)
-        self._router.show_activities(self._runner.names)
+        self._router.show_activities(self._runner.shown_types)
 
     async def run(self) -> None:
         """Work until :meth:`shutdown` is called or the calling task is cancelled.

@@ -48,6 +48,8 @@ pub struct TaskRow {
     pub run_id: RunId,
     /// The task queue.
     pub queue_id: i64,
+    /// The activity's type: what a worker must host to claim it.
+    pub activity_type: String,
     /// The run's lane.
     pub lane: i64,
     /// The activity.

@@ -257,9 +257,9 @@ impl Output {
             kind,
             seq,
             number,
+            name,
             meta,
             body,
-            ..
         } = *command;
         let (run_id, lane) = (run.run_id, run.lane);
         let timer = |purpose| TimerRow {
@@ -271,6 +271,7 @@ impl Output {
         let task = |attempt, frame, state| TaskRow {
             run_id,
             queue_id: number,
+            activity_type: name.to_owned(),
             lane,
             seq,
             attempt,

@@ -5,7 +5,7 @@ use hotmesh_core::output::Ingested;
 use hotmesh_core::{Router as CoreRouter, RunId};
 use pyo3::Borrowed;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use rustc_hash::FxHashSet;
 
 use crate::convert::{
@@ -269,6 +269,7 @@ fn drained<'py>(py: Python<'py>, columns: &Columns) -> PyResult<Bound<'py, PyTup
         column(py, drop_timers, |row| run(&row.run_id))?,
         column(py, drop_timers, |row| row.key)?,
         column(py, tasks, |row| row.queue_id)?,
+        column(py, tasks, |row| PyString::new(py, &row.activity_type))?,
         column(py, tasks, |row| row.lane)?,
         column(py, tasks, |row| run(&row.run_id))?,
         column(py, tasks, |row| row.seq)?,

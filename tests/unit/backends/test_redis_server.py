@@ -120,6 +120,7 @@ async def test_handled_work_leaves_no_keys_behind(mesh: Mesh, server: Any, redis
         timer_run=[item.run_id],
         timer_key=[5],
         task_queue=[mesh.queue_id],
+        task_type=["pay"],
         task_lane=[lane],
         task_run=[item.run_id],
         task_seq=[1],

@@ -64,6 +64,7 @@ async def scene(client: Client, hands: Hands) -> Scene:
             journal_seq=[0],
             journal_frame=[transition(command)],
             task_queue=[scene.queue_id],
+            task_type=["pay"],
             task_lane=[scene.start.lane],
             task_run=[scene.start.run_id],
             task_seq=[SEQ],

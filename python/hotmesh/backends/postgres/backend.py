@@ -263,6 +263,7 @@ class PostgresBackend:
             batch.queue_id,
             batch.lease_ms,
             batch.room,
+            batch.types,
             *columns.arguments(),
         )
         return tasks_reply(columns, row)

@@ -107,6 +107,7 @@ def step_columns(step: Step, starts: StartBatch) -> list[Column]:
         ),
         *_or_nulls(
             step.task_queue,
+            step.task_type,
             step.task_lane,
             step.task_run,
             step.task_seq,

@@ -111,6 +111,7 @@ def step_words(step: Step, reading: Mapping[str, Any]) -> Words:
         step.timer_run,
         step.drop_timer_run,
         step.task_run,
+        step.task_type,
         step.task_frame,
         step.task_state,
         step.drop_task_run,
@@ -177,6 +178,7 @@ def tasks_words(batch: Tasks) -> Words:
                 "queue": batch.queue_id,
                 "lease": batch.lease_ms,
                 "room": batch.room,
+                "types": -1 if batch.types is None else len(batch.types),
                 "finish_seq": batch.finish_seq,
                 "finish_attempt": batch.finish_attempt,
                 "retry_seq": batch.retry_seq,
@@ -189,6 +191,7 @@ def tasks_words(batch: Tasks) -> Words:
             }
         ),
         batch.router_id,
+        *(batch.types or ()),
     ]
     for column in (
         batch.finish_run,

@@ -124,6 +124,7 @@ def _write_tasks(tx: Transaction, step: Step) -> None:
         now = tx.now_ms
         columns = (
             step.task_queue,
+            step.task_type,
             step.task_lane,
             step.task_run,
             step.task_seq,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from hotmesh.backends.protocol import MessageKind, RunStatus, Tasks, TasksReply
 from hotmesh.backends.sqlite import statements
 from hotmesh.backends.sqlite.rows import Rows
@@ -13,7 +15,8 @@ _RETRY_TASK = _SQL["retry_task"]
 _BEAT_TASK = _SQL["beat_task"]
 _CLAIMABLE = _SQL["claimable"]
 _CLAIM_TASKS = Rows(_SQL["claim_tasks"])
-_NEXT_DUE = _SQL["next_due"]
+_FIRST_DUE_OF_TYPES = _SQL["first_due_of_types"]
+_FIRST_DUE_OF_ALL = _SQL["first_due_of_all"]
 _RUN_STATUS = statements.load("client")["run_status"]
 
 _Claim = tuple[bytes, int, int]
@@ -27,12 +30,14 @@ def run_batch(tx: Transaction, batch: Tasks) -> TasksReply:
     finished_lanes = _finish(tx, batch, lost)
     _retry(tx, batch, lost)
     recalled = _beat(tx, batch, lost)
-    rows = _claim(tx, batch)
-    next_due = tx.one(_NEXT_DUE, (batch.queue_id,))
+    first_due = _first_due(tx, batch)
+    rows = _claim(tx, batch, [name for name, due_ms in first_due.items() if due_ms <= tx.now_ms])
+    if rows:
+        first_due = _first_due(tx, batch)
     return TasksReply(
         tx.now_ms,
         tasks=rows,
-        next_due_ms=None if next_due is None else next_due[0],
+        next_due_ms=min(first_due.values(), default=None),
         finished_lanes=finished_lanes,
         recalled=recalled,
         lost=lost,
@@ -87,10 +92,24 @@ def _beat(tx: Transaction, batch: Tasks, lost: list[_Claim]) -> list[_Claim]:
     return recalled
 
 
-def _claim(tx: Transaction, batch: Tasks) -> list[Row]:
-    if batch.room <= 0:
+def _first_due(tx: Transaction, batch: Tasks) -> dict[str, int]:
+    """When the first task of each hosted type becomes claimable; types without one are left out."""
+    if batch.types is None:
+        return dict(tx.all(_FIRST_DUE_OF_ALL, (batch.queue_id,)))
+    rows = tx.all(_FIRST_DUE_OF_TYPES, (batch.queue_id, json.dumps(batch.types)))
+    return {name: due_ms for name, due_ms in rows if due_ms is not None}
+
+
+def _claim(tx: Transaction, batch: Tasks, types: list[str]) -> list[Row]:
+    """Claim tasks of types that have some due, the longest due first."""
+    if batch.room <= 0 or not types:
         return []
-    rows = tx.all(_CLAIMABLE, (batch.queue_id, tx.now_ms, batch.room))
+    found: list[Row] = []
+    for name in types:
+        found += tx.all(_CLAIMABLE, (batch.queue_id, name, tx.now_ms, batch.room))
+    if len(types) > 1:
+        found.sort(key=lambda row: row[8])
+    rows = [row[:8] for row in found[: batch.room]]
     if rows:
         tx.need_write()
         runs, seqs, *_ = zip(*rows, strict=True)

@@ -17,8 +17,8 @@ class Columns:
         self.acks: list[tuple[bytes, int, int]] = []  # lane, message id
         self.timers: list[tuple[bytes, int, int, int]] = []  # lane, due, key
         self.drop_timers: list[tuple[bytes, int, int, int]] = []  # lane, due, key
-        # queue, lane, seq, attempt, delay, frame, state
-        self.tasks: list[tuple[bytes, int, int, int, int, int, bytes, bytes]] = []
+        # queue, lane, seq, attempt, delay, frame, state, type
+        self.tasks: list[tuple[bytes, int, int, int, int, int, bytes, bytes, str]] = []
         self.drop_tasks: list[tuple[bytes, int]] = []  # seq
         self.closes: list[tuple[bytes, int, int, bytes, bool]] = []  # lane, status, result, waits
 
@@ -51,6 +51,7 @@ class Columns:
             [row[0] for row in self.drop_timers],
             [row[3] for row in self.drop_timers],
             [row[1] for row in self.tasks],
+            [row[8] for row in self.tasks],
             [row[2] for row in self.tasks],
             [row[0] for row in self.tasks],
             [row[3] for row in self.tasks],

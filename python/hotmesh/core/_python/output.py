@@ -175,7 +175,7 @@ class Output:
 
     def schedule(self, run: Run, command: Event, frame: bytes, held_until_ms: int) -> None:
         """Write the timers and tasks of a command that is still wanted after this activation."""
-        kind, seq, number, _, meta, body = command
+        kind, seq, number, name, meta, body = command
         if run.ledger.closed or not run.ledger.is_open(seq):
             return
         run_id, lane = run.run_id, run.lane
@@ -184,9 +184,9 @@ class Output:
         elif kind == kinds.DEADLINE:
             self.write_timer(run_id, lane, number, timer_key(seq, meta[0]), held_until_ms)
         elif kind == kinds.ACTIVITY and number > 0:
-            self.columns.tasks.append((run_id, number, lane, seq, 0, 0, frame, b""))
+            self.columns.tasks.append((run_id, number, lane, seq, 0, 0, frame, b"", name))
         elif kind == kinds.REDISPATCH:
-            self.columns.tasks.append((run_id, number, lane, seq, 1, 0, meta, body))
+            self.columns.tasks.append((run_id, number, lane, seq, 1, 0, meta, body, name))
 
     def write_timer(
         self, run_id: bytes, lane: int, due_ms: int, key: int, held_until_ms: int

@@ -51,7 +51,7 @@ select pg_backend_pid();
 
 -- name: step
 -- A router's batch: see functions/step.sql.
-select * from hotmesh.step(@85@);
+select * from hotmesh.step(@86@);
 
 -- name: start
 -- A client's batch of starts.
@@ -67,7 +67,7 @@ select hotmesh.mail(@3@);
 
 -- name: tasks
 -- An activity worker's batch.
-select * from hotmesh.tasks(@18@);
+select * from hotmesh.tasks(@19@);
 
 -- name: complete_task
 -- Finish an activity from outside its worker.

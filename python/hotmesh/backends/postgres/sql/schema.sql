@@ -118,6 +118,7 @@ create table hotmesh.task (
     recalled boolean not null default false,
     owner bytea,
     run_id bytea not null,
+    activity_type text collate "C" not null,
     frame bytea not null,
     state bytea not null,
     primary key (run_id, seq)
@@ -128,7 +129,8 @@ create table hotmesh.task (
     autovacuum_vacuum_cost_delay = 0
 );
 
-create index task_due on hotmesh.task (queue_id, due_ms);
+-- Claims ask for the types that a worker hosts: what nobody hosts is in nobody's way.
+create index task_due on hotmesh.task (queue_id, activity_type, due_ms);
 
 -- Mail that nobody has waited for yet, and runs that wait for mail; a key is in one of the two.
 create table hotmesh.mail (

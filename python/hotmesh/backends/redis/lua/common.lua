@@ -16,10 +16,11 @@
 --   journal:<run id>   list of frames; a frame's seq is its index
 --   runs               zset of all run ids, in lexical (so in time) order
 --   expiring           zset of closed run ids, score = when they are to be deleted
---   task:<run id><seq> hash: q queue id, l lane, f frame, n attempts used, y state, b scheduled,
+--   task:<run id><seq> hash: q queue id, k activity type, l lane, f frame, n attempts used, y state, b scheduled,
 --                      o owner ("" while unclaimed), c cancel requested
---   tasks:<queue>      zset of waiting tasks (run id .. seq), score = due
---   claims:<queue>     zset of claimed tasks, score = end of the claim's lease
+--   tasks:<queue>:<k>  zset of waiting tasks (run id .. seq) of a type, score = due
+--   claims:<queue>:<k> zset of claimed tasks, score = end of the claim's lease
+--   types:<queue>      set of the types that have tasks, waiting or claimed
 --   mail:<key>         list of data nobody has waited for yet
 --   waits:<key>        list of waiters: run id .. lane .. ":" .. frame
 --   waiting:<run id>   hash, mail key = how many waits
@@ -248,12 +249,25 @@ local function deliver_mails(count, lanes)
   return lanes
 end
 
+-- Tasks are kept by type, so that a claim never looks at what its worker does not host.
+local function waiting_of(queue, activity_type)
+  return P .. 'tasks:' .. queue .. ':' .. activity_type
+end
+
+local function claims_of(queue, activity_type)
+  return P .. 'claims:' .. queue .. ':' .. activity_type
+end
+
 local function delete_task(run, seq)
   local key = P .. 'task:' .. run .. seq
-  local queue = call('HGET', key, 'q')
-  if queue then
+  local found = call('HMGET', key, 'q', 'k')
+  if found[1] then
+    local waiting, claims = waiting_of(found[1], found[2]), claims_of(found[1], found[2])
     call('DEL', key)
-    call('ZREM', P .. 'tasks:' .. queue, run .. seq)
-    call('ZREM', P .. 'claims:' .. queue, run .. seq)
+    call('ZREM', waiting, run .. seq)
+    call('ZREM', claims, run .. seq)
+    if call('EXISTS', waiting, claims) == 0 then
+      call('SREM', P .. 'types:' .. found[1], found[2])
+    end
   end
 end

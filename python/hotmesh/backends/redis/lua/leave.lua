@@ -2,17 +2,21 @@
 local router = take()
 local queues = call('SMEMBERS', P .. 'queues')
 for i = 1, #queues do
-  local owners, claims = P .. 'owners:' .. queues[i], P .. 'claims:' .. queues[i]
+  local owners = P .. 'owners:' .. queues[i]
   local flat = call('HGETALL', owners)
   for j = 1, #flat, 2 do
     if flat[j + 1] == router then
       call('HDEL', owners, flat[j])
     end
   end
-  local claimed = call('ZRANGE', claims, 0, -1)
-  for j = 1, #claimed do
-    if call('HGET', P .. 'task:' .. claimed[j], 'o') == router then
-      call('ZADD', claims, text(now), claimed[j])
+  local types = call('SMEMBERS', P .. 'types:' .. queues[i])
+  for j = 1, #types do
+    local claims = claims_of(queues[i], types[j])
+    local claimed = call('ZRANGE', claims, 0, -1)
+    for k = 1, #claimed do
+      if call('HGET', P .. 'task:' .. claimed[k], 'o') == router then
+        call('ZADD', claims, text(now), claimed[k])
+      end
     end
   end
   call('SREM', P .. 'members:' .. queues[i], router)

@@ -11,7 +11,8 @@ local router = take()
 local journal_run, journal_frame = column(#h.journal_seq), column(#h.journal_seq)
 local timer_run = column(#h.timer_lane)
 local drop_timer_run = column(#h.drop_timer_lane)
-local task_run, task_frame, task_state = column(#h.task_seq), column(#h.task_seq), column(#h.task_seq)
+local task_run, task_type = column(#h.task_seq), column(#h.task_seq)
+local task_frame, task_state = column(#h.task_seq), column(#h.task_seq)
 local drop_task_run = column(#h.drop_task_seq)
 local recall_run, recall_frame = column(#h.recall_seq), column(#h.recall_seq)
 local attribute_run, attribute_name = column(h.attributes), column(h.attributes)
@@ -93,10 +94,12 @@ local function apply_tasks()
   for i = 1, #h.task_seq do
     local run, seq, queue = ARGV[task_run + i], h.task_seq[i], h.task_queue[i]
     delete_task(run, seq)
-    call('HSET', P .. 'task:' .. run .. seq, 'q', queue, 'l', h.task_lane[i],
+    local activity_type = ARGV[task_type + i]
+    call('HSET', P .. 'task:' .. run .. seq, 'q', queue, 'k', activity_type, 'l', h.task_lane[i],
       'f', ARGV[task_frame + i], 'n', h.task_attempt[i], 'y', ARGV[task_state + i],
       'b', text(now), 'o', '')
-    call('ZADD', P .. 'tasks:' .. queue, text(now + h.task_delay[i]), run .. seq)
+    call('ZADD', waiting_of(queue, activity_type), text(now + h.task_delay[i]), run .. seq)
+    call('SADD', P .. 'types:' .. queue, activity_type)
   end
   for i = 1, #h.drop_task_seq do
     delete_task(ARGV[drop_task_run + i], h.drop_task_seq[i])

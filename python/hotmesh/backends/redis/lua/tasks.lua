@@ -4,18 +4,27 @@
 -- to the attempt, say whether the claim before was lost, and move the visibility time, all at once,
 -- and a group's pending list can be given neither a delay nor a lease per entry.
 --
+-- Numbers: h.types says how many types the worker hosts, -1 for any; each is a look at the ends of
+-- two zsets, whatever else waits. The names follow the router's id.
+--
 -- Answers {now, claimed rows, next due or "", lanes with results, beats recalled, beats lost,
 -- finishes lost}; the last three are positions in the batch.
 
 local router = take()
+local types = {}
+for i = 1, h.types do
+  types[i] = take()
+end
+if h.types < 0 then
+  types = call('SMEMBERS', P .. 'types:' .. h.queue)
+end
 local finish_run, finish_frame = column(#h.finish_seq), column(#h.finish_seq)
 local retry_run, retry_state = column(#h.retry_seq), column(#h.retry_seq)
 local beat_run = column(#h.beat_seq)
-local waiting, claims = P .. 'tasks:' .. h.queue, P .. 'claims:' .. h.queue
 
 -- The columns of a task if this attempt is the one that is claimed.
 local function claimed(run, seq, attempt)
-  local found = call('HMGET', P .. 'task:' .. run .. seq, 'n', 'o', 'l', 'c', 'q')
+  local found = call('HMGET', P .. 'task:' .. run .. seq, 'n', 'o', 'l', 'c', 'q', 'k')
   if tonumber(found[1] or -1) == attempt and found[2] ~= '' then
     return found
   end
@@ -40,8 +49,8 @@ for i = 1, #h.retry_seq do
   local found = claimed(run, seq, h.retry_attempt[i])
   if found then
     call('HSET', P .. 'task:' .. run .. seq, 'o', '', 'y', ARGV[retry_state + i])
-    call('ZREM', P .. 'claims:' .. found[5], run .. seq)
-    call('ZADD', P .. 'tasks:' .. found[5], text(now + h.retry_delay[i]), run .. seq)
+    call('ZREM', claims_of(found[5], found[6]), run .. seq)
+    call('ZADD', waiting_of(found[5], found[6]), text(now + h.retry_delay[i]), run .. seq)
   end
 end
 
@@ -53,7 +62,7 @@ for i = 1, #h.beat_seq do
   if not found then
     lost_beats[#lost_beats + 1] = i
   else
-    call('ZADD', P .. 'claims:' .. found[5], text(now + h.beat_lease[i]), run .. seq)
+    call('ZADD', claims_of(found[5], found[6]), text(now + h.beat_lease[i]), run .. seq)
     if state then
       call('HSET', P .. 'task:' .. run .. seq, 'y', state)
     end
@@ -63,35 +72,62 @@ for i = 1, #h.beat_seq do
   end
 end
 
-local rows = {}
-local function claim(members, lost)
-  for i = 1, #members do
-    local member = members[i]
-    local key = P .. 'task:' .. member
-    local found = call('HMGET', key, 'l', 'n', 'f', 'y', 'b')
-    local attempt = tonumber(found[2]) + 1
-    call('HSET', key, 'n', attempt, 'o', router)
-    call('ZADD', claims, text(now + h.lease), member)
-    rows[#rows + 1] = { string.sub(member, 1, RUN_ID_BYTES),
-      tonumber(string.sub(member, RUN_ID_BYTES + 1)), tonumber(found[1]), attempt, lost,
-      found[3], found[4], tonumber(found[5]) }
+-- What is due of all types: {due, member, lost, zset it waits in, zset of its claim}, the longest
+-- due first.
+local function due_tasks()
+  local found = {}
+  local function add(members, lost, waiting, claims)
+    for i = 1, #members, 2 do
+      found[#found + 1] = { tonumber(members[i + 1]), members[i], lost, waiting, claims }
+    end
   end
+  for i = 1, #types do
+    local waiting, claims = waiting_of(h.queue, types[i]), claims_of(h.queue, types[i])
+    for lost, key in pairs({ [0] = waiting, [1] = claims }) do
+      add(call('ZRANGEBYSCORE', key, '-inf', text(now), 'WITHSCORES', 'LIMIT', 0, h.room),
+        lost, waiting, claims)
+    end
+  end
+  table.sort(found, function(a, b)
+    if a[1] ~= b[1] then
+      return a[1] < b[1]
+    end
+    return a[2] < b[2]
+  end)
+  return found
+end
+
+local rows = {}
+local function claim(task)
+  local _, member, lost, waiting, claims = unpack(task)
+  local key = P .. 'task:' .. member
+  local found = call('HMGET', key, 'l', 'n', 'f', 'y', 'b')
+  local attempt = tonumber(found[2]) + 1
+  call('HSET', key, 'n', attempt, 'o', router)
+  call('ZADD', claims, text(now + h.lease), member)
+  if lost == 0 then
+    call('ZREM', waiting, member)
+  end
+  rows[#rows + 1] = { string.sub(member, 1, RUN_ID_BYTES),
+    tonumber(string.sub(member, RUN_ID_BYTES + 1)), tonumber(found[1]), attempt, lost,
+    found[3], found[4], tonumber(found[5]) }
 end
 
 if h.room > 0 then
-  local overdue = call('ZRANGEBYSCORE', claims, '-inf', text(now), 'LIMIT', 0, h.room)
-  local due = call('ZRANGEBYSCORE', waiting, '-inf', text(now), 'LIMIT', 0, h.room - #overdue)
-  claim(overdue, 1)
-  claim(due, 0)
-  for first = 1, #due, DELETE_ARGS_MAX do
-    call('ZREM', waiting, unpack(due, first, math.min(first + DELETE_ARGS_MAX - 1, #due)))
+  local due = due_tasks()
+  for i = 1, math.min(#due, h.room) do
+    claim(due[i])
   end
 end
 
-local next_due = tonumber(call('ZRANGE', waiting, 0, 0, 'WITHSCORES')[2])
-local next_lost = tonumber(call('ZRANGE', claims, 0, 0, 'WITHSCORES')[2])
-if next_lost and (not next_due or next_lost < next_due) then
-  next_due = next_lost
+local next_due
+for i = 1, #types do
+  for _, key in ipairs({ waiting_of(h.queue, types[i]), claims_of(h.queue, types[i]) }) do
+    local first = tonumber(call('ZRANGE', key, 0, 0, 'WITHSCORES')[2])
+    if first and (not next_due or first < next_due) then
+      next_due = first
+    end
+  end
 end
 local lanes = {}
 for lane in pairs(finished) do

@@ -31,8 +31,8 @@ DELETE FROM timer WHERE lane = ? AND due_ms = ? AND run_id = ? AND key = ?;
 -- name: insert_tasks
 -- Activity tasks, unclaimed; each replaces the one of the same run and seq.
 INSERT OR REPLACE INTO task
-    (queue_id, lane, run_id, seq, attempt, due_ms, scheduled_ms, frame, state)
-SELECT * FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)) WHERE column1 IS NOT NULL;
+    (queue_id, activity_type, lane, run_id, seq, attempt, due_ms, scheduled_ms, frame, state)
+SELECT * FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) WHERE column1 IS NOT NULL;
 
 -- name: delete_tasks
 -- Tasks whose results are no longer wanted.

@@ -14,19 +14,36 @@ UPDATE task SET due_ms = ?, state = coalesce(?, state)
 WHERE run_id = ? AND seq = ? AND attempt = ? AND owner IS NOT NULL
 RETURNING recalled;
 
+-- name: first_due_of_types
+-- When the first task of each of these types becomes claimable; null: there is none.
+SELECT value, (
+    SELECT due_ms FROM task WHERE queue_id = ? AND activity_type = value ORDER BY due_ms LIMIT 1)
+FROM json_each(?);
+
+-- name: first_due_of_all
+-- The same for whatever types the tasks of a queue have, found by leaps through the index.
+WITH RECURSIVE waiting (activity_type) AS (
+    SELECT min(activity_type) FROM task WHERE queue_id = ?1
+    UNION ALL
+    SELECT (SELECT min(t.activity_type) FROM task AS t
+            WHERE t.queue_id = ?1 AND t.activity_type > waiting.activity_type)
+    FROM waiting WHERE waiting.activity_type IS NOT NULL
+)
+SELECT activity_type, (
+    SELECT due_ms FROM task WHERE queue_id = ?1 AND task.activity_type = waiting.activity_type
+    ORDER BY due_ms LIMIT 1)
+FROM waiting WHERE activity_type IS NOT NULL;
+
 -- name: claimable
--- Tasks of a queue that may be claimed; an owner means that an earlier claim's lease is over.
-SELECT run_id, seq, lane, attempt + 1, owner IS NOT NULL, frame, state, scheduled_ms
-FROM task WHERE queue_id = ? AND due_ms <= ? ORDER BY due_ms LIMIT ?;
+-- Tasks of a queue and type that may be claimed; an owner means that an earlier claim's lease is
+-- over.
+SELECT run_id, seq, lane, attempt + 1, owner IS NOT NULL, frame, state, scheduled_ms, due_ms
+FROM task WHERE queue_id = ? AND activity_type = ? AND due_ms <= ? ORDER BY due_ms LIMIT ?;
 
 -- name: claim_tasks
 -- Claim until the end of the lease, as the next attempt.
 UPDATE task SET due_ms = column3, owner = column4, attempt = attempt + 1
 FROM (VALUES (?, ?, ?, ?)) WHERE run_id = column1 AND seq = column2;
-
--- name: next_due
--- When the queue's next task becomes claimable.
-SELECT due_ms FROM task WHERE queue_id = ? ORDER BY due_ms LIMIT 1;
 
 -- name: claimed_attempt
 -- The attempt that a task is claimed as; null while nobody has it.

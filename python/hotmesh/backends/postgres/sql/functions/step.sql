@@ -41,6 +41,7 @@ create or replace function hotmesh.step(
     drop_timer_run bytea[],
     drop_timer_key bigint[],
     task_queue int[],
+    task_type text[],
     task_lane int[],
     task_run bytea[],
     task_seq int[],
@@ -207,8 +208,8 @@ begin
 
     if task_run is not null then
         perform hotmesh.put_tasks(
-            now, task_queue, task_lane, task_run, task_seq, task_attempt, task_delay, task_frame,
-            task_state
+            now, task_queue, task_type, task_lane, task_run, task_seq, task_attempt, task_delay,
+            task_frame, task_state
         );
     end if;
 
@@ -345,18 +346,19 @@ end $$;
 
 -- Insert or replace activity tasks, unclaimed.
 create or replace function hotmesh.put_tasks(
-    now bigint, queues int[], lanes int[], run_ids bytea[], seqs int[], attempts int[],
-    delays bigint[], frames bytea[], states bytea[]
+    now bigint, queues int[], types text[], lanes int[], run_ids bytea[], seqs int[],
+    attempts int[], delays bigint[], frames bytea[], states bytea[]
 ) returns void language plpgsql as $$
 begin
     insert into hotmesh.task
-        (due_ms, scheduled_ms, queue_id, lane, seq, attempt, run_id, frame, state)
-    select now + unnest(delays), now, unnest(queues), unnest(lanes), unnest(seqs),
-        unnest(attempts), unnest(run_ids), unnest(frames), unnest(states)
+        (due_ms, scheduled_ms, queue_id, activity_type, lane, seq, attempt, run_id, frame, state)
+    select now + unnest(delays), now, unnest(queues), unnest(types), unnest(lanes),
+        unnest(seqs), unnest(attempts), unnest(run_ids), unnest(frames), unnest(states)
     on conflict (run_id, seq) do update set
         due_ms = excluded.due_ms,
         scheduled_ms = excluded.scheduled_ms,
         queue_id = excluded.queue_id,
+        activity_type = excluded.activity_type,
         lane = excluded.lane,
         attempt = excluded.attempt,
         recalled = false,

@@ -1,9 +1,34 @@
--- One batch of an activity worker: finish, retry, renew, then claim, oldest due first.
+-- The activity types that tasks of a queue wait for, found by leaps through the index.
+create or replace function hotmesh.waiting_types(queue int)
+returns text[] language sql stable
+set enable_seqscan = off
+as $$
+    with recursive waiting as (
+        (
+            select task.activity_type from hotmesh.task
+            where task.queue_id = queue
+            order by task.activity_type limit 1
+        )
+        union all
+        select (
+            select task.activity_type from hotmesh.task
+            where task.queue_id = queue and task.activity_type > waiting.activity_type
+            order by task.activity_type limit 1
+        )
+        from waiting where waiting.activity_type is not null
+    )
+    select coalesce(array_agg(activity_type), '{}') from waiting where activity_type is not null
+$$;
+
+
+-- One batch of an activity worker: finish, retry, renew, then claim, oldest due first, of the
+-- types that it hosts (null: of any). Each type is a probe of the index.
 create or replace function hotmesh.tasks(
     router bytea,
     queue int,
     lease_ms bigint,
     room int,
+    types text[],
     finish_run bytea[],
     finish_seq int[],
     finish_attempt int[],
@@ -43,6 +68,7 @@ as $$
 declare
     task_lane int;
     is_recalled boolean;
+    hosted text[] := coalesce(types, hotmesh.waiting_types(queue));
 begin
     now := hotmesh.now_ms();
 
@@ -91,11 +117,17 @@ begin
     if room > 0 then
         -- A row that was changed between its lock and the update is left to the next claim.
         with due as materialized (
-            select task.ctid as place, task.owner is not null as lost
-            from hotmesh.task
-            where task.queue_id = queue and task.due_ms <= now
-            order by task.due_ms limit room
-            for update skip locked
+            select found.place, found.lost
+            from unnest(hosted) host (activity_type)
+            cross join lateral (
+                select task.ctid as place, task.owner is not null as lost, task.due_ms
+                from hotmesh.task
+                where task.queue_id = queue and task.activity_type = host.activity_type
+                    and task.due_ms <= now
+                order by task.due_ms limit room
+                for update skip locked
+            ) found
+            order by found.due_ms limit room
         ), claimed as (
             update hotmesh.task
             set due_ms = now + lease_ms, attempt = task.attempt + 1, owner = router
@@ -112,7 +144,13 @@ begin
         from claimed;
     end if;
 
-    select min(task.due_ms) into next_due from hotmesh.task where task.queue_id = queue;
+    select min(first.due_ms) into next_due
+    from unnest(hosted) host (activity_type)
+    cross join lateral (
+        select task.due_ms from hotmesh.task
+        where task.queue_id = queue and task.activity_type = host.activity_type
+        order by task.due_ms limit 1
+    ) first;
     now := hotmesh.now_ms();
 end $$;
 

@@ -96,6 +96,7 @@ CREATE TABLE task (
     run_id BLOB NOT NULL,
     seq INTEGER NOT NULL,
     queue_id INTEGER NOT NULL,
+    activity_type TEXT NOT NULL,
     lane INTEGER NOT NULL,
     attempt INTEGER NOT NULL,
     due_ms INTEGER NOT NULL,
@@ -106,7 +107,8 @@ CREATE TABLE task (
     frame BLOB NOT NULL,
     PRIMARY KEY (run_id, seq)
 ) WITHOUT ROWID;
-CREATE INDEX task_due ON task (queue_id, due_ms);
+-- Claims ask for the types that a worker hosts: what nobody hosts is in nobody's way.
+CREATE INDEX task_due ON task (queue_id, activity_type, due_ms);
 
 -- Runs that wait for mail, and mail that nobody waited for yet; both first in, first out.
 CREATE TABLE wait (
