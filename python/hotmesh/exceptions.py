@@ -21,6 +21,7 @@ __all__ = [
     "ActivityError",
     "ApplicationError",
     "ApplicationErrorCategory",
+    "BackendAccessError",
     "BackendError",
     "BackendUnavailableError",
     "CancelledError",
@@ -683,6 +684,14 @@ class BackendError(HotMeshError):
 
 class BackendUnavailableError(BackendError):
     """Raised when the database can't be reached; the operation may be tried again."""
+
+
+class BackendAccessError(BackendError):
+    """Raised when the database turns this program away; the message says what it asks for.
+
+    A wrong user, password, certificate or database name, or a right that is missing. Trying again
+    does not help until somebody changes that.
+    """
 
 
 class FencedError(BackendError):

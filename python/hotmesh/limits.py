@@ -40,3 +40,7 @@ LEASE_MS_MIN = 1_000
 CONTINUE_SUGGESTED_TRANSITIONS = 10_000
 CONTINUE_SUGGESTED_BYTES = 16 * 1024 * 1024
 """A run with a longer journal is told that it would be wise to continue as new."""
+
+SHUTDOWN_S = 10.0
+"""What a worker's way down may take besides ``graceful_shutdown_timeout``, whatever the database
+does."""

@@ -25,6 +25,7 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._let_through = asyncio.Event()
         self._let_through.set()
+        self._refuses = False
         self._port = 0
 
     @property
@@ -35,7 +36,23 @@ class Proxy:
 
     def silence(self) -> None:
         """Let what is connected now stay connected without ever passing anything on again."""
+        self.stall()
+        self._let_through = asyncio.Event()
+        self._let_through.set()
+
+    def stall(self) -> None:
+        """As :meth:`silence`, and so for whatever will connect: a server that was stopped."""
         self._let_through.clear()
+
+    def refuse(self) -> None:
+        """Cut what is connected, and whatever will connect."""
+        self._refuses = True
+        for task in self._tasks:
+            task.cancel()
+
+    def serve(self) -> None:
+        """Let new connections through again."""
+        self._refuses = False
         self._let_through = asyncio.Event()
         self._let_through.set()
 
@@ -53,6 +70,9 @@ class Proxy:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._refuses:
+            writer.close()
+            return
         far_reader, far_writer = await asyncio.open_connection(HOST, self._parts.port)
         gate = self._let_through
         for source, target in ((reader, far_writer), (far_reader, writer)):

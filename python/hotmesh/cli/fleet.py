@@ -43,7 +43,7 @@ def add_commands(commands: Commands) -> None:
 async def routers(client: Client, options: argparse.Namespace, output: Output) -> int:
     """List the routers that share a namespace's lanes and tasks."""
     del options
-    found = await client.backend.routers(client.namespace)
+    found = await client.connection.patient.routers(client.namespace)
     documents: list[dict[str, Any]] = [
         {
             "router_id": bytes(each.router_id).hex(),
@@ -90,7 +90,7 @@ def _listed(value: Any) -> str:
 
 async def prune(client: Client, options: argparse.Namespace, output: Output) -> int:
     """Delete closed runs with their journals."""
-    deleted = await client.backend.prune(client.namespace, round(options.older_than * 1000))
+    deleted = await client.connection.patient.prune(client.namespace, round(options.older_than * 1000))
     runs = "run" if deleted == 1 else "runs"
     output.show({"deleted": deleted}, f"Deleted {deleted} closed {runs}.")
     return 0

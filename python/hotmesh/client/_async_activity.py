@@ -304,7 +304,7 @@ async def _finish(client: Client, token: TaskToken, outcome: tuple[int, str, byt
     meta = wire.dump({"identity": client.identity}) if kind == kinds.ACTIVITY_FAILED else b""
     frame = encode_event((kind, token.seq, token.attempt, name, meta, body))
     connection = client.connection
-    if not await connection.backend.complete_task(*token, frame):
+    if not await connection.patient.complete_task(*token, frame):
         raise _over(token)
     connection.hint_lanes([token.lane])
 
@@ -325,7 +325,7 @@ async def _locate(client: Client, named: AsyncActivityIDReference | bytes) -> Ta
     run_id = bytes(row.run_id)
     if named.activity_id.isascii() and named.activity_id.isdigit():
         return TaskToken(run_id, int(named.activity_id), 0, row.lane)
-    frames = await client.connection.backend.journal(run_id)
+    frames = await client.connection.patient.journal(run_id)
     for transition in reversed(decode_journal(wire.run_id_text(run_id), frames)):
         for kind, seq, _, _, meta, _ in reversed(transition.commands):
             if kind == kinds.ACTIVITY and wire.load(meta).get("id") == named.activity_id:
@@ -334,7 +334,7 @@ async def _locate(client: Client, named: AsyncActivityIDReference | bytes) -> Ta
 
 
 async def _scheduled(client: Client, token: TaskToken) -> _Scheduled:
-    frames = await client.connection.backend.journal(token.run_id)
+    frames = await client.connection.patient.journal(token.run_id)
     options: Mapping[str, Any] | None = None
     queue_id, scheduled_ms, settled, commanded = 0, 0, set[int](), set[int]()
     for transition in decode_journal(wire.run_id_text(token.run_id), frames):

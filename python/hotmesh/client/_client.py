@@ -589,7 +589,7 @@ class Client(UpdateWithStartCalls):
         key = wire.run_id_bytes(run_id) if run_id else b""
         if run_id and not key:
             raise not_found(workflow_id, run_id)
-        row = (await self.backend.find([(self.namespace, workflow_id, key)]))[0]
+        row = (await self.connection.patient.find([(self.namespace, workflow_id, key)]))[0]
         if row is None:
             raise not_found(workflow_id, run_id)
         return row
@@ -613,7 +613,7 @@ class Client(UpdateWithStartCalls):
     async def read_runs(self, wanted: RunFilter) -> Sequence[RunRow]:
         """A page of runs."""
         await self.connection.ready()
-        return await self.backend.runs(wanted)
+        return await self.connection.patient.runs(wanted)
 
 
 def _first_of_chain(row: RunRow) -> bytes:

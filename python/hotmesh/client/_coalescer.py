@@ -12,16 +12,13 @@ from typing import Generic, TypeVar
 
 from hotmesh.exceptions import BackendUnavailableError
 from hotmesh.limits import CLIENT_BATCH_MAX
+from hotmesh.retrying import PATIENCE_S, persistently
+
+CANCEL_AGAIN_S = 0.05
+"""How long a cancelled task may take to end before it is cancelled again."""
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
-Answer = TypeVar("Answer")
-
-WRITE_RETRY_S = 30.0
-"""How long a write is tried again while the database can't be reached."""
-
-WRITE_BACKOFF_S = 0.05
-WRITE_BACKOFF_MAX_S = 2.0
 
 
 class Coalescer(Generic[Item, Outcome]):
@@ -48,7 +45,7 @@ class Coalescer(Generic[Item, Outcome]):
 
         Returns:
             Its outcome to come. It raises what the write raised, and BackendUnavailableError
-            when the database could not be reached for ``WRITE_RETRY_S``.
+            when the database could not be reached for ``PATIENCE_S``.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Outcome] = loop.create_future()
@@ -58,9 +55,16 @@ class Coalescer(Generic[Item, Outcome]):
         return future
 
     async def drain(self) -> None:
-        """Wait until everything submitted so far has been written or has failed."""
+        """Wait until everything submitted so far has been written or has failed.
+
+        What a silent database has kept for ``PATIENCE_S`` is cancelled.
+        """
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + PATIENCE_S
         while self._task is not None:
-            await asyncio.wait([self._task])
+            if loop.time() >= give_up:
+                self._task.cancel()
+            await asyncio.wait([self._task], timeout=max(CANCEL_AGAIN_S, give_up - loop.time()))
 
     async def _run(self) -> None:
         try:
@@ -79,7 +83,7 @@ class Coalescer(Generic[Item, Outcome]):
     async def _settle(self, batch: Sequence[tuple[Item, asyncio.Future[Outcome]]]) -> None:
         items = [item for item, _ in batch]
         try:
-            outcomes = await surely(lambda: self._write(items))
+            outcomes = await persistently(lambda: self._write(items))
         except BackendUnavailableError as error:
             _fail(batch, error)
         except asyncio.CancelledError:
@@ -99,30 +103,6 @@ class Coalescer(Generic[Item, Outcome]):
                 if not future.done():
                     future.set_result(outcome)
             self._written(items, outcomes)
-
-
-async def surely(call: Callable[[], Awaitable[Answer]]) -> Answer:
-    """Make a call, and make it again while the database can't be reached.
-
-    Args:
-        call: Safe to repeat.
-
-    Raises:
-        BackendUnavailableError: It could not be reached for ``WRITE_RETRY_S``.
-    """
-    give_up: float | None = None
-    backoff_s = WRITE_BACKOFF_S
-    loop = asyncio.get_running_loop()
-    while True:
-        try:
-            return await call()
-        except BackendUnavailableError:
-            now = loop.time()
-            give_up = give_up or now + WRITE_RETRY_S
-            if now + backoff_s > give_up:
-                raise
-        await asyncio.sleep(backoff_s)
-        backoff_s = min(backoff_s * 2, WRITE_BACKOFF_MAX_S)
 
 
 def _fail(batch: Sequence[tuple[Item, asyncio.Future[Outcome]]], error: BaseException) -> None:

@@ -14,13 +14,17 @@ from typing import Self
 
 from hotmesh.backends.protocol import Backend, SendItem, SendOutcome, StartItem, StartOutcome
 from hotmesh.backends.registry import backend_for
-from hotmesh.client._coalescer import Coalescer, surely
+from hotmesh.client._coalescer import Coalescer
+from hotmesh.client._patient import PatientCalls
 from hotmesh.client._waiter import Waiter
 from hotmesh.exceptions import BackendUnavailableError
 from hotmesh.limits import LANES_PER_QUEUE
 
 Result = tuple[int, bytes]
 """Status and result of a closed run; status 0 says that there is no such run."""
+
+LAST_HINTS_S = 1.0
+"""How long a client that closes waits for its last hints to be sent."""
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +44,8 @@ class Connection:
         """The identity if it was chosen, not made up here."""
         self.starts: Coalescer[StartItem, StartOutcome] = Coalescer(backend.start, self._started)
         self.sends: Coalescer[SendItem, SendOutcome] = Coalescer(backend.send, self._sent)
+        self.patient = PatientCalls(backend)
+        """Calls that are made again while the database can't be reached."""
         self._results: dict[str, Waiter[Result]] = {}
         self._replies: dict[str, Waiter[bytes]] = {}
         self._queues: dict[tuple[str, str], int] = {}
@@ -104,7 +110,9 @@ class Connection:
         await self.starts.drain()
         await self.sends.drain()
         if self._hinting is not None:
-            await asyncio.wait([self._hinting])
+            _, late = await asyncio.wait([self._hinting], timeout=LAST_HINTS_S)
+            for task in late:
+                task.cancel()
         for waiter in [*self._results.values(), *self._replies.values()]:
             await waiter.close()
         self._open = False
@@ -129,7 +137,7 @@ class Connection:
         key = (namespace, task_queue)
         known = self._queues.get(key)
         if known is None:
-            known = await surely(lambda: self.backend.queue_id(namespace, task_queue))
+            known = await self.patient.queue_id(namespace, task_queue)
             self._queues[key] = known
         return known
 

@@ -129,7 +129,7 @@ class WorkflowHandle(Generic[Workflow, Result]):
     async def _newest_run(self) -> bytes:
         if self._result_run_id:  # A run id that is no UUID: such a run can't exist.
             raise not_found(self._id, self._result_run_id)
-        found = await self._client.connection.backend.find(
+        found = await self._client.connection.patient.find(
             [(self._client.namespace, self._id, b"")]
         )
         row = found[0]

@@ -63,7 +63,7 @@ async def send_terminate(
         queue_id = outcome.lane // LANES_PER_QUEUE
         if any(
             router.alive and router.lanes and router.queue_id == queue_id
-            for router in await connection.backend.routers(namespace)
+            for router in await connection.patient.routers(namespace)
         ):
             await asyncio.wait([reply], timeout=TERMINATE_WAIT_S)
     finally:

@@ -308,7 +308,7 @@ async def _known_outcome(
         RPCError: NOT_FOUND, no such workflow or update.
     """
     key = (namespace, workflow_id, wire.run_id_bytes(run_id) if run_id else b"")
-    row = (await connection.backend.find([key]))[0]
+    row = (await connection.patient.find([key]))[0]
     if row is None:
         raise not_found(workflow_id)
     if row.status == 1:
@@ -335,7 +335,7 @@ async def _known_outcome(
 async def _journaled_outcome(
     connection: Connection, workflow_id: str, run_id: bytes, update_id: str
 ) -> bytes:
-    frames = await connection.backend.journal(run_id)
+    frames = await connection.patient.journal(run_id)
     wanted = update_id.encode()
     accepted = False
     for transition in decode_journal(wire.run_id_text(run_id), frames):

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
 from hotmesh.exceptions import BackendUnavailableError
+from hotmesh.retrying import Backoff, complain
 
 Datum = TypeVar("Datum")
 _Value = TypeVar("_Value")
@@ -27,9 +28,8 @@ POLL_MIN_S = 0.05
 POLL_MAX_S = 1.0
 """How often everything is looked at: starts at the first, doubles up to the second."""
 
-BACKOFF_MIN_S = 0.05
-BACKOFF_MAX_S = 2.0
-"""Pauses while the database can't be reached."""
+UNLISTEN_S = 1.0
+"""How long it may take to stop listening."""
 
 REMEMBERED_MAX = 4096
 """Hints and unclaimed data kept for those who ask a moment later."""
@@ -42,6 +42,8 @@ _log = logging.getLogger(__name__)
 
 class HintSource(Protocol):
     """The part of a backend that publishes hints."""
+
+    url: str
 
     async def listen(self, channel: str, callback: Callable[[str | None], None]) -> None: ...
     async def unlisten(self, channel: str, callback: Callable[[str | None], None]) -> None: ...
@@ -154,8 +156,9 @@ class Waiter(Generic[Datum]):
         if self._listening:
             self._listening = False
             try:
-                await self._source.unlisten(self._channel, self._on_hint)
-            except BackendUnavailableError as error:
+                async with asyncio.timeout(UNLISTEN_S):
+                    await self._source.unlisten(self._channel, self._on_hint)
+            except (BackendUnavailableError, TimeoutError) as error:
                 _log.debug("No need to leave %s: %s", self._channel, error)
 
     # -- hints --
@@ -181,18 +184,23 @@ class Waiter(Generic[Datum]):
 
     async def _run(self) -> None:
         try:
-            backoff_s = BACKOFF_MIN_S
+            backoff = Backoff()
             while self._waiting:
                 try:
                     if not self._listening:
                         await self._source.listen(self._channel, self._on_hint)
                         self._listening = True
                     await self._look()
-                    backoff_s = BACKOFF_MIN_S
+                    backoff.reset()
                 except BackendUnavailableError as error:
-                    _log.warning("Still waiting on %s, database away: %s", self._channel, error)
-                    await asyncio.sleep(backoff_s)
-                    backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
+                    complain(
+                        _log,
+                        self._source.url,
+                        "Still waiting on %s, database away: %s",
+                        self._channel,
+                        error,
+                    )
+                    await backoff.pause()
                 except Exception as error:  # noqa: BLE001 - handed to those who wait
                     self._fail(list(self._waiting), error)
         finally:

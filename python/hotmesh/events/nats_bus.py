@@ -29,6 +29,9 @@ CONNECT_TIMEOUT_S = 5.0
 FLUSH_TIMEOUT_S = 5.0
 """How long the server may take to confirm that it has what was published."""
 
+CLOSE_TIMEOUT_S = 1.0
+"""How long a farewell may take, also to a server that is down."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -98,12 +101,19 @@ class NatsBus:
         return subscription
 
     async def close(self) -> None:
-        """End all subscriptions and close the connection. Idempotent."""
-        for subscription in list(self._subscriptions):
-            await subscription.unsubscribe()
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
+        """End all subscriptions and close the connection. Idempotent.
+
+        A server that is down or silent is not waited for: there is nothing left to tell it.
+        """
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                for subscription in list(self._subscriptions):
+                    await subscription.unsubscribe()
+                connection, self._connection = self._connection, None
+                if connection is not None:
+                    await connection.close()
+        except self._errors as error:
+            _log.warning("The event bus at %s was left without a good-bye: %r", self._shown, error)
 
     def _receiver(self, subscription: Subscription) -> Callable[[Any], Awaitable[None]]:
         async def receive(message: Any) -> None:
@@ -115,17 +125,33 @@ class NatsBus:
     async def _connected(self) -> Any:
         async with self._connecting:
             if self._connection is None or self._connection.is_closed:
-                try:
-                    async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                        self._connection = await self._library.connect(
-                            self._url,
-                            name="hotmesh",
-                            max_reconnect_attempts=-1,
-                            error_cb=self._failed,
-                        )
-                except self._errors as error:
-                    raise self._unavailable(error) from error
+                self._connection = await self._connect()
             return self._connection
+
+    async def _connect(self) -> Any:
+        connection = self._library.NATS()
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await connection.connect(
+                    self._url,
+                    name="hotmesh",
+                    max_reconnect_attempts=-1,
+                    error_cb=self._failed,
+                )
+        except BaseException as error:
+            await self._abandon(connection)
+            if isinstance(error, self._errors):
+                raise self._unavailable(error) from error
+            raise
+        return connection
+
+    async def _abandon(self, connection: Any) -> None:
+        """Close what has not come up, or does not answer: its library would leave it open."""
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await connection.close()
+        except self._errors as error:
+            _log.debug("The event bus at %s: %r while leaving it", self._shown, error)
 
     async def _release(self, subscription: Subscription) -> None:
         found = self._subscriptions.pop(subscription)

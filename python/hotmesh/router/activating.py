@@ -11,7 +11,8 @@ from hotmesh.core import Event, kinds
 from hotmesh.engine import wire
 from hotmesh.engine.activity_task import ActivityTask
 from hotmesh.engine.instance import RunDetails
-from hotmesh.exceptions import BackendUnavailableError, NondeterminismError
+from hotmesh.exceptions import NondeterminismError
+from hotmesh.retrying import PASSING
 from hotmesh.router.closing import Closer, terminated, timed_out
 from hotmesh.router.coding import Coder
 from hotmesh.router.effects import CommandTranslator
@@ -146,7 +147,7 @@ class Activator:
         try:
             for name in self._translator.missing_queues(commands):
                 context.queue_ids[name] = await context.resolve_queue(name)
-        except BackendUnavailableError:
+        except PASSING:
             self._memory.core.fail(run_id)
             self._memory.postpone(run_id, BACKEND_PAUSE_SECONDS)
             self._memory.drop(run_id)

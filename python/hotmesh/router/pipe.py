@@ -16,8 +16,8 @@ from typing import Any, cast
 from hotmesh.backends.protocol import MessageRow, Session, Step, StepReply
 from hotmesh.core import DRAINED_FIELDS, Event, encode_event, kinds
 from hotmesh.engine import wire
-from hotmesh.exceptions import BackendUnavailableError
 from hotmesh.limits import BATCH_MESSAGES_MAX, LANES_PER_QUEUE
+from hotmesh.retrying import PASSING, Backoff, complain
 from hotmesh.router.activating import Activator
 from hotmesh.router.closing import Closer
 from hotmesh.router.collection import collection_paused
@@ -127,16 +127,15 @@ class Pipe:
     async def run(self, session: Session) -> None:
         """Move runs until stopped."""
         self._session = session
-        pause = 0.05
+        backoff = Backoff()
         try:
             while not self._dead:
                 try:
                     idle = await self._turn(session)
-                    pause = 0.05
-                except BackendUnavailableError as error:
-                    logger.warning("backend unavailable, trying again: %s", error)
-                    await asyncio.sleep(pause)
-                    pause = min(pause * 2, 1.0)
+                    backoff.reset()
+                except PASSING as error:
+                    complain(logger, self._context.database, "workflows wait: %s", error)
+                    await backoff.pause()
                     continue
                 if idle:
                     if self._stopping:
@@ -159,7 +158,7 @@ class Pipe:
         sent = self._context.clock.mark()
         try:
             reply = await session.step(step)
-        except BackendUnavailableError:
+        except PASSING:
             self._roll_back(effects, unknown=True)
             raise
         self._context.clock.learn(sent, reply.now_ms)

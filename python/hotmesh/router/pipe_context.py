@@ -20,6 +20,8 @@ from hotmesh.router.watchdog import Watchdog
 class PipeContext:
     """What the pipes of a router share."""
 
+    database: str
+    """Its URL: what complaints are about. Not to be logged."""
     namespace: str
     queue_ids: dict[str, int]
     task_queue: str

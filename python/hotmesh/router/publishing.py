@@ -17,6 +17,9 @@ from hotmesh.router.effects import Publication
 
 logger = logging.getLogger(__name__)
 
+CLOSE_SECONDS = 1.0
+"""How long a router that goes waits for its last events to be published."""
+
 
 class Bus(Protocol):
     """Where events go."""
@@ -71,6 +74,12 @@ class Publisher:
             self._task = None
 
     async def close(self) -> None:
-        """Publish what is left."""
-        if self._task is not None:
-            await self._task
+        """Publish what is left, unless that takes long."""
+        task = self._task
+        if task is None:
+            return
+        _, late = await asyncio.wait([task], timeout=CLOSE_SECONDS)
+        if late:
+            logger.error("the event bus does not answer: the last events were not published")
+            task.cancel()
+            await asyncio.wait([task], timeout=CLOSE_SECONDS)

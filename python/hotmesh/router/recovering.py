@@ -10,7 +10,8 @@ from hotmesh.backends.protocol import LoadedRun, RunStatus, Session
 from hotmesh.core import CoreError, Event, RouterError, kinds
 from hotmesh.engine import wire
 from hotmesh.engine.instance import RunDetails
-from hotmesh.exceptions import BackendUnavailableError, CorruptJournalError
+from hotmesh.exceptions import CorruptJournalError
+from hotmesh.retrying import PASSING
 from hotmesh.router.activating import BACKEND_PAUSE_SECONDS
 from hotmesh.router.effects import CommandTranslator, Owner, cancelled_frame, first_attempt
 from hotmesh.router.local_activities import LocalActivities
@@ -52,12 +53,13 @@ class Recovery:
 
         Raises:
             BackendUnavailableError: they are to be loaded again later.
+            BackendAccessError: the same.
         """
         found: dict[bytes, LoadedRun] = {}
         try:
             for loaded in await session.load(run_ids):
                 found[loaded.run_id] = loaded
-        except BackendUnavailableError:
+        except PASSING:
             self._memory.loads = list(run_ids)
             raise
         for run_id in run_ids:
@@ -141,7 +143,7 @@ class Recovery:
         try:
             for name in self._translator.missing_queues(lost):
                 self._context.queue_ids[name] = await self._context.resolve_queue(name)
-        except BackendUnavailableError:
+        except PASSING:
             memory.core.fail(run_id)
             memory.drop(run_id)
             memory.postpone(run_id, BACKEND_PAUSE_SECONDS)

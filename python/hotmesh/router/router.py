@@ -17,8 +17,9 @@ from hotmesh.backends.protocol import Backend, Beat, Registration
 from hotmesh.engine.activity_task import ActivityTask
 from hotmesh.engine.definition import WorkflowDefinition
 from hotmesh.engine.instance import EngineOptions
-from hotmesh.exceptions import BackendUnavailableError
+from hotmesh.exceptions import BackendError, BackendUnavailableError
 from hotmesh.limits import LANES_PER_QUEUE, TIMER_HORIZON_MS
+from hotmesh.retrying import PASSING, Backoff, complain
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.coding import Coder
 from hotmesh.router.notifier import Notifier
@@ -47,11 +48,22 @@ ANSWER_LEASES = 0.5
 BEAT_PAUSE_SECONDS = 0.25
 """Pause after a beat that failed."""
 
+CANCEL_AGAIN_SECONDS = 0.5
+"""How long a cancelled task may take to end before it is cancelled again."""
+
+FAREWELL_SECONDS = 5.0
+"""How long the last batches may take: with what follows, within ``SHUTDOWN_S``."""
+
+GOODBYE_SECONDS = 1.0
+"""How long each step of the farewell after them may take."""
+
 
 @dataclass(slots=True)
 class RouterOptions:
     """What a worker tells its router."""
 
+    open: Callable[[], Awaitable[None]]
+    """Opens the backend unless it is open."""
     namespace: str
     task_queue: str
     engine: EngineOptions
@@ -95,6 +107,8 @@ class WorkerRouter:
         self._quiet: list[int] = []
         self._beat_now = asyncio.Event()
         self._stopping = False
+        self._stop_asked = asyncio.Event()
+        self._joined = False
         self._fenced = False
         self._routers = 1
         self._registered_mask = 0
@@ -105,38 +119,52 @@ class WorkerRouter:
     async def run(self, started: Callable[[], None]) -> None:
         """Join, work until :meth:`stop`, and leave.
 
+        A database that can't be reached is waited for, with a warning now and then; one that turns
+        this worker away ends it.
+
         Args:
             started: Called once the router has joined.
+
+        Raises:
+            BackendError: it can't begin, or can't go on.
         """
-        self._queue_id = await self.queue_id(self._options.task_queue)
         self._watchdog.start()
+        pump: asyncio.Task[None] | None = None
         try:
-            await self._join()
-            await self._listen()
-        except BaseException:
-            if self._pipes:
-                await self._finish(None)
-            else:
-                self._watchdog.stop()
-            raise
-        started()
-        rollcall = asyncio.create_task(self._rollcall(), name="hotmesh-rollcall")
-        pump = self._start_pump()
-        try:
-            working = {rollcall} if pump is None else {rollcall, pump}
-            done, _ = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:  # the pump ends by itself only if it broke
-                task.result()
-        except BaseException:
-            rollcall.cancel()
-            await asyncio.wait([rollcall])  # it must not beat once this router has left
-            raise
+            await self._until_stopped(asyncio.create_task(self._begin(), name="hotmesh-joining"))
+            if not self._stopping:
+                started()
+                pump = self._start_pump()
+                rollcall = asyncio.create_task(self._rollcall(), name="hotmesh-rollcall")
+                await self._until_stopped(rollcall, pump)
         finally:
             await self._finish(pump)
+
+    async def _until_stopped(
+        self, task: asyncio.Task[None], beside: asyncio.Task[None] | None = None
+    ) -> None:
+        """Wait for a task, for one beside it that ends by itself only if it broke, or for a stop.
+
+        When this returns the first task has ended: it must not beat once this router has left.
+        """
+        asked = asyncio.create_task(self._stop_asked.wait(), name="hotmesh-stop")
+        working = {task} if beside is None else {task, beside}
+        try:
+            await asyncio.wait({*working, asked}, return_when=asyncio.FIRST_COMPLETED)
+            for each in working:
+                if each.done():
+                    each.result()
+            await asyncio.wait({task}, timeout=GOODBYE_SECONDS)
+        finally:
+            asked.cancel()
+            await _end({task}, 0)
+            if task.done() and not task.cancelled() and task.exception() is not None:
+                logger.debug("on the way down: %s", task.exception())
 
     def stop(self) -> None:
         """Finish what is in hand, give everything back, and end :meth:`run`."""
         self._stopping = True
+        self._stop_asked.set()
         self._beat_now.set()
 
     def heartbeat(self, task: ActivityTask, state: bytes) -> None:
@@ -164,12 +192,28 @@ class WorkerRouter:
 
     # Joining
 
-    async def _join(self) -> None:
+    async def _begin(self) -> None:
+        """Open the backend, join and listen: again and again while the database is away."""
         self._router_id = os.urandom(16)
+        backoff = Backoff()
+        while not self._stopping:
+            try:
+                await self._options.open()
+                self._queue_id = await self.queue_id(self._options.task_queue)
+                if not self._joined:
+                    await self._join()
+                await self._listen()
+                return
+            except BackendUnavailableError as error:
+                complain(logger, self._backend.url, "a worker waits for its database: %s", error)
+            await backoff.pause()
+
+    async def _join(self) -> None:
         self._fenced = False
         self._lanes, self._quiet = [], []
         self._pipes = []
         beat = await self._backend.beat(self._registration())
+        self._joined = True
         if self._engine.definitions:
             await self._open_pipes()
         self._take(beat)
@@ -193,6 +237,7 @@ class WorkerRouter:
         options = self._options
         codec = options.engine.converter.payload_codec
         return PipeContext(
+            database=self._backend.url,
             namespace=options.namespace,
             queue_ids=self._queue_ids,
             task_queue=options.task_queue,
@@ -247,8 +292,8 @@ class WorkerRouter:
             self._beat_now.clear()
             try:
                 await self._beat()
-            except BackendUnavailableError as error:
-                logger.warning("rollcall: backend unavailable: %s", error)
+            except PASSING as error:
+                complain(logger, self._backend.url, "no beat: %s", error)
                 await asyncio.sleep(min(interval, BEAT_PAUSE_SECONDS))
                 self._beat_now.set()
 
@@ -322,6 +367,7 @@ class WorkerRouter:
             pipe.kill()
         if self._pipe_tasks:
             await asyncio.wait(set(self._pipe_tasks))
+        self._router_id = os.urandom(16)
         await self._join()
 
     # Wake-ups
@@ -332,8 +378,9 @@ class WorkerRouter:
             (f"tasks:{self._queue_id}", self._on_tasks_hint),
             (f"routers:{self._queue_id}", self._on_routers_hint),
         ):
-            await self._backend.listen(channel, callback)
-            self._listening.append((channel, callback))
+            if (channel, callback) not in self._listening:  # joining may take several tries
+                await self._backend.listen(channel, callback)
+                self._listening.append((channel, callback))
 
     def _on_lanes_hint(self, payload: str | None) -> None:
         mask = int(payload, 16) if payload else -1
@@ -382,7 +429,7 @@ class WorkerRouter:
 
     async def _finish(self, pump: asyncio.Task[None] | None) -> None:
         finished = asyncio.Event()
-        beats = asyncio.create_task(self._keep_lease(finished))
+        beats = asyncio.create_task(self._keep_lease(finished), name="hotmesh-last-beats")
         try:
             if self._pump is not None:
                 self._pump.stop()
@@ -392,44 +439,64 @@ class WorkerRouter:
                 await self._options.runner.shutdown()
             for pipe in self._pipes:
                 pipe.stop()
-            waiting = {*self._pipe_tasks, *({pump} if pump is not None else ())}
-            if waiting:
-                _, late = await asyncio.wait(waiting, timeout=self._options.lease_ms / 1000)
-                for task in late:
-                    task.cancel()
+            await _end({*self._pipe_tasks, *({pump} if pump is not None else ())}, FAREWELL_SECONDS)
         finally:
             finished.set()
-            await asyncio.wait([beats])  # a beat that arrived after the leaving would join anew
-        await self._leave()
+            # A beat that arrived after the leaving would join anew.
+            await _end({beats}, GOODBYE_SECONDS)
+            await self._leave()
 
     async def _keep_lease(self, finished: asyncio.Event) -> None:
         interval = self._options.lease_ms / 1000 / BEATS_PER_LEASE
-        while not finished.is_set():
+        while self._joined and not finished.is_set():
             with contextlib.suppress(TimeoutError):  # as usual
                 async with asyncio.timeout(interval):
                     await finished.wait()
                     return
             try:
                 await self._renew()
-            except BackendUnavailableError as error:
-                logger.warning("rollcall: backend unavailable: %s", error)
+            except PASSING as error:
+                complain(logger, self._backend.url, "no beat: %s", error)
 
     async def _leave(self) -> None:
         began = time.monotonic()
         try:
-            await self._backend.leave(self._router_id)
-            await self._backend.notify(
-                [(f"routers:{self._queue_id}", ""), (f"tasks:{self._queue_id}", "")]
-            )
-        except BackendUnavailableError as error:
-            logger.warning("could not say good-bye, the lease will end by itself: %s", error)
-        try:
-            for channel, callback in self._listening:
-                await self._backend.unlisten(channel, callback)
-            await self._publisher.close()
-            await self._notifier.close()
-        except BackendUnavailableError as error:
+            if self._joined:
+                await self._say_goodbye()
+            async with asyncio.timeout(GOODBYE_SECONDS):
+                for channel, callback in self._listening:
+                    await self._backend.unlisten(channel, callback)
+        except (BackendError, TimeoutError) as error:
             logger.debug("no need to stop listening: %s", error)
         finally:
+            await self._publisher.close()
+            await self._notifier.close()
             self._watchdog.stop()
             logger.debug("left after %.3f s", time.monotonic() - began)
+
+    async def _say_goodbye(self) -> None:
+        try:
+            async with asyncio.timeout(GOODBYE_SECONDS):
+                await self._backend.leave(self._router_id)
+                await self._backend.notify(
+                    [(f"routers:{self._queue_id}", ""), (f"tasks:{self._queue_id}", "")]
+                )
+        except (BackendError, TimeoutError) as error:
+            logger.warning(
+                "router %s could not say good-bye, its lease of %.1f s will end by itself: %s",
+                self._router_id.hex(),
+                self._options.lease_ms / 1000,
+                str(error) or "the database is silent",
+            )
+
+
+async def _end(tasks: set[asyncio.Task[None]], seconds: float) -> None:
+    """Wait for tasks to end by themselves; those that don't within some seconds are cancelled."""
+    late = {task for task in tasks if not task.done()}
+    if late and seconds:
+        _, late = await asyncio.wait(late, timeout=seconds)
+    while late:
+        for task in late:
+            task.cancel()
+        # Up to Python 3.11 a `wait_for` within a library may swallow a cancellation.
+        _, late = await asyncio.wait(late, timeout=CANCEL_AGAIN_SECONDS)

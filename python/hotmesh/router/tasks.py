@@ -16,6 +16,7 @@ from hotmesh.engine.activity_task import ActivityTask, AttemptKey, Outcome, Task
 from hotmesh.engine.outside import outside_tasks
 from hotmesh.exceptions import BackendError
 from hotmesh.limits import BATCH_TASKS_MAX
+from hotmesh.retrying import Backoff, complain
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.notifier import Notifier
 
@@ -105,7 +106,7 @@ class TaskPump:
 
     async def run(self) -> None:
         """Claim and finish until stopped."""
-        pause = 0.05
+        backoff = Backoff()
         while True:
             self._awake = False
             batch, outcomes, detached = self._batch()
@@ -115,16 +116,15 @@ class TaskPump:
                     reply = await self._backend.tasks(batch)
                     self._clock.learn(sent, reply.now_ms)
                     self._take(batch, reply)
-                pause = 0.05
+                backoff.reset()
             except BackendError as error:
                 # Were it to end here, this worker's activities would wait for ever.
-                logger.warning("activity tasks: %s; trying again", error)
+                complain(logger, self._backend.url, "activity tasks: %s; trying again", error)
                 # Whatever of it was applied is refused the second time.
                 self._outcomes = outcomes + self._outcomes
                 self._detached = detached + self._detached
                 self._restore_beats(batch)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 1.0)
+                await backoff.pause()
                 continue
             if self._stopping and not self._claimed and not self._outcomes:
                 return

@@ -193,6 +193,7 @@ class Worker:
         self._router = WorkerRouter(
             client.backend,
             RouterOptions(
+                open=client.connection.ready,
                 namespace=client.namespace,
                 task_queue=task_queue,
                 engine=EngineOptions(
@@ -278,7 +279,10 @@ class Worker:
     async def run(self) -> None:
         """Work until :meth:`shutdown` is called or the calling task is cancelled.
 
+        A database that can't be reached is waited for, also at the beginning: the log says so.
+
         Raises:
+            BackendAccessError: the database turns this worker away when it begins.
             RuntimeError: it is running, or was shut down before.
             HotMeshError: it can't go on; ``on_fatal_error`` has been awaited.
         """
@@ -318,7 +322,11 @@ class Worker:
                 self._fatal.cancel()
 
     async def shutdown(self) -> None:
-        """Stop taking work, give activities their graceful timeout, hand everything over, end."""
+        """Stop taking work, give activities their graceful timeout, hand everything over, end.
+
+        Besides that timeout it takes ``hotmesh.limits.SHUTDOWN_S`` at most, whatever the database
+        and the event bus do: what could not be handed over goes to others once the lease is over.
+        """
         self._shutting_down = True
         self._router.stop()
         if asyncio.current_task() is self._runs_in:
@@ -329,7 +337,13 @@ class Worker:
             await asyncio.wait({self._task})
 
     async def __aenter__(self) -> Worker:
-        """Start; returns once the worker has joined the others of its task queue."""
+        """Start; returns once the worker has joined the others of its task queue.
+
+        A database that can't be reached is waited for.
+
+        Raises:
+            HotMeshError: as :meth:`run`.
+        """
         if self._task is not None:
             raise RuntimeError("Already started")
         self._joined = asyncio.get_running_loop().create_future()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from hotmesh.client import _coalescer
+from hotmesh import retrying
 from hotmesh.client._coalescer import Coalescer
 from hotmesh.exceptions import BackendError, BackendUnavailableError
 from hotmesh.limits import CLIENT_BATCH_MAX
@@ -90,9 +90,8 @@ async def test_a_bad_item_fails_alone(store: Store, coalescer: Coalescer[int, st
 
 
 async def test_a_write_is_repeated_while_the_database_is_away(
-    store: Store, coalescer: Coalescer[int, str], monkeypatch: pytest.MonkeyPatch
+    store: Store, coalescer: Coalescer[int, str]
 ) -> None:
-    monkeypatch.setattr(_coalescer, "WRITE_BACKOFF_S", 0.001)
     store.away = 3
     assert await coalescer.submit(1) == "<1>"
     assert store.batches == [[1]] * 4
@@ -101,8 +100,7 @@ async def test_a_write_is_repeated_while_the_database_is_away(
 async def test_it_gives_up_in_the_end(
     store: Store, coalescer: Coalescer[int, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_coalescer, "WRITE_RETRY_S", 0.01)
-    monkeypatch.setattr(_coalescer, "WRITE_BACKOFF_S", 0.02)
+    monkeypatch.setattr(retrying, "PATIENCE_S", 0.01)
     store.away = 1
     with pytest.raises(BackendUnavailableError):
         await coalescer.submit(1)

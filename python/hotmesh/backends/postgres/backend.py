@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -33,9 +33,7 @@ from hotmesh.backends.protocol import (
     Tasks,
     TasksReply,
 )
-from hotmesh.exceptions import BackendUnavailableError
-
-_log = logging.getLogger(__name__)
+from hotmesh.retrying import at_once
 
 CLIENT_LINKS = 4
 """Connections for calls of clients; one is open unless calls overlap."""
@@ -43,8 +41,8 @@ CLIENT_LINKS = 4
 WORKER_LINKS = 2
 """Connections for batches of activity workers."""
 
-REPEATS = 3
-"""Times a call that may be repeated is carried out while its connection breaks."""
+TIMES = 2
+"""How often a call that may be repeated is made: a connection that was idle may have been lost."""
 
 PRUNE_RUNS = 1_000
 """Runs that one transaction of ``prune`` deletes."""
@@ -74,10 +72,9 @@ class _Links:
         self.listener = Listener(address, pooled=pooled)
 
     async def close(self) -> None:
-        """Close all."""
-        await self.listener.close()
-        for pool in (self.clients, self.workers, self.routers, self.hints):
-            await pool.close()
+        """Close all, side by side: each farewell may take a while where nobody answers."""
+        pools = (self.clients, self.workers, self.routers, self.hints)
+        await asyncio.gather(self.listener.close(), *(pool.close() for pool in pools))
 
 
 class PostgresBackend:
@@ -299,11 +296,4 @@ class PostgresBackend:
 
 async def _repeat(call: Callable[[], Awaitable[_Result]]) -> _Result:
     """Carry out a call that may be carried out twice, again when its connection broke."""
-    for repeat in range(1, REPEATS + 1):
-        try:
-            return await call()
-        except BackendUnavailableError as error:
-            if repeat == REPEATS:
-                raise
-            _log.info("repeating a call: %s", error)
-    raise AssertionError("unreachable")
+    return await at_once(call, TIMES)

@@ -16,6 +16,7 @@ from hotmesh.backends.postgres.address import Address
 from hotmesh.backends.postgres.arrays import use_own_arrays
 from hotmesh.backends.postgres.statements import statements
 from hotmesh.exceptions import BackendError, BackendUnavailableError
+from hotmesh.retrying import Backoff
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -24,8 +25,9 @@ else:
 
 _log = logging.getLogger(__name__)
 
-CONNECT_PATIENCE_S = 4.0
-"""How long opening a connection is retried before the database counts as unavailable."""
+CONNECT_PATIENCE_S = 1.0
+"""How long opening a connection is retried before the database counts as unavailable: it may be
+short of connections for a moment. Whoever called waits longer if it wants to."""
 
 CONNECT_ATTEMPT_S = 10.0
 """How long one attempt to connect may take."""
@@ -41,9 +43,6 @@ CLOSE_S = 2.0
 
 CONFLICT_RETRIES = 20
 """Attempts of a batch that Postgres rolled back for a deadlock or a serialisation conflict."""
-
-BACKOFF_MIN_S = 0.05
-BACKOFF_MAX_S = 1.0
 
 _POOLED_SETTINGS = {"application_name": "hotmesh"}
 _DIRECT_SETTINGS = {
@@ -67,27 +66,10 @@ DRIVER_ERRORS = (asyncpg.InterfaceError, asyncpg.InternalClientError)
 _CONFLICTS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
 
-class Backoff:
-    """Growing pauses with jitter, so that routers do not come back all at once."""
-
-    def __init__(self) -> None:
-        self._next_s = BACKOFF_MIN_S
-
-    def reset(self) -> None:
-        """Start with short pauses again."""
-        self._next_s = BACKOFF_MIN_S
-
-    async def pause(self) -> None:
-        """Wait for the next pause."""
-        pause_s = self._next_s * random.uniform(0.5, 1.0)
-        self._next_s = min(self._next_s * 2, BACKOFF_MAX_S)
-        await asyncio.sleep(pause_s)
-
-
 async def open_connection(
     address: Address, *, pooled: bool, call_s: float | None = None
 ) -> Connection:
-    """Connect, trying again for a few seconds.
+    """Connect, trying again for a moment.
 
     Args:
         address: Where.
@@ -278,5 +260,4 @@ class LinkPool:
 
     async def close(self) -> None:
         """Close all links."""
-        for link in self._links:
-            await link.close()
+        await asyncio.gather(*(link.close() for link in self._links))

@@ -13,13 +13,13 @@ import asyncpg
 from hotmesh.backends.postgres.address import Address
 from hotmesh.backends.postgres.link import (
     DRIVER_ERRORS,
-    Backoff,
     Connection,
     close_connection,
     open_connection,
 )
 from hotmesh.backends.postgres.statements import statements
-from hotmesh.exceptions import BackendUnavailableError
+from hotmesh.exceptions import BackendError
+from hotmesh.retrying import Backoff, complain
 
 _log = logging.getLogger(__name__)
 
@@ -108,8 +108,8 @@ class Listener:
             while True:
                 try:
                     connection = await self._open()
-                except BackendUnavailableError as error:
-                    _log.warning("not listening for hints: %s", error)
+                except BackendError as error:
+                    complain(_log, self._address.dsn, "not listening for hints: %s", error)
                     self._listening.set()
                     await backoff.pause()
                     continue

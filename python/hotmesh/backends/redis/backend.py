@@ -1,14 +1,12 @@
 """The Redis backend: each call of the protocol is one script on the namespace's node.
 
 A namespace lives in one hash slot, so a batch is atomic on a cluster too, and the namespace is
-what a cluster spreads over its nodes. Calls that may be repeated are repeated for a few seconds
-when a connection is lost; the others say that their outcome is unknown.
+what a cluster spreads over its nodes. Calls that may be repeated are repeated once, at once, when a
+connection is lost; the others say that their outcome is unknown.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar, cast
@@ -36,21 +34,21 @@ from hotmesh.backends.redis.names import Names, namespace_key
 from hotmesh.backends.redis.scripts import Script
 from hotmesh.backends.redis.servers import ClosedError, Route, Servers
 from hotmesh.backends.redis.session import RedisSession, lane_queues
-from hotmesh.exceptions import BackendError, BackendUnavailableError, InvalidArgumentError
+from hotmesh.exceptions import BackendError, InvalidArgumentError
 from hotmesh.limits import LANES_PER_QUEUE
+from hotmesh.retrying import at_once
 
 DEFAULT_PREFIX = "hotmesh"
 LINKS_PER_NAMESPACE = 4
 """Calls of clients and workers under way at once; sessions have connections of their own."""
-RETRY_PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
-"""Pauses between attempts of a call that may be repeated."""
+TIMES = 2
+"""How often a call that may be repeated is made: a connection that was idle may have been lost."""
 SCAN_RUNS = 1000
 """Runs that one script looks at while listing or pruning: some milliseconds of the server."""
 
 TIMER_HORIZON_MS_MAX = 60_000
 """A delayed start beyond it tells nobody of its timer (`LATE_WITHIN_MS` in common.lua)."""
 
-_logger = logging.getLogger(__name__)
 _Item = TypeVar("_Item", StartItem, SendItem, MailItem)
 _Outcome = TypeVar("_Outcome")
 
@@ -100,7 +98,7 @@ class RedisBackend:
 
     async def queue_id(self, namespace: str, task_queue: str) -> int:
         """The id of a task queue, made on first use and cached."""
-        return await _repeated(lambda: self._names.queue_id(namespace, task_queue))
+        return await at_once(lambda: self._names.queue_id(namespace, task_queue), TIMES)
 
     # -- Client --
 
@@ -312,7 +310,7 @@ class RedisBackend:
 
     async def notify(self, hints: Sequence[tuple[str, str]]) -> None:
         """Publish (channel, payload) hints to every process, this one included."""
-        await _repeated(lambda: self._hints.notify(hints))
+        await at_once(lambda: self._hints.notify(hints), TIMES)
 
     async def listen(self, channel: str, callback: Callable[[str | None], None]) -> None:
         """Call back with each hint's payload; None means "something may have changed"."""
@@ -365,14 +363,14 @@ class RedisBackend:
 
     async def _again(self, namespace: str, script: Script, words: Sequence[bytes | str]) -> Any:
         route = self._route(namespace)
-        return await _repeated(lambda: route.evaluate(script, words))
+        return await at_once(lambda: route.evaluate(script, words), TIMES)
 
     async def _likely_namespaces(self) -> AsyncIterator[str]:
         """Namespaces to look for a bare run id in: those used here first, then all others."""
         used = tuple(self._routes)
         for namespace in used:
             yield namespace
-        for namespace in await _repeated(self._names.namespaces):
+        for namespace in await at_once(self._names.namespaces, TIMES):
             if namespace not in used:
                 yield namespace
 
@@ -380,7 +378,7 @@ class RedisBackend:
         """The namespace that a router has joined, by whichever process."""
         if home := self._homes.get(router_id):
             return home
-        for namespace in await _repeated(self._names.namespaces):
+        for namespace in await at_once(self._names.namespaces, TIMES):
             rows = await self._again(namespace, scripts.ROUTERS, [codec.EMPTY_HEADER])
             if any(row[0] == router_id for row in rows):
                 return namespace
@@ -403,16 +401,3 @@ async def _by_namespace(
         parts.setdefault(item.namespace, []).append(item)
     outcomes = {namespace: iter(await call(namespace, part)) for namespace, part in parts.items()}
     return [next(outcomes[item.namespace]) for item in items]
-
-
-async def _repeated(call: Callable[[], Awaitable[_Outcome]]) -> _Outcome:
-    """Repeat a call that may be applied twice, until the connection is back or time is up."""
-    for pause_s in RETRY_PAUSES_S:
-        try:
-            return await call()
-        except ClosedError:
-            raise
-        except BackendUnavailableError as error:
-            _logger.debug("repeated in %s s: %s", pause_s, error)
-        await asyncio.sleep(pause_s)
-    return await call()

@@ -1,0 +1,55 @@
+"""Calls of a client that may be repeated, made again while the database can't be reached.
+
+What is read is repeated as long as what is written: while a database fails over, nobody who waits
+a little longer is told that it is away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hotmesh.backends.protocol import Backend, RouterRow, RunFilter, RunRow
+from hotmesh.retrying import persistently
+
+
+class PatientCalls:
+    """A backend's calls of the same names. They raise BackendUnavailableError after a while.
+
+    Args:
+        backend: The backend.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    async def queue_id(self, namespace: str, task_queue: str) -> int:
+        """The id of a task queue."""
+        return await persistently(lambda: self._backend.queue_id(namespace, task_queue))
+
+    async def find(self, keys: Sequence[tuple[str, str, bytes]]) -> Sequence[RunRow | None]:
+        """The runs of (namespace, workflow id, run id or b"" for the newest)."""
+        return await persistently(lambda: self._backend.find(keys))
+
+    async def runs(self, filter: RunFilter) -> Sequence[RunRow]:  # noqa: A002 - the protocol's
+        """Runs, newest first."""
+        return await persistently(lambda: self._backend.runs(filter))
+
+    async def journal(self, run_id: bytes) -> Sequence[bytes]:
+        """The frames of a run's journal, in order."""
+        return await persistently(lambda: self._backend.journal(run_id))
+
+    async def routers(self, namespace: str) -> Sequence[RouterRow]:
+        """The rollcall of a namespace."""
+        return await persistently(lambda: self._backend.routers(namespace))
+
+    async def prune(self, namespace: str, older_than_ms: int) -> int:
+        """Delete runs that closed so long ago or longer; how many the last call deleted."""
+        return await persistently(lambda: self._backend.prune(namespace, older_than_ms))
+
+    async def complete_task(
+        self, run_id: bytes, seq: int, attempt: int, lane: int, frame: bytes
+    ) -> bool:
+        """Finish an activity from outside its worker: its run takes a result only once."""
+        return await persistently(
+            lambda: self._backend.complete_task(run_id, seq, attempt, lane, frame)
+        )
