@@ -90,7 +90,9 @@ def _listed(value: Any) -> str:
 
 async def prune(client: Client, options: argparse.Namespace, output: Output) -> int:
     """Delete closed runs with their journals."""
-    deleted = await client.connection.patient.prune(client.namespace, round(options.older_than * 1000))
+    deleted = await client.connection.patient.prune(
+        client.namespace, round(options.older_than * 1000)
+    )
     runs = "run" if deleted == 1 else "runs"
     output.show({"deleted": deleted}, f"Deleted {deleted} closed {runs}.")
     return 0

@@ -27,13 +27,17 @@ def with_client(command: Command) -> Run:
 
 
 @asynccontextmanager
-async def connected(options: argparse.Namespace) -> AsyncGenerator[Client]:
+async def connected(options: argparse.Namespace, *, lazy: bool = False) -> AsyncGenerator[Client]:
     """A client of the database and namespace that the options name.
+
+    Args:
+        options: Of the command.
+        lazy: Whether it is connected on its first call.
 
     Raises:
         HotMeshError: It can't be connected.
     """
-    async with await Client.connect(options.url, namespace=options.namespace) as client:
+    async with await Client.connect(options.url, namespace=options.namespace, lazy=lazy) as client:
         yield client
 
 
