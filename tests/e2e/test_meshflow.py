@@ -438,7 +438,7 @@ async def test_the_handle_shows_the_workflow(url: str) -> None:
     assert export["record"] == {"a": 1}
     assert [event["number"] for event in export["events"]] == [0, 1]
     failing = await start(url, fails)
-    with pytest.raises(WorkflowFailureError, match="Workflow execution failed"):
+    with pytest.raises(WorkflowFailureError, match="failed: on purpose"):
         await failing.result()
     assert await failing.status() == "failed"
     assert (await failing.state())["error"] == "on purpose"
@@ -499,9 +499,11 @@ async def test_bad_arguments_are_refused_at_the_call(memory: str) -> None:
         await create(connection=memory, workflow=noop, options={"maximum_interval": "never"})
     with pytest.raises(InvalidArgumentError, match="retry policy"):
         await create(connection=memory, workflow=noop, options={"backoff_coefficient": 0.5})
-    with pytest.raises(TypeError, match="async def"):
-        await create(connection=memory, workflow=count_letters)
-    with pytest.raises(InvalidArgumentError, match="connection must be"):
+    with pytest.raises(TypeError, match="must be a function"):
+        await create(connection=memory, workflow=[7])
+    with pytest.raises(TypeError, match="has no name"):
+        await create(connection=memory, workflow=lambda: 1)
+    with pytest.raises(InvalidArgumentError, match="unknown 'host'"):
         meshflow.Client(connection={"host": "x"})
     with pytest.raises(InvalidArgumentError, match="search: unknown 'date'"):
         await start(memory, "noop", search={"date": {}})
@@ -520,3 +522,99 @@ async def test_shutdown_may_come_twice_and_the_face_opens_again(memory: str) -> 
     await host(memory, noop)
     assert await run(memory, noop) is None
     assert meshflow.guid() != meshflow.guid()
+
+
+# -- As people write it who know it from elsewhere --
+
+
+async def test_workers_take_plain_functions_and_functions_by_name(url: str) -> None:
+    def hello(name: str) -> str:
+        meshflow.workflow.enrich({"greeted": name})
+        return f"Hello, {name}!"
+
+    await meshflow.Worker.create(
+        connection={"url": url}, workflow={"example": hello, "short": lambda: "s"}
+    )
+    handle = await start(url, "example", "HotMesh")
+    assert await handle.result() == "Hello, HotMesh!"
+    assert (await handle.state())["record"]["greeted"] == "HotMesh"
+    assert await run(url, "short") == "s"
+
+
+async def test_a_plain_function_may_return_what_is_to_be_awaited(memory: str) -> None:
+    def both(text: str) -> Any:
+        return meshflow.workflow.all(texts.shout(text), texts.count_letters(text))
+
+    await host(memory, both)
+    assert await run(memory, both, "abc") == ["ABC", 3]
+
+
+async def test_activities_of_a_worker_by_name(memory: str) -> None:
+    async def calls_by_name() -> str:
+        return await workflow.execute_activity(
+            "loud", "x", start_to_close_timeout=timedelta(seconds=9)
+        )
+
+    await host(memory, calls_by_name, activities={"loud": shout})
+    assert await run(memory, calls_by_name) == "X"
+
+
+async def test_an_open_client_is_shared_and_stays_open(url: str) -> None:
+    async def answers() -> int:
+        return 42
+
+    async with await Client.connect(url) as client:
+        await meshflow.Worker.create(connection=client, workflow=answers)
+        handle = await meshflow.Client(client).workflow.start(workflow_name="answers")
+        assert await handle.result() == 42
+        await meshflow.shutdown()
+        assert await client.count_workflows()
+
+
+async def test_a_failed_workflow_says_why(memory: str) -> None:
+    async def fails() -> None:
+        raise ApplicationError("no funds", type="NoFunds")
+
+    await host(memory, fails)
+    handle = await start(memory, fails, workflow_id="pay-1")
+    with pytest.raises(WorkflowFailureError, match=r"'pay-1' failed: NoFunds: no funds") as failed:
+        await handle.result()
+    assert isinstance(failed.value.cause, ApplicationError)
+
+
+def in_a_cell(source: str) -> dict[str, Any]:
+    """What a notebook's cell defines, each time it is run."""
+    cell: dict[str, Any] = {"__name__": "__main__", "meshflow": meshflow, "workflow": workflow}
+    exec(source, cell)
+    return cell
+
+
+async def test_a_notebooks_cell_that_is_run_again_replaces_what_it_defined(memory: str) -> None:
+    cell = """
+async def help_out():
+    return {0}
+
+helpers = meshflow.workflow.proxy_activities(activities=[help_out])
+
+async def asks():
+    return [{0}, await helpers.help_out()]
+"""
+    for edition in (1, 2, 3):
+        defined = in_a_cell(cell.format(edition))
+        await meshflow.Worker.create(connection=memory, workflow=defined["asks"])
+        assert await run(memory, "asks") == [edition, edition]
+
+
+async def test_one_name_for_functions_of_two_places_is_refused(memory: str) -> None:
+    def outer() -> Any:
+        async def twice() -> int:
+            return 1
+
+        return twice
+
+    async def twice() -> int:
+        return 2
+
+    await host(memory, outer())
+    with pytest.raises(ValueError, match="different workflow 'twice'"):
+        await host(memory, twice)

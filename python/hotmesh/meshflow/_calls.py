@@ -117,5 +117,15 @@ def run_state(row: RunRow) -> dict[str, Any]:
     }
 
 
+def reason(error: BaseException) -> str:
+    """Why something failed: the texts of an error's causes, the outermost first."""
+    texts: list[str] = []
+    cause = error.__cause__
+    while cause is not None:
+        texts.append(str(cause) or type(cause).__name__)
+        cause = cause.__cause__
+    return ": ".join(texts) or str(error)
+
+
 def _time(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -13,6 +13,7 @@ from hotmesh.activity import ActivityDefinition
 from hotmesh.common import RetryPolicy
 from hotmesh.engine.context import current
 from hotmesh.engine.definition import WorkflowDefinition
+from hotmesh.engine.options import checked_name
 
 Function = Callable[..., Any]
 
@@ -25,30 +26,52 @@ class HostedDefinition(WorkflowDefinition):
     """For proxied activities that have none of their own."""
 
 
-def workflow_definition(workflow: Any, policy: RetryPolicy | None) -> WorkflowDefinition:
-    """The type of a coroutine function, or of a class decorated with ``workflow.defn``.
+def workflow_definition(
+    workflow: Any, policy: RetryPolicy | None, name: str | None = None
+) -> WorkflowDefinition:
+    """The type of a function, or of a class decorated with ``workflow.defn``.
+
+    Args:
+        workflow: The function or class.
+        policy: Its worker's retry policy.
+        name: Its type name; the function's or the class's own by default.
 
     Raises:
-        TypeError: It is neither.
+        TypeError: It is neither, or has no name.
     """
     found = WorkflowDefinition.of(workflow)
     if found is None:
         if isinstance(workflow, type) or not callable(workflow):
             raise TypeError(
-                f"workflow {workflow!r} must be a coroutine function, or a class decorated with "
-                "workflow.defn"
+                f"workflow {workflow!r} must be a function, or a class decorated with workflow.defn"
             )
-        found = WorkflowDefinition.from_function(workflow)
+        if name is None and getattr(workflow, "__name__", "<lambda>") == "<lambda>":
+            raise TypeError(f"workflow {workflow!r} has no name: pass {{'name': function}}")
+        found = WorkflowDefinition.from_function(_coroutine_function(workflow), name)
     given = [field.name for field in fields(WorkflowDefinition) if field.init]
-    values = {name: getattr(found, name) for name in given}
+    values = {each: getattr(found, each) for each in given}
+    values["name"] = found.name if name is None else checked_name(name, "workflow name")
     return HostedDefinition(**values, activity_policy=policy)
+
+
+def _coroutine_function(function: Function) -> Function:
+    """The function itself if it is ``async def``; a plain one as one that runs it when awaited."""
+    if inspect.iscoroutinefunction(function):
+        return function
+
+    @functools.wraps(function)
+    async def call(*args: Any) -> Any:
+        result = function(*args)
+        return await result if inspect.isawaitable(result) else result
+
+    return call
 
 
 def workflow_named(workflow: Any) -> tuple[str, Any]:
     """The type name, and the result's type if known, of a workflow given by name or function.
 
     Raises:
-        TypeError: It is no text, coroutine function or decorated class.
+        TypeError: It is no text, function or decorated class.
         ValueError: It is the dynamic workflow, which has no name.
     """
     if isinstance(workflow, str):
@@ -78,6 +101,29 @@ def named_activity(function: Function, name: str | None) -> tuple[str, Function]
             raise ValueError("A dynamic activity can't be called by name: don't proxy it")
         return own, function
     return name, activity.defn(name=name)(_wrapped(function))
+
+
+def named_activities(functions: Sequence[Function] | Mapping[str, Function]) -> dict[str, Function]:
+    """Activity functions by type name.
+
+    Raises:
+        TypeError: One can be no activity.
+        ValueError: One is the dynamic activity, which has no name.
+    """
+    if isinstance(functions, Mapping):
+        return dict(named_activity(function, name) for name, function in functions.items())
+    return dict(named_activity(function, None) for function in functions)
+
+
+def same_place(one: Function, other: Function) -> bool:
+    """Whether one function replaces the other: defined in the same place, by code run again."""
+    return place_of(one) == place_of(other)
+
+
+def place_of(function: Function) -> str:
+    """Where a function is defined: a module, or a notebook's cell, that is run again defines it
+    anew."""
+    return f"{function.__module__}.{function.__qualname__}"
 
 
 def _wrapped(function: Function) -> Function:

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from hotmesh.client import Client
 from hotmesh.engine.definition import WorkflowDefinition
 from hotmesh.meshflow import _proxy
-from hotmesh.meshflow._definition import Function, named_activity
+from hotmesh.meshflow._connection import Source
+from hotmesh.meshflow._definition import Function, named_activities, same_place
 from hotmesh.meshflow._services import SERVICES
 from hotmesh.worker import Worker
 
 THREADS_MAX = 100
 """Threads of one worker for activity functions that are not coroutines."""
 
-Place = tuple[str | None, str, str]
-"""Database URL, namespace, task queue."""
+Place = tuple[Source, str, str]
+"""Database, namespace, task queue."""
 
 
 class Host:
@@ -62,13 +63,14 @@ class Host:
             self._running.result()
 
     def add_workflow(self, definition: WorkflowDefinition) -> None:
-        """Host a further workflow type; one that it hosts already may come again.
+        """Host a further workflow type. One defined in the same place is replaced: its cell of a
+        notebook, or its module, was run again.
 
         Raises:
-            ValueError: It hosts a different one of that name.
+            ValueError: It hosts one of that name that is defined elsewhere.
         """
         known = self._workflows.get(definition.name)
-        if known is not None and not _proxy.same_function(known.run_fn, definition.run_fn):
+        if known is not None and not same_place(known.run_fn, definition.run_fn):
             raise ValueError(
                 f"The worker of task queue {self._task_queue!r} hosts a different workflow "
                 f"{definition.name!r} already"
@@ -77,20 +79,20 @@ class Host:
         self._workflows[definition.name] = definition
 
     def add_activity(self, name: str, function: Function) -> None:
-        """Host a further activity; one that it hosts already may come again.
+        """Host a further activity; one defined in the same place is replaced.
 
         Raises:
-            ValueError: It hosts a different one of that name.
+            ValueError: It hosts one of that name that is defined elsewhere.
         """
         known = self._activities.get(name)
-        if known is not None:
-            if not _proxy.same_function(known, function):
-                raise ValueError(
-                    f"The worker of task queue {self._task_queue!r} hosts a different activity "
-                    f"{name!r} already"
-                )
+        if known is function:
             return
-        self._worker.add_activity(function)
+        if known is not None and not same_place(known, function):
+            raise ValueError(
+                f"The worker of task queue {self._task_queue!r} hosts a different activity "
+                f"{name!r} already"
+            )
+        self._worker.add_activity(function, replace=known is not None)
         self._activities[name] = function
 
     async def wait(self) -> None:
@@ -120,7 +122,7 @@ class Registry:
     """What is open in one event loop."""
 
     def __init__(self) -> None:
-        self._clients: dict[tuple[str | None, str], Client] = {}
+        self._clients: dict[tuple[Source, str], Client] = {}
         self._hosts: dict[Place, Host] = {}
         self._lock = asyncio.Lock()
 
@@ -129,44 +131,45 @@ class Registry:
         """The running workers."""
         return self._hosts
 
-    async def client(self, url: str | None, namespace: str) -> Client:
+    async def client(self, source: Source, namespace: str) -> Client:
         """The client of a place; connects on first use."""
         async with self._lock:
-            return await self._client(url, namespace)
+            return await self._client(source, namespace)
 
-    async def _client(self, url: str | None, namespace: str) -> Client:
-        found = self._clients.get((url, namespace))
+    async def _client(self, source: Source, namespace: str) -> Client:
+        found = self._clients.get((source, namespace))
         if found is None:
-            others = [client for (other, _), client in self._clients.items() if other == url]
-            if others:  # One connection carries the batches of all namespaces.
-                config: Any = {**others[0].config(), "namespace": namespace}
+            open_ones = [client for (other, _), client in self._clients.items() if other == source]
+            if isinstance(source, Client):
+                open_ones = [source]
+            if open_ones:  # One connection carries the batches of all namespaces.
+                config: Any = {**open_ones[0].config(), "namespace": namespace}
                 found = Client(**config)
             else:
-                found = await Client.connect(url, namespace=namespace)
-            self._clients[url, namespace] = found
+                assert not isinstance(source, Client)
+                found = await Client.connect(source, namespace=namespace)
+            self._clients[source, namespace] = found
         return found
 
     async def host(
         self,
         place: Place,
         workflows: Sequence[WorkflowDefinition],
-        activities: Sequence[Function],
+        activities: Mapping[str, Function],
         events_url: str | None,
     ) -> Host:
         """The worker of a place, hosting these as well."""
-        named = dict(named_activity(function, None) for function in activities)
         async with self._lock:
             host = self._hosts.get(place)
             if host is None:
-                url, namespace, task_queue = place
-                client = await self._client(url, namespace)
-                services = dict(named_activity(function, None) for function in SERVICES)
-                everything = {**services, **_proxy.offered(), **named}
+                source, namespace, task_queue = place
+                client = await self._client(source, namespace)
+                everything = {**named_activities(SERVICES), **_proxy.offered(), **activities}
                 host = Host(client, task_queue, workflows, everything, events_url)
                 await host.joined()
                 self._hosts[place] = host
             else:
-                for name, function in named.items():
+                for name, function in activities.items():
                     host.add_activity(name, function)
                 for definition in workflows:
                     host.add_workflow(definition)
@@ -180,10 +183,16 @@ class Registry:
                 await host.close()
 
     async def close(self) -> None:
-        """Stop all workers, then close all clients; raises what ended a worker before."""
+        """Stop all workers, then close all clients that were opened here; raises what ended a
+        worker before."""
         async with self._lock:
             hosts, self._hosts = list(self._hosts.values()), {}
-            clients, self._clients = list(self._clients.values()), {}
+            clients = [
+                client
+                for (source, _), client in self._clients.items()
+                if not isinstance(source, Client)
+            ]
+            self._clients = {}
         outcomes: list[Any] = await asyncio.gather(
             *(host.close() for host in hosts), return_exceptions=True
         )

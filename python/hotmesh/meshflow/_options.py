@@ -10,12 +10,10 @@ from hotmesh.common import RetryPolicy
 from hotmesh.duration import seconds
 from hotmesh.engine.options import retry_document
 from hotmesh.exceptions import InvalidArgumentError
+from hotmesh.meshflow._keywords import unknown
 
 DEFAULT = "default"
 """Namespace and task queue of those who name none."""
-
-Connection = str | Mapping[str, str] | None
-"""A database URL, or ``{"url": …}``; None takes HOTMESH_URL, else ``sqlite:///hotmesh.db``."""
 
 _INTERVALS = ("initial_interval", "maximum_interval")
 _RETRY_KEYS = {
@@ -24,22 +22,6 @@ _RETRY_KEYS = {
     "maximum_attempts",
     "non_retryable_error_types",
 }
-
-
-def connection_url(connection: Connection) -> str | None:
-    """The URL of a connection; None if the environment is to decide.
-
-    Raises:
-        InvalidArgumentError: It is neither a URL nor ``{"url": …}``.
-    """
-    if connection is None or isinstance(connection, str):
-        return connection
-    url = connection.get("url")
-    if set(connection) != {"url"} or not isinstance(url, str):
-        raise InvalidArgumentError(
-            f"connection must be a database URL or {{'url': …}}, not one with {sorted(connection)}"
-        )
-    return url
 
 
 def retry_policy(options: RetryPolicy | Mapping[str, Any] | None, what: str) -> RetryPolicy | None:
@@ -84,8 +66,6 @@ def checked_keys(given: Mapping[str, Any], known: set[str], what: str) -> None:
     Raises:
         InvalidArgumentError: naming them.
     """
-    unknown = sorted(set(given) - known)
-    if unknown:
-        raise InvalidArgumentError(
-            f"{what}: unknown {', '.join(map(repr, unknown))}; known are {', '.join(sorted(known))}"
-        )
+    wrong = unknown(given, known)
+    if wrong:
+        raise InvalidArgumentError(f"{what}: {wrong}")

@@ -8,7 +8,13 @@ from typing import Any
 
 from hotmesh import workflow
 from hotmesh.common import RetryPolicy
-from hotmesh.meshflow._definition import Function, default_policy, named_activity
+from hotmesh.meshflow._definition import (
+    Function,
+    default_policy,
+    named_activities,
+    place_of,
+    same_place,
+)
 from hotmesh.workflow import ActivityHandle
 
 _offered: dict[str, Function] = {}
@@ -35,41 +41,20 @@ def offer(functions: Sequence[Function] | Mapping[str, Function]) -> dict[str, F
         TypeError: One can be no activity.
         ValueError: Two different functions have one name.
     """
-    named = (
-        [named_activity(function, name) for name, function in functions.items()]
-        if isinstance(functions, Mapping)
-        else [named_activity(function, None) for function in functions]
-    )
-    for name, function in named:
+    named = named_activities(functions)
+    for name, function in named.items():
         known = _offered.get(name)
         if known is function:
             continue
-        if known is not None and _place(known) != _place(function):
+        if known is not None and not same_place(known, function):
             raise ValueError(
-                f"Activity {name!r} is both {_place(known)} and {_place(function)}. Proxy one of "
-                "them under another name: activities={'other_name': function}"
+                f"Activity {name!r} is both {place_of(known)} and {place_of(function)}. Proxy one "
+                "of them under another name: activities={'other_name': function}"
             )
         for watcher in _watchers:
             watcher(name, function)
         _offered[name] = function
-    return dict(named)
-
-
-def same_function(one: Function, other: Function) -> bool:
-    """Whether two functions do the same: one, or the same code that depends on nothing else."""
-    if one is other:
-        return True
-    code = getattr(one, "__code__", None)
-    return (
-        code is not None
-        and code is getattr(other, "__code__", None)
-        and not getattr(one, "__closure__", None)
-    )
-
-
-def _place(function: Function) -> str:
-    """Where a function is defined: a module that is loaded again defines the same ones."""
-    return f"{function.__module__}.{function.__qualname__}"
+    return named
 
 
 class Activities:

@@ -14,9 +14,11 @@ from hotmesh.client import WorkflowHandle
 from hotmesh.duration import Duration, seconds
 from hotmesh.exceptions import InvalidArgumentError
 from hotmesh.meshflow._calls import run_state, send_mail, start_hook
+from hotmesh.meshflow._connection import Connection, Source, source
 from hotmesh.meshflow._definition import workflow_named
 from hotmesh.meshflow._hosts import registry
-from hotmesh.meshflow._options import DEFAULT, Connection, connection_url, searchable
+from hotmesh.meshflow._keywords import checked
+from hotmesh.meshflow._options import DEFAULT, searchable
 from hotmesh.meshflow.handle import Handle
 
 SEARCH_LIMIT = 100
@@ -32,23 +34,25 @@ class Client:
     """A client of one database; connects when it is first used.
 
     Args:
-        connection: A database URL or ``{"url": …}``. Default is HOTMESH_URL.
+        connection: As in :meth:`Worker.create`. Default is HOTMESH_URL.
 
     Raises:
-        InvalidArgumentError: It is neither.
+        InvalidArgumentError: It is nothing that leads to a database.
     """
 
+    @checked
     def __init__(self, connection: Connection = None) -> None:
-        self.workflow = WorkflowClient(connection_url(connection))
+        self.workflow = WorkflowClient(source(connection))
         """What it does with workflows."""
 
 
 class WorkflowClient:
     """The calls of ``client.workflow``."""
 
-    def __init__(self, url: str | None) -> None:
-        self._url = url
+    def __init__(self, source: Source) -> None:
+        self._source = source
 
+    @checked
     async def start(
         self,
         *,
@@ -94,6 +98,7 @@ class WorkflowClient:
         )
         return Handle(client, started)
 
+    @checked
     async def signal(
         self,
         id: str,  # noqa: A002 - the face's own name
@@ -116,6 +121,7 @@ class WorkflowClient:
         """
         await send_mail(await self._client(namespace), id, data)
 
+    @checked
     async def hook(
         self,
         *,
@@ -154,6 +160,7 @@ class WorkflowClient:
         )
         return Handle(client, started)
 
+    @checked
     async def get_handle(
         self, workflow_id: str, *, namespace: str = DEFAULT, run_id: str | None = None
     ) -> Handle:
@@ -167,6 +174,7 @@ class WorkflowClient:
         client = await self._client(namespace)
         return Handle(client, client.get_workflow_handle(workflow_id, run_id=run_id))
 
+    @checked
     async def search(
         self,
         filter: Mapping[str, Any] | None = None,  # noqa: A002 - the face's own name
@@ -205,7 +213,7 @@ class WorkflowClient:
         return [run_state(row) for row in await client.read_runs(wanted)]
 
     async def _client(self, namespace: str) -> SdkClient:
-        return await registry().client(self._url, namespace)
+        return await registry().client(self._source, namespace)
 
 
 def _status(name: str) -> int:

@@ -11,7 +11,7 @@ from hotmesh.client import (
     WorkflowFailureError,
     WorkflowHandle,
 )
-from hotmesh.meshflow._calls import run_state, send_mail
+from hotmesh.meshflow._calls import reason, run_state, send_mail
 
 
 class Handle:
@@ -35,10 +35,15 @@ class Handle:
         """Wait for the workflow's result; it can be read as often as one likes.
 
         Raises:
-            WorkflowFailureError: It failed, was cancelled or terminated; see its ``cause``.
+            WorkflowFailureError: It failed, was cancelled or terminated; the text says why, and
+                ``cause`` is the error.
             RPCError: NOT_FOUND, there is no such workflow.
         """
-        return await self._handle.result()
+        try:
+            return await self._handle.result()
+        except WorkflowFailureError as error:
+            error.args = (f"Workflow {self.workflow_id!r} failed: {reason(error)}",)
+            raise
 
     async def signal(self, id: str, data: Any = None) -> None:  # noqa: A002 - the face's own name
         """Send a datum to whoever waits for an id of the workflow's namespace, now or later.

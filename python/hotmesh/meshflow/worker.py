@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self, cast
 
+from hotmesh.common import RetryPolicy
+from hotmesh.engine.definition import WorkflowDefinition
 from hotmesh.exceptions import InvalidArgumentError
-from hotmesh.meshflow._definition import workflow_definition
+from hotmesh.meshflow._connection import Connection, source
+from hotmesh.meshflow._definition import Function, named_activities, workflow_definition
 from hotmesh.meshflow._hosts import Host, registry
-from hotmesh.meshflow._options import DEFAULT, Connection, connection_url, retry_policy
+from hotmesh.meshflow._keywords import checked
+from hotmesh.meshflow._options import DEFAULT, retry_policy
+
+Workflows = Function | type | Sequence[Any] | Mapping[str, Any]
+"""One workflow, several, or several by name."""
 
 
 class Worker:
@@ -21,14 +28,15 @@ class Worker:
         self._host = host
 
     @classmethod
+    @checked
     async def create(
         cls,
         *,
         connection: Connection = None,
         namespace: str = DEFAULT,
         task_queue: str = DEFAULT,
-        workflow: Callable[..., Any] | type | Sequence[Any] | None = None,
-        activities: Sequence[Callable[..., Any]] = (),
+        workflow: Workflows | None = None,
+        activities: Sequence[Function] | Mapping[str, Function] = (),
         options: Mapping[str, Any] | None = None,
         events_url: str | None = None,
     ) -> Self:
@@ -38,12 +46,17 @@ class Worker:
         process, before or after.
 
         Args:
-            connection: A database URL or ``{"url": …}``. Default is HOTMESH_URL.
+            connection: A database URL; ``{"url": …}``; ``{"class": …, "options": {…}}`` with a
+                driver's class and its options; or an open client, the SDK's or a driver's. Default
+                is HOTMESH_URL.
             namespace: Separates the workflows of one database.
             task_queue: Where its work comes from.
-            workflow: A coroutine function, a class decorated with ``workflow.defn``, or a list of
-                them. The function's name is the workflow's name.
-            activities: Activity functions to host here besides the proxied ones.
+            workflow: A function (``async def``, or a plain ``def`` that waits for nothing), a
+                class decorated with ``workflow.defn``, or several: a list, or ``{name: function}``.
+                A function's own name is the workflow's name by default. One that is defined again
+                in the same place, such as a notebook's cell, replaces the former.
+            activities: Activity functions to host here besides the proxied ones; a list, or
+                ``{name: function}``.
             options: The default retry policy of the activities that these workflows call and that
                 have none of their own: ``initial_interval``, ``maximum_interval`` (durations),
                 ``backoff_coefficient``, ``maximum_attempts``, ``non_retryable_error_types``. The
@@ -53,22 +66,19 @@ class Worker:
 
         Raises:
             InvalidArgumentError: An option is not acceptable, or there is nothing to host.
-            TypeError: A workflow is no coroutine function or decorated class.
-            ValueError: The task queue's worker hosts something else of that name already.
+            TypeError: A workflow is no function or decorated class, or a keyword is unknown.
+            ValueError: The task queue's worker hosts something of that name that is defined
+                elsewhere.
             BackendUnavailableError: The database can't be reached.
         """
         policy = retry_policy(options, "options")
-        if workflow is None:
-            given: Sequence[Any] = ()
-        elif isinstance(workflow, Sequence):
-            given = cast("Sequence[Any]", workflow)
-        else:
-            given = (workflow,)
-        if not given and not activities:
+        definitions = _definitions(workflow, policy)
+        if not definitions and not activities:
             raise InvalidArgumentError("Worker.create needs a workflow or activities to host")
-        definitions = [workflow_definition(each, policy) for each in given]
-        place = (connection_url(connection), namespace, task_queue)
-        return cls(await registry().host(place, definitions, activities, events_url))
+        place = (source(connection), namespace, task_queue)
+        return cls(
+            await registry().host(place, definitions, named_activities(activities), events_url)
+        )
 
     async def run(self) -> None:
         """Wait until the worker is shut down; raises what ended it, if something did."""
@@ -80,3 +90,15 @@ class Worker:
         Those who share it are stopped with it. Idempotent.
         """
         await registry().release(self._host)
+
+
+def _definitions(
+    workflow: Workflows | None, policy: RetryPolicy | None
+) -> list[WorkflowDefinition]:
+    if workflow is None:
+        return []
+    if isinstance(workflow, Mapping):
+        named = cast("Mapping[str, Any]", workflow)
+        return [workflow_definition(each, policy, name) for name, each in named.items()]
+    several = cast("Sequence[Any]", workflow) if isinstance(workflow, Sequence) else (workflow,)
+    return [workflow_definition(each, policy) for each in several]

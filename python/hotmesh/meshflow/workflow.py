@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from datetime import timedelta
+from types import ModuleType
 from typing import Any
 
 from hotmesh import workflow as sdk
@@ -22,6 +23,7 @@ from hotmesh.engine.instance import WorkflowInstance
 from hotmesh.exceptions import ApplicationError
 from hotmesh.meshflow import _services
 from hotmesh.meshflow._definition import Function, workflow_named
+from hotmesh.meshflow._keywords import checked
 from hotmesh.meshflow._options import retry_policy as policy_from
 from hotmesh.meshflow._proxy import Activities, offer
 
@@ -57,11 +59,22 @@ _asked: weakref.WeakKeyDictionary[WorkflowInstance, set[str]] = weakref.WeakKeyD
 """Names that a run has asked ``is_side_effect_allowed`` for."""
 
 
+class _Done:
+    """What may be awaited and is done already: a plain ``def`` needs no ``await``."""
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        yield from ()
+
+
+DONE = _Done()
+
+
 # -- Activities --
 
 
+@checked
 def proxy_activities(
-    activities: Sequence[Function] | Mapping[str, Function],
+    activities: Sequence[Function] | Mapping[str, Function] | ModuleType,
     *,
     start_to_close_timeout: Duration | None = None,
     schedule_to_close_timeout: Duration | None = None,
@@ -75,7 +88,7 @@ def proxy_activities(
     The workers of this process host the functions from now on.
 
     Args:
-        activities: The functions, or the functions by name.
+        activities: The functions, the functions by name, or the module that defines them.
         start_to_close_timeout: Longest attempt; 10 minutes by default.
         schedule_to_close_timeout: Longest time until its end, retries included.
         schedule_to_start_timeout: Longest time until its first start.
@@ -102,7 +115,7 @@ def proxy_activities(
     if start_to_close_timeout is None and schedule_to_close_timeout is None:
         timeouts["start_to_close_timeout"] = START_TO_CLOSE_DEFAULT_S
     return Activities(
-        offer(activities),
+        offer(_functions_of(activities) if isinstance(activities, ModuleType) else activities),
         retry_policy=policy_from(retry_policy, "retry_policy"),
         task_queue=task_queue,
         **{
@@ -130,6 +143,7 @@ async def all(*items: Any) -> list[Any]:  # noqa: A001 - the face's own name
 # -- Time and signals --
 
 
+@checked
 async def sleep_for(duration: Duration) -> float:
     """Sleep durably; workers may come and go meanwhile.
 
@@ -144,6 +158,7 @@ async def sleep_for(duration: Duration) -> float:
     return int(length) if length.is_integer() else length
 
 
+@checked
 async def wait_for(id: str) -> Any:  # noqa: A002 - the face's own name
     """Wait for the datum that anybody sends under an id of the namespace, before or after.
 
@@ -155,19 +170,24 @@ async def wait_for(id: str) -> Any:  # noqa: A002 - the face's own name
     return await sdk.wait_signal(id)
 
 
-async def signal(id: str, data: Any = None) -> None:  # noqa: A002 - the face's own name
+@checked
+def signal(id: str, data: Any = None) -> Awaitable[None]:  # noqa: A002 - the face's own name
     """Send a datum to the one who waits for an id of the namespace, now or later.
+
+    It is done when this returns; awaiting what it returns waits for nothing.
 
     Raises:
         InvalidArgumentError: The id is not acceptable.
         ConversionError: The datum can't be serialised.
     """
     sdk.send_signal(id, data)
+    return DONE
 
 
 # -- Other workflows --
 
 
+@checked
 async def exec_child(
     *,
     workflow_name: str | Function,
@@ -198,6 +218,7 @@ async def exec_child(
     )
 
 
+@checked
 async def start_child(
     *,
     workflow_name: str | Function,
@@ -224,6 +245,7 @@ async def start_child(
     return child.id
 
 
+@checked
 async def hook(
     *,
     workflow_name: str | Function,
@@ -266,6 +288,7 @@ async def hook(
     return own_id
 
 
+@checked
 async def interrupt(workflow_id: str, *, reason: str = "interrupted") -> bool:
     """End a workflow of this namespace; its code is not asked.
 
@@ -294,13 +317,14 @@ class Search:
         record: dict[str, Any] = await _service(_services.read_record, *_record_owner())
         return {name: record.get(name) for name in names} if names else record
 
-    async def set(self, **values: Any) -> None:
-        """Write names and JSON values into the record.
+    def set(self, **values: Any) -> Awaitable[None]:
+        """Write names and JSON values into the record; done when this returns.
 
         Raises:
             InvalidArgumentError: A name is not acceptable or a value is no JSON.
         """
         sdk.enrich(values)
+        return DONE
 
 
 def search() -> Search:
@@ -309,31 +333,43 @@ def search() -> Search:
     return Search()
 
 
-async def enrich(values: Mapping[str, Any]) -> None:
+@checked
+def enrich(values: Mapping[str, Any]) -> Awaitable[None]:
     """Add names and JSON values to the workflow's record.
+
+    It is done when this returns; awaiting what it returns waits for nothing.
 
     Raises:
         InvalidArgumentError: A name is not acceptable or a value is no JSON.
     """
     sdk.enrich(values)
+    return DONE
 
 
-async def emit(events: Mapping[str, Any]) -> None:
+@checked
+def emit(events: Mapping[str, Any]) -> Awaitable[None]:
     """Publish events, topic → JSON value. A replay never publishes again.
+
+    It is done when this returns; awaiting what it returns waits for nothing.
 
     Raises:
         InvalidArgumentError: A topic is not acceptable or a value is no JSON.
     """
     sdk.emit(events)
+    return DONE
 
 
-async def trace(attributes: Mapping[str, Any]) -> None:
+@checked
+def trace(attributes: Mapping[str, Any]) -> Awaitable[None]:
     """Send a span with these attributes to the OpenTelemetry provider, if one is set.
+
+    It is done when this returns; awaiting what it returns waits for nothing.
 
     Raises:
         InvalidArgumentError: A name is not acceptable or a value is no JSON.
     """
     sdk.trace(attributes)
+    return DONE
 
 
 # -- The run itself --
@@ -367,6 +403,7 @@ def get_context() -> dict[str, Any]:
     }
 
 
+@checked
 async def is_side_effect_allowed(name: str) -> bool:
     """Whether to do something that no journal knows of: true at most once per run and name.
 
@@ -384,6 +421,17 @@ async def is_side_effect_allowed(name: str) -> bool:
 
 
 # -- Within --
+
+
+def _functions_of(module: ModuleType) -> list[Function]:
+    """The public functions that a module defines."""
+    return [
+        value
+        for name, value in vars(module).items()
+        if inspect.isfunction(value)
+        and value.__module__ == module.__name__
+        and not name.startswith("_")
+    ]
 
 
 async def _service(service: Callable[..., Any], *args: Any) -> Any:

@@ -65,15 +65,17 @@ class ActivityRegistry:
         for activity in activities:
             self.add(activity)
 
-    def add(self, activity: Callable[..., Any]) -> None:
-        """Take in one more.
+    def add(self, activity: Callable[..., Any], *, replace: bool = False) -> None:
+        """Take in one more; one of its name is replaced if that is wanted.
 
         Raises:
-            ValueError: One of its name is here, or it needs an executor or manager.
+            ValueError: One of its name is here and stays, or it needs an executor or manager.
             TypeError: It is a class, cannot be an activity, or cannot be pickled.
         """
         definition = ActivityDefinition.of(activity)
         _check(definition, self._executor, self._shared_state_manager)
+        if replace and definition.name is not None:
+            self.by_name.pop(definition.name, None)
         self._add(RegisteredActivity(definition))
 
     @property

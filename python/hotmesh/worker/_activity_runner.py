@@ -151,9 +151,9 @@ class ActivityRunner:
         """The activity types as the rollcall shows them; "*" is the dynamic activity."""
         return [*self._registry.names, *(() if self.types is not None else ("*",))]
 
-    def add(self, activity: Callable[..., Any]) -> None:
+    def add(self, activity: Callable[..., Any], *, replace: bool = False) -> None:
         """Host one more activity; errors are those of :class:`ActivityRegistry`."""
-        self._registry.add(activity)
+        self._registry.add(activity, replace=replace)
 
     def ends_at_once(self, name: str) -> bool:
         """Whether an attempt of this activity is over when :meth:`start` returns."""

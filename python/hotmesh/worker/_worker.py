@@ -258,22 +258,24 @@ class Worker:
         definition = _definition(workflow)
         self._router.add_definition(definition)
 
-    def add_activity(self, activity: Callable[..., Any]) -> None:
+    def add_activity(self, activity: Callable[..., Any], *, replace: bool = False) -> None:
         """Host one more activity.
 
         Args:
             activity: As in the constructor's ``activities``.
+            replace: Whether it takes the place of a hosted one of its name; attempts under way go
+                on with the former.
 
         Raises:
-            ValueError: the worker was made without activities or hosts one of that name, or the
-                activity needs an executor.
+            ValueError: the worker was made without activities, hosts one of that name that is not
+                to be replaced, or the activity needs an executor.
         """
         if self._runner is None:
             raise ValueError(
                 "This worker was made without activities and can't host one; "
                 "pass at least one to Worker(activities=…)"
             )
-        self._runner.add(activity)
+        self._runner.add(activity, replace=replace)
         self._router.show_activities(self._runner.shown_types)
 
     async def run(self) -> None:
