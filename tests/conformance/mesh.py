@@ -89,7 +89,7 @@ class Router:
         """Do what a beat asks for."""
         surplus = self.lanes[: self.last_beat.surplus]
         if surplus:
-            await self.backend.release(self.router_id, surplus)
+            await self.backend.release(self.registration.namespace, self.router_id, surplus)
         await self.beat()
 
     async def step(self, *, room: int = 0, **columns: Any) -> StepReply:
@@ -159,7 +159,8 @@ class Router:
     def batch(self, **columns: Any) -> Tasks:
         """A task batch of this router."""
         columns.setdefault("lease_ms", LONG_LEASE_MS)
-        return Tasks(self.router_id, self.registration.queue_id, **columns)
+        registration = self.registration
+        return Tasks(registration.namespace, self.router_id, registration.queue_id, **columns)
 
     async def work(self, **columns: Any) -> TasksReply:
         """Send a task batch."""
@@ -264,7 +265,7 @@ class Mesh:
             info=b'{"build":"1"}',
         )
         beat = await home.beat(registration)
-        session = await home.session(registration.router_id, horizon_ms)
+        session = await home.session(namespace, registration.router_id, horizon_ms)
         self.sessions.append(session)
         return Router(home, registration, session, beat)
 

@@ -59,7 +59,7 @@ async def test_a_closed_backend_says_so(stored_url: str) -> None:
     await backend.connect()
     await backend.close()
     with pytest.raises(BackendUnavailableError):
-        await backend.results([new_run_id()])
+        await backend.results(NAMESPACE, [new_run_id()])
     await backend.close()
 
 

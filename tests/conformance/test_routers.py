@@ -52,7 +52,7 @@ async def test_a_router_keeps_its_surplus_until_it_gives_it_back(mesh: Mesh) -> 
     assert (len(beat.lanes), beat.surplus, beat.routers) == (64, 32, 2)
     assert (await newcomer.beat()).lanes == []
     given = router.lanes[:5]
-    await mesh.backend.release(router.router_id, given)
+    await mesh.backend.release(NAMESPACE, router.router_id, given)
     assert list((await newcomer.beat()).lanes) == given
     assert (await router.beat()).surplus == 27
 
@@ -60,7 +60,7 @@ async def test_a_router_keeps_its_surplus_until_it_gives_it_back(mesh: Mesh) -> 
 async def test_a_router_cannot_release_the_lanes_of_another(mesh: Mesh) -> None:
     router = await mesh.join()
     stranger = await mesh.join()
-    await mesh.backend.release(stranger.router_id, router.lanes)
+    await mesh.backend.release(NAMESPACE, stranger.router_id, router.lanes)
     assert (await stranger.beat()).lanes == []
     assert len((await router.beat()).lanes) == 64
 
@@ -70,7 +70,7 @@ async def test_messages_wait_for_the_next_owner_of_their_lane(mesh: Mesh) -> Non
     await mesh.start("order")
     (message,) = await router.read_all(1)
     newcomer = await mesh.join()
-    await mesh.backend.release(router.router_id, [mesh.lane_of("order")])
+    await mesh.backend.release(NAMESPACE, router.router_id, [mesh.lane_of("order")])
     assert list((await newcomer.beat()).lanes) == [mesh.lane_of("order")]
     assert await newcomer.read_all(1) == [message]
 
@@ -78,7 +78,7 @@ async def test_messages_wait_for_the_next_owner_of_their_lane(mesh: Mesh) -> Non
 async def test_a_router_that_leaves_frees_its_lanes_at_once(mesh: Mesh) -> None:
     router = await mesh.join()
     other = await mesh.join()
-    await mesh.backend.leave(router.router_id)
+    await mesh.backend.leave(NAMESPACE, router.router_id)
     beat = await other.beat()
     assert (len(beat.lanes), beat.routers) == (64, 1)
     reply = await router.step(room=1)

@@ -167,7 +167,7 @@ async def test_a_client_looks_up_only_what_another_process_is_done_with(
 
     async def fetch(keys: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
         fetches.append(list(keys))
-        return [(key, result) for key, _, result in await backend.results(keys)]
+        return [(key, result) for key, _, result in await backend.results(NAMESPACE, keys)]
 
     waiter = _waiter.Waiter(backend, "done:default", fetch)
     async with elsewhere(tmp_path / "hotmesh.db") as other:
@@ -379,11 +379,11 @@ async def test_what_nobody_comes_for_is_cleaned_up_in_time() -> None:
     now += routers.REPLY_KEEP_MS
     await router.beat()
     assert len(await backend.routers(NAMESPACE)) == 2
-    assert list(await backend.replies([b"q" * 16])) == [(b"q" * 16, b"answer")]
+    assert list(await backend.replies(NAMESPACE, [b"q" * 16])) == [(b"q" * 16, b"answer")]
     await router.commit(reply_id=[b"q" * 16], reply_data=[b"answer"])
     now += routers.REPLY_KEEP_MS + 1
     await router.beat()
-    assert list(await backend.replies([b"q" * 16])) == []
+    assert list(await backend.replies(NAMESPACE, [b"q" * 16])) == []
     now += routers.ROUTER_KEEP_MS
     await router.beat()
     assert [row.router_id for row in await backend.routers(NAMESPACE)] == [router.router_id]

@@ -71,7 +71,7 @@ async def test_a_journal_of_any_length_is_read_to_its_end(mesh: Mesh) -> None:
             journal_seq=list(numbers),
             journal_frame=[b"%d" % number for number in numbers],
         )
-    frames = [bytes(frame) for frame in await mesh.backend.journal(run_id)]
+    frames = [bytes(frame) for frame in await mesh.backend.journal(NAMESPACE, run_id)]
     assert frames == [b"%d" % number for number in range(rows)]
     (loaded,) = await router.session.load([run_id])
     assert [bytes(frame) for frame in loaded.frames] == frames
@@ -123,7 +123,7 @@ async def test_only_the_lanes_of_the_step_are_read(mesh: Mesh) -> None:
 
 async def test_two_sessions_of_a_router_work_side_by_side(mesh: Mesh) -> None:
     router = await mesh.join()
-    second = await mesh.backend.session(router.router_id, 1_000)
+    second = await mesh.backend.session(NAMESPACE, router.router_id, 1_000)
     mesh.sessions.append(second)
     first_half = router.last_beat._replace(lanes=router.lanes[:32])
     await mesh.backend.start([mesh.start_item(f"order-{n}") for n in range(50)])
@@ -165,7 +165,7 @@ async def test_the_journal_is_loaded_in_order(mesh: Mesh) -> None:
     run_id = await mesh.start("order")
     await router.commit(journal_run=[run_id] * 2, journal_seq=[0, 1], journal_frame=[b"a", b"b"])
     await router.commit(journal_run=[run_id], journal_seq=[2], journal_frame=[b"c"])
-    assert await mesh.backend.journal(run_id) == [b"a", b"b", b"c"]
+    assert await mesh.backend.journal(NAMESPACE, run_id) == [b"a", b"b", b"c"]
     missing = b"\x01" * 16
     (loaded,) = await router.session.load([missing, run_id])
     assert loaded[:7] == (
@@ -207,10 +207,10 @@ async def test_a_second_journal_row_of_one_seq_fences_the_whole_step(mesh: Mesh)
         reply_data=[b"x"],
     )
     assert reply.fenced
-    assert await mesh.backend.journal(run_id) == [b"a"]
-    assert await mesh.backend.journal(bill) == []
+    assert await mesh.backend.journal(NAMESPACE, run_id) == [b"a"]
+    assert await mesh.backend.journal(NAMESPACE, bill) == []
     assert list(await mesh.backend.find([(NAMESPACE, "parcel", b"")])) == [None]
-    assert list(await mesh.backend.replies([b"q" * 16])) == []
+    assert list(await mesh.backend.replies(NAMESPACE, [b"q" * 16])) == []
     router.session.forget()
     assert len(await router.read_all(2)) == 2
 
@@ -261,7 +261,7 @@ async def test_a_router_that_never_joined_is_fenced(mesh: Mesh) -> None:
     router.registration = router.registration._replace(router_id=b"nobody".ljust(16))
     reply = await router.step(journal_run=[run_id], journal_seq=[0], journal_frame=[b"a"])
     assert reply.fenced
-    assert await mesh.backend.journal(run_id) == []
+    assert await mesh.backend.journal(NAMESPACE, run_id) == []
 
 
 async def test_closing_a_run_stores_its_end(mesh: Mesh) -> None:
@@ -277,7 +277,9 @@ async def test_closing_a_run_stores_its_end(mesh: Mesh) -> None:
         ack_id=[message.id],
     )
     assert (reply.fenced, list(reply.refused)) == (False, [])
-    assert list(await mesh.backend.results([run_id])) == [(run_id, RunStatus.FAILED, b"why")]
+    assert list(await mesh.backend.results(NAMESPACE, [run_id])) == [
+        (run_id, RunStatus.FAILED, b"why")
+    ]
 
 
 async def test_a_close_is_refused_while_an_event_is_unread(mesh: Mesh) -> None:
@@ -295,15 +297,17 @@ async def test_a_close_is_refused_while_an_event_is_unread(mesh: Mesh) -> None:
     }
     reply = await router.close_run(run_id, mesh.lane_of("order"), **columns)
     assert list(reply.refused) == [run_id]
-    assert list(await mesh.backend.results([run_id])) == []
-    assert await mesh.backend.journal(bill) == []
+    assert list(await mesh.backend.results(NAMESPACE, [run_id])) == []
+    assert await mesh.backend.journal(NAMESPACE, bill) == []
 
     (signal,) = await router.read_all(1)
     columns["ack_lane"].append(signal.lane)
     columns["ack_id"].append(signal.id)
     reply = await router.close_run(run_id, mesh.lane_of("order"), **columns)
     assert list(reply.refused) == []
-    assert [row[1] for row in await mesh.backend.results([run_id])] == [RunStatus.COMPLETED]
+    assert [row[1] for row in await mesh.backend.results(NAMESPACE, [run_id])] == [
+        RunStatus.COMPLETED
+    ]
 
 
 async def test_an_event_that_was_read_but_not_acknowledged_holds_the_run_open(mesh: Mesh) -> None:
@@ -398,9 +402,9 @@ async def test_the_first_reply_of_an_id_counts_and_is_taken_once(mesh: Mesh) -> 
     await router.commit(reply_id=ids, reply_data=[b"", b"second"])
     await router.commit(reply_id=[ids[1]], reply_data=[b"again"])
     missing = b"c" * 16
-    replies = await mesh.backend.replies([missing, *ids])
+    replies = await mesh.backend.replies(NAMESPACE, [missing, *ids])
     assert sorted(tuple(reply) for reply in replies) == [(ids[0], b""), (ids[1], b"second")]
-    assert list(await mesh.backend.replies(ids)) == []
+    assert list(await mesh.backend.replies(NAMESPACE, ids)) == []
 
 
 @pytest.mark.parametrize("count", [500])
@@ -426,7 +430,7 @@ async def test_a_big_batch_moves_every_run_by_a_step(mesh: Mesh, count: int) -> 
         room=500,
     )
     assert list(reply.messages) == []
-    results = await mesh.backend.results(runs)
+    results = await mesh.backend.results(NAMESPACE, runs)
     assert {run_id: result for run_id, _, result in results} == {
         run_id: b"%d" % n for n, run_id in enumerate(runs)
     }

@@ -3,7 +3,15 @@
 import asyncio
 import time
 
-from conformance.mesh import LONG_LEASE_MS, SHORT_LEASE_MS, Mesh, Router, task_columns, until
+from conformance.mesh import (
+    LONG_LEASE_MS,
+    NAMESPACE,
+    SHORT_LEASE_MS,
+    Mesh,
+    Router,
+    task_columns,
+    until,
+)
 from hotmesh.backends.protocol import Backend, RunStatus, TaskRow
 
 UNHOSTED = 20_000
@@ -313,7 +321,7 @@ async def test_the_tasks_of_a_router_that_left_are_claimable_at_once(mesh: Mesh)
     worker = await mesh.join(hosts_workflows=False)
     await mesh.add_task(router)
     await worker.claim(lease_ms=LONG_LEASE_MS)
-    await mesh.backend.leave(worker.router_id)
+    await mesh.backend.leave(NAMESPACE, worker.router_id)
     (again,) = await router.claim()
     assert (again.attempt, bool(again.lost)) == (2, True)
 
@@ -336,7 +344,8 @@ async def test_an_activity_is_completed_from_outside_whatever_its_attempt(mesh: 
     run_id = await mesh.add_task(router)
     await drain_start(router)
     (task,) = await router.claim()
-    assert await mesh.backend.complete_task(run_id, 0, 0, mesh.lane_of("order"), b"outside")
+    lane = await mesh.backend.complete_task(NAMESPACE, run_id, 0, 0, b"outside")
+    assert lane == mesh.lane_of("order")
     assert len((await router.work(**finish(task))).lost) == 1
     assert await router.frames(1) == [b"outside"]
     assert (await router.work(room=1)).next_due_ms is None
@@ -350,8 +359,8 @@ async def test_an_attempt_is_completed_from_outside_only_while_it_is_the_claimed
     await drain_start(router)
 
     async def complete(attempt: int) -> bool:
-        lane = mesh.lane_of("order")
-        return await mesh.backend.complete_task(run_id, 0, attempt, lane, b"of %d" % attempt)
+        frame = b"of %d" % attempt
+        return await mesh.backend.complete_task(NAMESPACE, run_id, 0, attempt, frame) is not None
 
     assert not await complete(1)  # nobody has claimed it
     (first,) = await router.claim()
@@ -368,8 +377,7 @@ async def test_a_first_attempt_without_a_task_is_completed_from_outside(mesh: Me
     router = await mesh.join()
     run_id = await mesh.start("order")
     await drain_start(router)
-    lane = mesh.lane_of("order")
-    assert await mesh.backend.complete_task(run_id, 0, 1, lane, b"outside")
+    assert await mesh.backend.complete_task(NAMESPACE, run_id, 0, 1, b"outside") is not None
     assert await router.frames(1) == [b"outside"]
 
 
@@ -379,8 +387,8 @@ async def test_completing_an_activity_of_a_closed_or_unknown_run_says_so(mesh: M
     await drain_start(router)
     lane = mesh.lane_of("order")
     await router.close_run(run_id, lane, status=RunStatus.TERMINATED)
-    assert not await mesh.backend.complete_task(run_id, 0, 0, lane, b"late")
-    assert not await mesh.backend.complete_task(b"\x02" * 16, 0, 0, lane, b"lost")
+    assert await mesh.backend.complete_task(NAMESPACE, run_id, 0, 0, b"late") is None
+    assert await mesh.backend.complete_task(NAMESPACE, b"\x02" * 16, 0, 0, b"lost") is None
     assert await router.read() == []
 
 
@@ -496,7 +504,7 @@ async def test_a_task_keeps_its_type_through_claims_retries_and_beats(mesh: Mesh
     (task,) = await router.claim(types=["ship"])
     assert (task.attempt, bool(task.lost)) == (3, True)
     assert (await router.work(room=1, types=["charge"])).next_due_ms is None
-    await router.backend.leave(router.router_id)
+    await router.backend.leave(NAMESPACE, router.router_id)
     successor = await mesh.join()
     (task,) = await successor.claim(types=["ship"])
     assert task.attempt == 4

@@ -2,7 +2,7 @@
 
 import pytest
 
-from conformance.mesh import SHORT_LEASE_MS, Mesh, Router, until
+from conformance.mesh import NAMESPACE, SHORT_LEASE_MS, Mesh, Router, until
 from hotmesh.backends.protocol import TimerRow
 
 
@@ -123,7 +123,7 @@ async def test_many_timers_are_all_returned(mesh: Mesh, count: int) -> None:
 
 async def rejoin(mesh: Mesh, router: Router) -> Router:
     """The same queue in the hands of a new router with a fresh session."""
-    await mesh.backend.leave(router.router_id)
+    await mesh.backend.leave(NAMESPACE, router.router_id)
     heir = await mesh.join(horizon_ms=10_000)
     assert len(heir.lanes) == 64
     return heir

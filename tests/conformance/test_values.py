@@ -57,8 +57,8 @@ async def test_every_byte_survives(mesh: Mesh) -> None:
     await router.commit(journal_run=[run_id], journal_seq=[0], journal_frame=[data])
     await router.acknowledge([start, event])
     await router.close_run(run_id, start.lane, result=data)
-    assert await mesh.backend.journal(run_id) == [data]
-    assert [row[2] for row in await mesh.backend.results([run_id])] == [data]
+    assert await mesh.backend.journal(NAMESPACE, run_id) == [data]
+    assert [row[2] for row in await mesh.backend.results(NAMESPACE, [run_id])] == [data]
 
 
 async def test_nothing_is_a_value_too(mesh: Mesh) -> None:
@@ -68,8 +68,10 @@ async def test_nothing_is_a_value_too(mesh: Mesh) -> None:
     assert (start.frame, start.header, start.input) == (b"", b"", b"")
     await router.commit(journal_run=[run_id], journal_seq=[0], journal_frame=[b""])
     await router.close_run(run_id, start.lane, result=b"")
-    assert await mesh.backend.journal(run_id) == [b""]
-    assert [tuple(row) for row in await mesh.backend.results([run_id])] == [(run_id, 2, b"")]
+    assert await mesh.backend.journal(NAMESPACE, run_id) == [b""]
+    assert [tuple(row) for row in await mesh.backend.results(NAMESPACE, [run_id])] == [
+        (run_id, 2, b"")
+    ]
 
 
 async def test_large_frames_survive(mesh: Mesh) -> None:
@@ -82,7 +84,7 @@ async def test_large_frames_survive(mesh: Mesh) -> None:
     (loaded,) = await router.session.load([run_id])
     assert (loaded.input, list(loaded.frames)) == (large, [large])
     await router.close_run(run_id, start.lane, result=large)
-    assert [row[2] for row in await mesh.backend.results([run_id])] == [large]
+    assert [row[2] for row in await mesh.backend.results(NAMESPACE, [run_id])] == [large]
 
 
 async def test_empty_batches_are_no_error(mesh: Mesh) -> None:
@@ -90,8 +92,8 @@ async def test_empty_batches_are_no_error(mesh: Mesh) -> None:
     assert list(await mesh.backend.start([])) == []
     assert list(await mesh.backend.send([])) == []
     assert list(await mesh.backend.mail([])) == []
-    assert list(await mesh.backend.replies([])) == []
+    assert list(await mesh.backend.replies(NAMESPACE, [])) == []
     assert list(await mesh.backend.find([])) == []
     assert list(await router.session.load([])) == []
-    await mesh.backend.release(router.router_id, [])
+    await mesh.backend.release(NAMESPACE, router.router_id, [])
     assert list((await router.commit(room=5)).messages) == []

@@ -70,11 +70,11 @@ async def test_results_tell_the_closed_from_the_open_and_the_missing(mesh: Mesh)
     closed = await mesh.start("closed")
     missing = new_run_id()
     await end(mesh, router, "closed", closed)
-    results = await mesh.backend.results([open_run, closed, missing])
+    results = await mesh.backend.results(NAMESPACE, [open_run, closed, missing])
     assert sorted(tuple(result) for result in results) == sorted(
         [(closed, 2, b"r"), (missing, 0, b"")]
     )
-    assert list(await mesh.backend.results([])) == []
+    assert list(await mesh.backend.results(NAMESPACE, [])) == []
 
 
 async def test_a_run_is_closed_once(mesh: Mesh) -> None:
@@ -82,7 +82,9 @@ async def test_a_run_is_closed_once(mesh: Mesh) -> None:
     run_id = await mesh.start("order")
     await end(mesh, router, "order", run_id, RunStatus.FAILED)
     await router.close_run(run_id, mesh.lane_of("order"), status=2, result=b"other")
-    assert [tuple(row) for row in await mesh.backend.results([run_id])] == [(run_id, 3, b"r")]
+    assert [tuple(row) for row in await mesh.backend.results(NAMESPACE, [run_id])] == [
+        (run_id, 3, b"r")
+    ]
 
 
 async def test_runs_are_listed_newest_first_page_by_page(mesh: Mesh) -> None:
@@ -201,9 +203,11 @@ async def test_pruning_deletes_old_closed_runs_with_their_journals(mesh: Mesh) -
     assert await mesh.backend.prune("elsewhere", 0) == 0
     assert await mesh.backend.prune(NAMESPACE, 0) == 1
     assert await found(mesh, "closed") is None
-    assert list(await mesh.backend.journal(closed)) == []
+    assert list(await mesh.backend.journal(NAMESPACE, closed)) == []
     assert list(await router.session.load([closed])) == []
-    assert [tuple(row) for row in await mesh.backend.results([closed])] == [(closed, 0, b"")]
+    assert [tuple(row) for row in await mesh.backend.results(NAMESPACE, [closed])] == [
+        (closed, 0, b"")
+    ]
     assert [row.run_id for row in await mesh.backend.runs(RunFilter(NAMESPACE))] == [open_run]
     assert await mesh.start("closed", attributes=[]) != closed
     row = await found(mesh, "closed")

@@ -106,7 +106,9 @@ async def test_a_run_sees_the_stored_size_of_its_journal(any_client: Client, cac
     async with working(any_client, Measures, activities=[echo], max_cached_workflows=cached):
         handle = await start(any_client, Measures.run)
         await eventually(lambda: looks_at(handle, 4), "four looks")
-        frames = await any_client.backend.journal(wire.run_id_bytes(handle.result_run_id))
+        frames = await any_client.backend.journal(
+            any_client.namespace, wire.run_id_bytes(handle.result_run_id)
+        )
         for _ in range(3):  # what is asked is not journaled, and must not count
             await handle.query(Measures.looks)
         await handle.signal(Measures.go_on)

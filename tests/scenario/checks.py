@@ -38,7 +38,7 @@ async def check_trees(client: Client, trees: Trees, log: Path, seconds: float = 
     for tree in trees:
         run_id = tree.first_execution_run_id or tree.result_run_id
         assert run_id is not None
-        frames = await client.backend.journal(wire.run_id_bytes(run_id))
+        frames = await client.backend.journal(client.namespace, wire.run_id_bytes(run_id))
         assert doubled_jobs(frames) == []
 
 
@@ -51,7 +51,9 @@ async def results_of(client: Client, trees: Trees, seconds: float) -> list[list[
         for tree, future in zip(trees, waiting, strict=True):
             if future in late:
                 described = await tree.describe()
-                frames = await client.backend.journal(wire.run_id_bytes(described.run_id))
+                frames = await client.backend.journal(
+                    client.namespace, wire.run_id_bytes(described.run_id)
+                )
                 last = decode_transition(frames[-1]) if frames else "no journal"
                 stuck.append(f"{tree.id} {described.status} {len(frames)} transitions, {last}")
         raise AssertionError("\n".join([f"{len(late)} stuck", *stuck[:5]]))

@@ -16,10 +16,10 @@ async def unread(backend: Backend, namespace: str, task_queue: str) -> dict[str,
     queue_id = await backend.queue_id(namespace, task_queue)
     router_id = os.urandom(16)
     beat = await backend.beat(Registration(router_id, namespace, queue_id, True, 5_000, b"{}"))
-    session = await backend.session(router_id, FAR_MS)
+    session = await backend.session(namespace, router_id, FAR_MS)
     try:
         reply = await session.step(Step(router_id, beat.lanes, 500))
-        tasks = await backend.tasks(Tasks(router_id, queue_id, 1_000, 500))
+        tasks = await backend.tasks(Tasks(namespace, router_id, queue_id, 1_000, 500))
         return {
             "lanes": len(beat.lanes),
             "messages": len(reply.messages),
@@ -28,7 +28,7 @@ async def unread(backend: Backend, namespace: str, task_queue: str) -> dict[str,
         }
     finally:
         await session.close()
-        await backend.leave(router_id)
+        await backend.leave(namespace, router_id)
 
 
 def doubled_jobs(journal: Sequence[bytes]) -> list[tuple[int, int]]:

@@ -91,9 +91,9 @@ class UnsteadyBackend:
         self._backend = backend
         self._faults = faults
 
-    async def session(self, router_id: bytes, horizon_ms: int) -> UnsteadySession:
+    async def session(self, namespace: str, router_id: bytes, horizon_ms: int) -> UnsteadySession:
         """See the protocol."""
-        session = await self._backend.session(router_id, horizon_ms)
+        session = await self._backend.session(namespace, router_id, horizon_ms)
         return UnsteadySession(session, self._faults)
 
     def __getattr__(self, name: str) -> Any:

@@ -7,6 +7,9 @@ and one transaction, whatever the size of the batch.
 Lanes are integers: ``queue_id * LANES_PER_QUEUE + crc32(workflow_id) % LANES_PER_QUEUE``. A queue
 id stands for a (namespace, task queue) pair. Run ids are 16 bytes (UUIDv7). Times are integer
 milliseconds of the *backend's* clock; durations are milliseconds.
+
+The namespace is part of every address: an id of another namespace is an unknown one, whatever
+is done with it. Where no namespace is given beside an id, it is that of the session or batch.
 """
 
 from __future__ import annotations
@@ -272,8 +275,10 @@ class StepReply:
 class Tasks:
     """One batch of an activity worker: results, retries, beats, and room to claim."""
 
+    namespace: str
     router_id: bytes
     queue_id: int
+    """Where tasks are claimed; 0 (from outside a worker): nowhere."""
     lease_ms: int
     room: int = 0
     types: Sequence[str] | None = None
@@ -424,7 +429,7 @@ class RunFilter:
 
 
 class Session(Protocol):
-    """A pipe's own connection. One step at a time; several sessions work side by side."""
+    """A pipe's own connection to one namespace. One step at a time; several work side by side."""
 
     async def step(self, step: Step) -> StepReply:
         """Apply a batch and read the next one, in one round trip.
@@ -434,8 +439,11 @@ class Session(Protocol):
         that became visible late is found. Timers are returned when due within the horizon; a
         timer may be returned again.
 
+        A message to a lane of another namespace is dropped, as one to a run that is gone.
+
         Raises:
             BackendUnavailableError: nothing is known to have been applied; forget all, load again.
+            BackendError: a lane to read is not one of the router's queue.
         """
         ...
 
@@ -481,11 +489,15 @@ class Backend(Protocol):
         """Deliver or keep each; the lanes delivered to."""
         ...
 
-    async def results(self, run_ids: Sequence[bytes]) -> Sequence[tuple[bytes, int, bytes]]:
+    async def results(
+        self, namespace: str, run_ids: Sequence[bytes]
+    ) -> Sequence[tuple[bytes, int, bytes]]:
         """(run id, status, result) of those that are closed; missing runs have status 0."""
         ...
 
-    async def replies(self, reply_ids: Sequence[bytes]) -> Sequence[tuple[bytes, bytes]]:
+    async def replies(
+        self, namespace: str, reply_ids: Sequence[bytes]
+    ) -> Sequence[tuple[bytes, bytes]]:
         """Take the replies that have arrived (they are deleted)."""
         ...
 
@@ -494,7 +506,10 @@ class Backend(Protocol):
         ...
 
     async def runs(self, filter: RunFilter) -> Sequence[RunRow]: ...  # noqa: A002 - what it is
-    async def journal(self, run_id: bytes) -> Sequence[bytes]: ...
+    async def journal(self, namespace: str, run_id: bytes) -> Sequence[bytes]:
+        """The frames of a run in order; none of an unknown run."""
+        ...
+
     async def routers(self, namespace: str) -> Sequence[RouterRow]: ...
 
     async def prune(self, namespace: str, older_than_ms: int) -> int:
@@ -506,19 +521,25 @@ class Backend(Protocol):
         """Join or renew; declare silent routers dead and free their lanes; take a fair share.
 
         Fair share is ceil(LANES_PER_QUEUE / live routers of the queue that host workflows).
-        Also deletes expired runs and stale replies, a bounded number at a time.
+        Also deletes expired runs and stale replies, a bounded number at a time. A router id that
+        joined in another namespace is not alive in this one.
+
+        Raises:
+            BackendError: the queue is not one of the namespace.
         """
         ...
 
-    async def release(self, router_id: bytes, lanes: Sequence[int]) -> None:
+    async def release(self, namespace: str, router_id: bytes, lanes: Sequence[int]) -> None:
         """Give these lanes back; everything this router did in them is committed."""
         ...
 
-    async def leave(self, router_id: bytes) -> None:
+    async def leave(self, namespace: str, router_id: bytes) -> None:
         """Give everything back at once: lanes, and claimed tasks as if their lease were over."""
         ...
 
-    async def session(self, router_id: bytes, horizon_ms: int) -> Session: ...
+    async def session(self, namespace: str, router_id: bytes, horizon_ms: int) -> Session:
+        """A connection for steps of a router that has joined in the namespace."""
+        ...
 
     async def tasks(self, batch: Tasks) -> TasksReply:
         """Finish, retry, renew and claim activity tasks in one round trip.
@@ -527,25 +548,28 @@ class Backend(Protocol):
         Claiming costs the same however many tasks of other types wait. It moves the due time to
         the end of the lease and adds one to its attempt, so that no attempt number is handed out
         twice.
+
+        Raises:
+            BackendError: the queue is not one of the namespace.
         """
         ...
 
     async def complete_task(
-        self, run_id: bytes, seq: int, attempt: int, lane: int, frame: bytes
-    ) -> bool:
+        self, namespace: str, run_id: bytes, seq: int, attempt: int, frame: bytes
+    ) -> int | None:
         """Finish an activity from outside its worker (asynchronous completion).
 
         Args:
+            namespace: Where.
             run_id: The run.
             seq: The activity's number in it.
             attempt: Which attempt it is that ended; 0: whichever, be it claimed or not.
-            lane: The run's lane.
             frame: What it is told.
 
         Returns:
-            False when the run is not open, or its task is not claimed as this attempt: nothing
-            was changed. An activity without a task is a first attempt of its router, or settled,
-            which its run knows.
+            The lane of the run. None when it is not open, or its task is not claimed as this
+            attempt: nothing was changed. An activity without a task is a first attempt of its
+            router, or settled, which its run knows.
         """
         ...
 

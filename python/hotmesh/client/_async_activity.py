@@ -25,7 +25,7 @@ from hotmesh.exceptions import (
     RPCError,
     RPCStatusCode,
 )
-from hotmesh.limits import LANES_PER_QUEUE, LEASE_MS_DEFAULT
+from hotmesh.limits import LEASE_MS_DEFAULT
 
 if TYPE_CHECKING:
     from hotmesh.client._client import Client
@@ -55,15 +55,15 @@ class AsyncActivityIDReference:
 class TaskToken(NamedTuple):
     """What a task token holds."""
 
+    namespace: str
     run_id: bytes
     seq: int
     attempt: int
     """0: not known."""
-    lane: int
 
     def encode(self) -> bytes:
         """The token as activities see it."""
-        return orjson.dumps([self.run_id.hex(), self.seq, self.attempt, self.lane])
+        return orjson.dumps([self.namespace, self.run_id.hex(), self.seq, self.attempt])
 
     @staticmethod
     def decode(token: bytes) -> TaskToken:
@@ -73,8 +73,8 @@ class TaskToken(NamedTuple):
             InvalidArgumentError: It is none.
         """
         try:
-            run_id, seq, attempt, lane = orjson.loads(token)
-            return TaskToken(bytes.fromhex(run_id), int(seq), int(attempt), int(lane))
+            namespace, run_id, seq, attempt = orjson.loads(token)
+            return TaskToken(str(namespace), bytes.fromhex(run_id), int(seq), int(attempt))
         except (TypeError, ValueError) as error:
             raise InvalidArgumentError(f"Malformed task token {token[:80]!r}") from error
 
@@ -209,12 +209,12 @@ class _Scheduled(NamedTuple):
 
     options: Mapping[str, Any]
     scheduled_ms: int
+    queue_id: int
+    """The queue that it is a task of; 0: none."""
     is_open: bool
     """No result of it is in the journal."""
     is_recalled: bool
     """Its cancellation was asked for."""
-    is_task: bool
-    """It is a task of a queue, from the beginning or since its first attempt failed."""
 
 
 async def complete(client: Client, options: inputs.CompleteAsyncActivityInput) -> None:
@@ -246,7 +246,7 @@ async def fail(client: Client, options: inputs.FailAsyncActivityInput) -> None:
     payloads = _payloads(client, options.data_converter_override)
     failure = await payloads.encode_error(options.error, _what("failure", token))
     scheduled = await _scheduled(client, token)
-    batch = _batch(client, token)
+    batch = _batch(client)
     now_ms = (await client.connection.backend.tasks(batch)).now_ms
     decision = retry_decision(
         scheduled.options, token.attempt or 1, options.error, scheduled.scheduled_ms, now_ms
@@ -266,7 +266,7 @@ async def fail(client: Client, options: inputs.FailAsyncActivityInput) -> None:
     batch.retry_delay.append(decision)
     batch.retry_state.append(wire.dump(state))
     await client.connection.backend.tasks(batch)
-    await client.connection.backend.notify([(f"tasks:{batch.queue_id}", "")])
+    await client.connection.backend.notify([(f"tasks:{scheduled.queue_id}", "")])
 
 
 async def heartbeat(client: Client, options: inputs.HeartbeatAsyncActivityInput) -> None:
@@ -277,7 +277,7 @@ async def heartbeat(client: Client, options: inputs.HeartbeatAsyncActivityInput)
     scheduled = await _scheduled(client, token)
     lease_ms = scheduled.options.get("hb") or scheduled.options.get("st") or LEASE_MS_DEFAULT
     attempts = [token.attempt] if token.attempt else range(1, ATTEMPTS_TRIED_MAX + 1)
-    batch = _batch(client, token)
+    batch = _batch(client)
     for attempt in attempts:
         batch.beat_run.append(token.run_id)
         batch.beat_seq.append(token.seq)
@@ -291,12 +291,8 @@ async def heartbeat(client: Client, options: inputs.HeartbeatAsyncActivityInput)
         _check_eager(token, scheduled)
 
 
-def _batch(client: Client, token: TaskToken) -> Tasks:
-    return Tasks(
-        router_id=client.outside_id,
-        queue_id=token.lane // LANES_PER_QUEUE,
-        lease_ms=LEASE_MS_DEFAULT,
-    )
+def _batch(client: Client) -> Tasks:
+    return Tasks(client.namespace, client.outside_id, 0, LEASE_MS_DEFAULT)
 
 
 async def _finish(client: Client, token: TaskToken, outcome: tuple[int, str, bytes]) -> None:
@@ -304,37 +300,41 @@ async def _finish(client: Client, token: TaskToken, outcome: tuple[int, str, byt
     meta = wire.dump({"identity": client.identity}) if kind == kinds.ACTIVITY_FAILED else b""
     frame = encode_event((kind, token.seq, token.attempt, name, meta, body))
     connection = client.connection
-    if not await connection.patient.complete_task(*token, frame):
+    lane = await connection.patient.complete_task(*token, frame)
+    if lane is None:
         raise _over(token)
-    connection.hint_lanes([token.lane])
+    connection.hint_lanes([lane])
 
 
 async def _locate(client: Client, named: AsyncActivityIDReference | bytes) -> TaskToken:
     """The activity that a token or ids name.
 
     Raises:
-        RPCError: NOT_FOUND, there is none.
+        RPCError: NOT_FOUND, there is none, or it is of another namespace.
         InvalidArgumentError: The token is malformed, or the workflow id is missing.
     """
     await client.connection.ready()
     if isinstance(named, bytes):
-        return TaskToken.decode(named)
+        token = TaskToken.decode(named)
+        if token.namespace != client.namespace:
+            raise _over(token)
+        return token
     if not named.workflow_id:
         raise InvalidArgumentError("An activity id needs the workflow_id it belongs to")
     row = await client.find_run(named.workflow_id, named.run_id)
     run_id = bytes(row.run_id)
     if named.activity_id.isascii() and named.activity_id.isdigit():
-        return TaskToken(run_id, int(named.activity_id), 0, row.lane)
-    frames = await client.connection.patient.journal(run_id)
+        return TaskToken(client.namespace, run_id, int(named.activity_id), 0)
+    frames = await client.connection.patient.journal(client.namespace, run_id)
     for transition in reversed(decode_journal(wire.run_id_text(run_id), frames)):
         for kind, seq, _, _, meta, _ in reversed(transition.commands):
             if kind == kinds.ACTIVITY and wire.load(meta).get("id") == named.activity_id:
-                return TaskToken(run_id, seq, 0, row.lane)
+                return TaskToken(client.namespace, run_id, seq, 0)
     raise not_found(f"{named.workflow_id}, activity {named.activity_id}")
 
 
 async def _scheduled(client: Client, token: TaskToken) -> _Scheduled:
-    frames = await client.connection.patient.journal(token.run_id)
+    frames = await client.connection.patient.journal(client.namespace, token.run_id)
     options: Mapping[str, Any] | None = None
     queue_id, scheduled_ms, settled, commanded = 0, 0, set[int](), set[int]()
     for transition in decode_journal(wire.run_id_text(token.run_id), frames):
@@ -344,15 +344,16 @@ async def _scheduled(client: Client, token: TaskToken) -> _Scheduled:
                 commanded.add(kind)
                 if kind == kinds.ACTIVITY:
                     options, scheduled_ms = wire.load(meta), transition.now_ms
+                if number and kind in (kinds.ACTIVITY, kinds.REDISPATCH):
                     queue_id = number
     if options is None:
         raise _over(token)
     return _Scheduled(
         options,
         scheduled_ms,
+        queue_id,
         is_open=settled.isdisjoint(_RESULTS),
         is_recalled=kinds.CANCEL_ACTIVITY in commanded,
-        is_task=bool(queue_id) or kinds.REDISPATCH in commanded,
     )
 
 
@@ -365,7 +366,7 @@ def _check_eager(token: TaskToken, scheduled: _Scheduled) -> None:
         AsyncActivityCancelledError: Its cancellation was asked for.
         RPCError: NOT_FOUND, it is over.
     """
-    if scheduled.is_task or not scheduled.is_open:
+    if scheduled.queue_id or not scheduled.is_open:
         raise _over(token)
     if scheduled.is_recalled:
         raise _cancelled()

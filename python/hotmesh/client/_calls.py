@@ -244,7 +244,7 @@ class Calls(inputs.OutboundInterceptor):
         is_open, seen = row.status == RunStatus.RUNNING, 0
         while True:
             async with deadline(input.rpc_timeout, "fetching a page of history"):
-                frames = await client.connection.patient.journal(run_id)
+                frames = await client.connection.patient.journal(client.namespace, run_id)
             transitions = decode_journal(wire.run_id_text(run_id), frames)
             following = is_open and input.wait_new_event
             if input.event_filter_type == WorkflowHistoryEventFilterType.CLOSE_EVENT:

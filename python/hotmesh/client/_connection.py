@@ -6,6 +6,7 @@ Clients made from one another's configuration share a connection, and with it it
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import socket
@@ -146,16 +147,21 @@ class Connection:
         waiter = self._results.get(namespace)
         if waiter is None:
             waiter = self._results[namespace] = Waiter(
-                self.backend, f"done:{namespace}", self._fetch_results
+                self.backend,
+                f"done:{namespace}",
+                functools.partial(self._fetch_results, namespace),
             )
         return waiter
 
     def replies(self, namespace: str) -> Waiter[bytes]:
-        """What waits for replies to queries, updates and terminations, by reply id."""
+        """What waits for replies from runs of a namespace, by reply id."""
         waiter = self._replies.get(namespace)
         if waiter is None:
             waiter = self._replies[namespace] = Waiter(
-                self.backend, f"done:{namespace}", self._fetch_replies, keep_unclaimed=True
+                self.backend,
+                f"done:{namespace}",
+                functools.partial(self.backend.replies, namespace),
+                keep_unclaimed=True,
             )
         return waiter
 
@@ -169,12 +175,11 @@ class Connection:
                 self._publish(), name="hotmesh client hints"
             )
 
-    async def _fetch_results(self, run_ids: Sequence[bytes]) -> Iterable[tuple[bytes, Result]]:
-        rows = await self.backend.results(run_ids)
+    async def _fetch_results(
+        self, namespace: str, run_ids: Sequence[bytes]
+    ) -> Iterable[tuple[bytes, Result]]:
+        rows = await self.backend.results(namespace, run_ids)
         return [(bytes(run_id), (status, result)) for run_id, status, result in rows]
-
-    async def _fetch_replies(self, reply_ids: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
-        return await self.backend.replies(reply_ids)
 
     def _started(self, items: Sequence[StartItem], outcomes: Sequence[StartOutcome]) -> None:
         self.hint_lanes(

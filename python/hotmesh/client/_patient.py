@@ -34,9 +34,9 @@ class PatientCalls:
         """Runs, newest first."""
         return await persistently(lambda: self._backend.runs(filter))
 
-    async def journal(self, run_id: bytes) -> Sequence[bytes]:
+    async def journal(self, namespace: str, run_id: bytes) -> Sequence[bytes]:
         """The frames of a run's journal, in order."""
-        return await persistently(lambda: self._backend.journal(run_id))
+        return await persistently(lambda: self._backend.journal(namespace, run_id))
 
     async def routers(self, namespace: str) -> Sequence[RouterRow]:
         """The rollcall of a namespace."""
@@ -47,9 +47,9 @@ class PatientCalls:
         return await persistently(lambda: self._backend.prune(namespace, older_than_ms))
 
     async def complete_task(
-        self, run_id: bytes, seq: int, attempt: int, lane: int, frame: bytes
-    ) -> bool:
+        self, namespace: str, run_id: bytes, seq: int, attempt: int, frame: bytes
+    ) -> int | None:
         """Finish an activity from outside its worker: its run takes a result only once."""
         return await persistently(
-            lambda: self._backend.complete_task(run_id, seq, attempt, lane, frame)
+            lambda: self._backend.complete_task(namespace, run_id, seq, attempt, frame)
         )

@@ -329,13 +329,15 @@ async def _known_outcome(
             return data
         finally:
             replies.unwatch(reply_id, reply)
-    return await _journaled_outcome(connection, workflow_id, bytes(row.run_id), update_id)
+    return await _journaled_outcome(
+        connection, namespace, workflow_id, bytes(row.run_id), update_id
+    )
 
 
 async def _journaled_outcome(
-    connection: Connection, workflow_id: str, run_id: bytes, update_id: str
+    connection: Connection, namespace: str, workflow_id: str, run_id: bytes, update_id: str
 ) -> bytes:
-    frames = await connection.patient.journal(run_id)
+    frames = await connection.patient.journal(namespace, run_id)
     wanted = update_id.encode()
     accepted = False
     for transition in decode_journal(wire.run_id_text(run_id), frames):

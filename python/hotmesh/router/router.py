@@ -220,7 +220,9 @@ class WorkerRouter:
 
     async def _open_pipes(self) -> None:
         for _ in range(len(self._pipes), PIPES):
-            session = await self._backend.session(self._router_id, TIMER_HORIZON_MS)
+            session = await self._backend.session(
+                self._options.namespace, self._router_id, TIMER_HORIZON_MS
+            )
             pipe = Pipe(self._pipe_context(), self._router_id)
             self._pipes.append(pipe)
             task = asyncio.create_task(pipe.run(session), name="hotmesh-pipe")
@@ -322,7 +324,8 @@ class WorkerRouter:
             return
         if self._quiet:
             lanes, self._quiet = self._quiet, []
-            await self._in_time(self._backend.release(self._router_id, lanes))
+            namespace = self._options.namespace
+            await self._in_time(self._backend.release(namespace, self._router_id, lanes))
             self._notifier.routers(self._queue_id)
         beat = await self._renew()
         if not beat.alive:
@@ -477,7 +480,7 @@ class WorkerRouter:
     async def _say_goodbye(self) -> None:
         try:
             async with asyncio.timeout(GOODBYE_SECONDS):
-                await self._backend.leave(self._router_id)
+                await self._backend.leave(self._options.namespace, self._router_id)
                 await self._backend.notify(
                     [(f"routers:{self._queue_id}", ""), (f"tasks:{self._queue_id}", "")]
                 )

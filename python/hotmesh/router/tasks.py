@@ -136,8 +136,14 @@ class TaskPump:
     def _batch(self) -> tuple[Tasks, list[tuple[ActivityTask, Outcome]], list[ActivityTask]]:
         room = 0 if self._stopping else max(0, min(self._runner.free, BATCH_TASKS_MAX))
         self._short_of_slots = not room
-        types = self._runner.types
-        batch = Tasks(self._router_id(), self._queue_id, self._lease_ms, room, types)
+        batch = Tasks(
+            self._namespace,
+            self._router_id(),
+            self._queue_id,
+            self._lease_ms,
+            room,
+            self._runner.types,
+        )
         outcomes, self._outcomes = self._outcomes, []
         for task, outcome in outcomes:
             if outcome.kind == "retry":

@@ -153,7 +153,7 @@ class RunningActivity:
     def task_token(self) -> bytes:
         """What a client needs to complete the activity from elsewhere."""
         task = self.task
-        return orjson.dumps([task.run_id.hex(), task.seq, task.attempt, task.lane])
+        return orjson.dumps([task.origin.namespace, task.run_id.hex(), task.seq, task.attempt])
 
     def details_before(self) -> list[Any]:
         """Heartbeat details of earlier attempts, decoded.

@@ -55,7 +55,7 @@ class Place:
     async def join(self, queue: int) -> None:
         beat = await self.backend.beat(Registration(ROUTER, "default", queue, True, 60_000, b"{}"))
         self.lanes = list(beat.lanes)
-        self.session: PostgresSession = await self.backend.session(ROUTER, 5_000)
+        self.session: PostgresSession = await self.backend.session("default", ROUTER, 5_000)
         self.outside = await asyncpg.connect(self.url)
 
     def lane(self, workflow_id: str) -> int:
@@ -132,7 +132,7 @@ async def test_calls_of_clients_survive_a_cut_connection(place: Place) -> None:
     await place.cut_connections()
     assert (await place.backend.send([item]))[0].run_id == run_id
     await place.cut_connections()
-    assert await place.backend.results([run_id]) == []
+    assert await place.backend.results("default", [run_id]) == []
 
 
 async def test_listeners_are_told_to_look_when_the_connection_was_cut(place: Place) -> None:
@@ -235,7 +235,7 @@ async def test_routers_that_close_runs_and_send_to_each_others_do_not_deadlock(
 ) -> None:
     names = [f"workflow-{i}" for i in range(40)]
     run_ids = dict(zip(names, await place.start(*names), strict=True))
-    other = await place.backend.session(ROUTER, 5_000)
+    other = await place.backend.session("default", ROUTER, 5_000)
 
     def crossing(closed: list[str], told: list[str]) -> Step:
         step = Step(ROUTER)
@@ -252,7 +252,7 @@ async def test_routers_that_close_runs_and_send_to_each_others_do_not_deadlock(
         other.step(crossing(names[20:][::-1], names[:20][::-1])),
     )
     await other.close()
-    closed = await place.backend.results(list(run_ids.values()))
+    closed = await place.backend.results("default", list(run_ids.values()))
     assert len(closed) == 40
     deadlocks = await place.outside.fetchval(
         "select deadlocks from pg_stat_database where datname = current_database()"

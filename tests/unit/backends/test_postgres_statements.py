@@ -15,7 +15,7 @@ def test_every_name_of_the_schema_is_replaced() -> None:
 
 
 def test_parameters_are_numbered() -> None:
-    assert statements("hotmesh")["release"].endswith("where owner = $1 and lane = any ($2);")
+    assert statements("hotmesh")["prune"].endswith("hotmesh.prune($1, $2, $3, $4);")
     assert "hotmesh.send($1, $2, $3, $4, $5, $6)" in statements("hotmesh")["send"]
 
 

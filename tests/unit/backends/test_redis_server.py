@@ -14,7 +14,6 @@ from conformance.mesh import NAMESPACE, Mesh, until
 from hotmesh.backends.protocol import (
     MailItem,
     MessageKind,
-    RunStatus,
     SendItem,
     StartItem,
     Step,
@@ -351,30 +350,14 @@ async def test_any_namespace_works(backend: RedisBackend, namespace: str) -> Non
     await mesh.close()
 
 
-async def test_a_run_of_another_namespace_is_found_by_its_bare_id(
-    mesh: Mesh, redis_url: str
-) -> None:
-    elsewhere = Mesh(mesh.backend, await mesh.backend.queue_id("elsewhere", "work"))
-    router = await elsewhere.join(namespace="elsewhere")
-    run_id = await elsewhere.start("order", namespace="elsewhere")
-    await router.close_run(run_id, elsewhere.lane_of("order"), reply_id=[b"q"], reply_data=[b"y"])
-    async with connected(redis_url) as other:
-        rows = list(await other.results([run_id, b"?" * 16]))
-        assert rows == [(run_id, RunStatus.COMPLETED, b"r"), (b"?" * 16, 0, b"")]
-        assert list(await other.replies([b"q"])) == [(b"q", b"y")]
-    await elsewhere.close()
-
-
 async def test_a_session_of_a_router_that_joined_elsewhere(mesh: Mesh, redis_url: str) -> None:
     router = await mesh.join()
     run_id = await mesh.start("order")
     async with connected(redis_url) as other:
-        session = await other.session(router.router_id, 1_000)
+        session = await other.session(NAMESPACE, router.router_id, 1_000)
         reply = await session.step(Step(router.router_id, lanes=router.lanes, room=10))
         assert [row[2] for row in reply.messages] == [run_id]
         await session.close()
-        with pytest.raises(BackendError, match="has not joined"):
-            await other.session(b"nobody", 1_000)
 
 
 async def test_an_event_for_a_run_that_is_gone_is_not_counted(mesh: Mesh, server: Any) -> None:
@@ -388,7 +371,7 @@ async def test_an_event_for_a_run_that_is_gone_is_not_counted(mesh: Mesh, server
     )
     (row,) = await router.read_all(1)
     await router.acknowledge([row])
-    assert list(await mesh.backend.results([gone])) == [(gone, 0, b"")]
+    assert list(await mesh.backend.results(NAMESPACE, [gone])) == [(gone, 0, b"")]
     item = SendItem(NAMESPACE, "order", gone, MessageKind.EVENT, b"x", True)
     (outcome,) = await mesh.backend.send([item])
     assert (outcome.delivered, outcome.status) == (False, 0)

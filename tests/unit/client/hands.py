@@ -56,7 +56,7 @@ class Hands:
             Registration(self.router_id, NAMESPACE, queue_id, True, 60_000, b"{}")
         )
         self.lanes = beat.lanes
-        self.session = await self.backend.session(self.router_id, 5_000)
+        self.session = await self.backend.session(NAMESPACE, self.router_id, 5_000)
 
     async def leave(self) -> None:
         if self.session is not None:

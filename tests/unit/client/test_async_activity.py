@@ -18,7 +18,7 @@ from hotmesh.core import encode_event, kinds
 from hotmesh.engine import wire
 from hotmesh.exceptions import ApplicationError, CancelledError, InvalidArgumentError
 from hotmesh.limits import LANES_PER_QUEUE
-from unit.client.hands import QUEUE, Hands, Message, transition
+from unit.client.hands import NAMESPACE, QUEUE, Hands, Message, transition
 
 OPTIONS = {"st": 60_000, "retry": {"i": 1, "c": 1.0, "a": 2}, "id": "pay"}
 SEQ = 3
@@ -35,7 +35,7 @@ class Scene:
         self.attempt = 0
 
     def token(self) -> TaskToken:
-        return TaskToken(self.start.run_id, SEQ, self.attempt, self.start.lane)
+        return TaskToken(NAMESPACE, self.start.run_id, SEQ, self.attempt)
 
     def by_token(self) -> AsyncActivityHandle:
         return self.client.get_async_activity_handle(task_token=self.token().encode())
@@ -44,7 +44,7 @@ class Scene:
         """The state the next attempt finds."""
         while True:  # A retried task is due within a millisecond or so.
             reply = await self.client.backend.tasks(
-                Tasks(self.hands.router_id, self.queue_id, lease_ms=60_000, room=1)
+                Tasks(NAMESPACE, self.hands.router_id, self.queue_id, lease_ms=60_000, room=1)
             )
             if reply.tasks:
                 self.attempt = int(reply.tasks[0][3])  # type: ignore[call-overload]
@@ -149,7 +149,7 @@ async def test_an_attempt_that_is_over_is_not_found(scene: Scene) -> None:
     with pytest.raises(RPCError) as caught:
         await scene.by_token().heartbeat()
     assert caught.value.status == RPCStatusCode.NOT_FOUND
-    nobody = TaskToken(b"x" * 16, 1, 1, scene.start.lane).encode()
+    nobody = TaskToken(NAMESPACE, b"x" * 16, 1, 1).encode()
     with pytest.raises(RPCError) as caught:
         await scene.client.get_async_activity_handle(task_token=nobody).complete(1)
     assert caught.value.status == RPCStatusCode.NOT_FOUND
@@ -166,6 +166,21 @@ async def test_a_token_completes_no_later_attempt(scene: Scene) -> None:
     await scene.by_token().complete(2)
     message = await scene.hands.next()
     assert (message.kind, message.number, message.args) == (kinds.ACTIVITY_COMPLETED, 2, [2])
+
+
+async def test_a_token_of_another_namespace_is_not_found(scene: Scene) -> None:
+    async with await Client.connect(scene.client.backend.url, namespace="other") as other:
+        handle = other.get_async_activity_handle(task_token=scene.token().encode())
+        for call in (
+            handle.complete(1),
+            handle.fail(RuntimeError()),
+            handle.heartbeat(),
+            handle.report_cancellation(),
+        ):
+            with pytest.raises(RPCError) as caught:
+                await call
+            assert caught.value.status == RPCStatusCode.NOT_FOUND
+    await scene.by_token().heartbeat()
 
 
 async def test_an_unknown_activity_is_not_found(scene: Scene) -> None:

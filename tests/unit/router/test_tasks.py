@@ -18,6 +18,7 @@ class Runner:
     """Takes everything, ends nothing."""
 
     free = 10
+    types = ("any",)
 
     def __init__(self) -> None:
         self.started: list[ActivityTask] = []

@@ -276,7 +276,7 @@ async def test_info_tells_what_is_known() -> None:
     assert about.retry_policy is not None
     assert about.retry_policy.maximum_attempts == 9
     assert about.scheduled_time.timestamp() == 1_700_000_000
-    assert about.task_token == b'["000102030405060708090a0b0c0d0e0f",1,2,65]'
+    assert about.task_token == b'["default","000102030405060708090a0b0c0d0e0f",1,2]'
     assert about.is_local
     assert about.in_workflow
 

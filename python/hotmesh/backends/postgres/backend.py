@@ -158,14 +158,18 @@ class PostgresBackend:
             return ()
         return await self._links.clients.value("mail", *mail_columns(items))
 
-    async def results(self, run_ids: Sequence[bytes]) -> Sequence[tuple[bytes, int, bytes]]:
+    async def results(
+        self, namespace: str, run_ids: Sequence[bytes]
+    ) -> Sequence[tuple[bytes, int, bytes]]:
         """(run id, status, result) of those that are closed; missing runs have status 0."""
-        rows = await _repeat(lambda: self._links.clients.fetch("results", run_ids))
+        rows = await _repeat(lambda: self._links.clients.fetch("results", namespace, run_ids))
         return [(row[0], row[1], row[2]) for row in rows]
 
-    async def replies(self, reply_ids: Sequence[bytes]) -> Sequence[tuple[bytes, bytes]]:
+    async def replies(
+        self, namespace: str, reply_ids: Sequence[bytes]
+    ) -> Sequence[tuple[bytes, bytes]]:
         """Take the replies that have arrived (they are deleted)."""
-        rows = await self._links.clients.fetch("replies", reply_ids)
+        rows = await self._links.clients.fetch("replies", namespace, reply_ids)
         return [(row[0], row[1]) for row in rows]
 
     async def find(self, keys: Sequence[tuple[str, str, bytes]]) -> Sequence[RunRow | None]:
@@ -194,9 +198,9 @@ class PostgresBackend:
         )
         return [run_row(row) for row in rows]
 
-    async def journal(self, run_id: bytes) -> Sequence[bytes]:
+    async def journal(self, namespace: str, run_id: bytes) -> Sequence[bytes]:
         """The frames of a run's journal, in order."""
-        rows = await _repeat(lambda: self._links.clients.fetch("journal", run_id))
+        rows = await _repeat(lambda: self._links.clients.fetch("journal", namespace, run_id))
         return [row[0] for row in rows]
 
     async def routers(self, namespace: str) -> Sequence[RouterRow]:
@@ -237,25 +241,26 @@ class PostgresBackend:
         )
         return Beat(*row)
 
-    async def release(self, router_id: bytes, lanes: Sequence[int]) -> None:
+    async def release(self, namespace: str, router_id: bytes, lanes: Sequence[int]) -> None:
         """Give these lanes back; everything this router did in them is committed."""
-        await _repeat(lambda: self._links.routers.fetch("release", router_id, lanes))
+        await _repeat(lambda: self._links.routers.fetch("release", namespace, router_id, lanes))
 
-    async def leave(self, router_id: bytes) -> None:
+    async def leave(self, namespace: str, router_id: bytes) -> None:
         """Give everything back at once: lanes, and claimed tasks as if their lease were over."""
         lock_key = self._address.lock_key("router", router_id)
-        await _repeat(lambda: self._links.routers.fetch("leave", router_id, lock_key))
+        await _repeat(lambda: self._links.routers.fetch("leave", namespace, router_id, lock_key))
 
-    async def session(self, router_id: bytes, horizon_ms: int) -> PostgresSession:
+    async def session(self, namespace: str, router_id: bytes, horizon_ms: int) -> PostgresSession:
         """A pipe's own connection."""
         link = Link(self._address, pooled=self._links.pooled)
-        return PostgresSession(self._address, router_id, horizon_ms, link)
+        return PostgresSession(self._address, namespace, router_id, horizon_ms, link)
 
     async def tasks(self, batch: Tasks) -> TasksReply:
         """Finish, retry, renew and claim activity tasks in one round trip."""
         columns = TaskColumns(batch)
         row = await self._links.workers.row(
             "tasks",
+            batch.namespace,
             batch.router_id,
             batch.queue_id,
             batch.lease_ms,
@@ -266,12 +271,11 @@ class PostgresBackend:
         return tasks_reply(columns, row)
 
     async def complete_task(
-        self, run_id: bytes, seq: int, attempt: int, lane: int, frame: bytes
-    ) -> bool:
+        self, namespace: str, run_id: bytes, seq: int, attempt: int, frame: bytes
+    ) -> int | None:
         """Finish an activity from outside its worker; see the protocol."""
-        return await _repeat(
-            lambda: self._links.clients.value("complete_task", run_id, seq, attempt, lane, frame)
-        )
+        arguments = (namespace, run_id, seq, attempt, frame)
+        return await _repeat(lambda: self._links.clients.value("complete_task", *arguments))
 
     # -- Hints --
 

@@ -34,7 +34,10 @@ _FIELDS_READ = (
 class PostgresSession:
     """See :class:`hotmesh.backends.protocol.Session`."""
 
-    def __init__(self, address: Address, router_id: bytes, horizon_ms: int, link: Link) -> None:
+    def __init__(
+        self, address: Address, namespace: str, router_id: bytes, horizon_ms: int, link: Link
+    ) -> None:
+        self._namespace = namespace
         self._lock_key = address.lock_key("router", router_id)
         self._router_id = router_id
         self._link = link
@@ -53,6 +56,7 @@ class PostgresSession:
         try:
             row = await self._link.row(
                 "step",
+                self._namespace,
                 step.router_id,
                 self._lock_key,
                 lanes or None,
@@ -119,7 +123,7 @@ class PostgresSession:
 
     async def load(self, run_ids: Sequence[bytes]) -> Sequence[LoadedRun]:
         """The runs with their journals, in seq order; unknown ones are left out."""
-        rows = await self._link.fetch("load", run_ids)
+        rows = await self._link.fetch("load", self._namespace, run_ids)
         return [loaded_run(row) for row in rows]
 
     def forget(self, lanes: Sequence[int] | None = None) -> None:

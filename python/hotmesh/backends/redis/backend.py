@@ -8,7 +8,7 @@ connection is lost; the others say that their outcome is unknown.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -24,7 +24,6 @@ from hotmesh.backends.protocol import (
     SendOutcome,
     StartItem,
     StartOutcome,
-    Step,
     Tasks,
     TasksReply,
 )
@@ -33,7 +32,7 @@ from hotmesh.backends.redis.hints import Hints
 from hotmesh.backends.redis.names import Names, namespace_key
 from hotmesh.backends.redis.scripts import Script
 from hotmesh.backends.redis.servers import ClosedError, Route, Servers
-from hotmesh.backends.redis.session import RedisSession, lane_queues
+from hotmesh.backends.redis.session import RedisSession
 from hotmesh.exceptions import BackendError, InvalidArgumentError
 from hotmesh.limits import LANES_PER_QUEUE
 from hotmesh.retrying import at_once
@@ -75,7 +74,8 @@ class RedisBackend:
         self._names = Names(self._servers, self._prefix)
         self._hints = Hints(self._servers, self._names.route, self._prefix)
         self._routes: dict[str, Route] = {}
-        self._homes: dict[bytes, str] = {}
+        self._joined: set[tuple[str, bytes]] = set()
+        """Namespaces and ids of routers that have joined here."""
         self._closed = False
 
     async def connect(self) -> None:
@@ -134,30 +134,20 @@ class RedisBackend:
             lanes += await self._once(namespace, scripts.MAIL, words)
         return lanes
 
-    async def results(self, run_ids: Sequence[bytes]) -> Sequence[tuple[bytes, int, bytes]]:
+    async def results(
+        self, namespace: str, run_ids: Sequence[bytes]
+    ) -> Sequence[tuple[bytes, int, bytes]]:
         """(run id, status, result) of those that are closed; missing runs have status 0."""
-        rows: list[tuple[bytes, int, bytes]] = []
-        missing = list(run_ids)
-        async for namespace in self._likely_namespaces():
-            flat = await self._again(namespace, scripts.RESULTS, [codec.EMPTY_HEADER, *missing])
-            found = [*zip(missing, flat[::2], flat[1::2], strict=True)]
-            rows += [row for row in found if row[1] > RunStatus.RUNNING]
-            missing = [run_id for run_id, status, _ in found if status == 0]
-            if not missing:
-                break
-        return rows + [(run_id, 0, b"") for run_id in missing]
+        flat = await self._again(namespace, scripts.RESULTS, [codec.EMPTY_HEADER, *run_ids])
+        found = zip(run_ids, flat[::2], flat[1::2], strict=True)
+        return [row for row in found if row[1] != RunStatus.RUNNING]
 
-    async def replies(self, reply_ids: Sequence[bytes]) -> Sequence[tuple[bytes, bytes]]:
+    async def replies(
+        self, namespace: str, reply_ids: Sequence[bytes]
+    ) -> Sequence[tuple[bytes, bytes]]:
         """Take the replies that have arrived. Not repeated: a taken reply is gone."""
-        rows: list[tuple[bytes, bytes]] = []
-        missing = set(reply_ids)
-        async for namespace in self._likely_namespaces():
-            if not missing:
-                break
-            flat = await self._once(namespace, scripts.REPLIES, [codec.EMPTY_HEADER, *missing])
-            rows += zip(flat[::2], flat[1::2], strict=True)
-            missing.difference_update(flat[::2])
-        return rows
+        flat = await self._once(namespace, scripts.REPLIES, [codec.EMPTY_HEADER, *reply_ids])
+        return [*zip(flat[::2], flat[1::2], strict=True)]
 
     async def find(self, keys: Sequence[tuple[str, str, bytes]]) -> Sequence[RunRow | None]:
         """The runs of (namespace, workflow id, run id or b"" for the newest)."""
@@ -196,14 +186,9 @@ class RedisBackend:
                 break
         return rows
 
-    async def journal(self, run_id: bytes) -> Sequence[bytes]:
+    async def journal(self, namespace: str, run_id: bytes) -> Sequence[bytes]:
         """The frames of a run in order; none of an unknown run."""
-        async for namespace in self._likely_namespaces():
-            words = [codec.EMPTY_HEADER, run_id]
-            frames: list[bytes] = await self._again(namespace, scripts.JOURNAL, words)
-            if frames:
-                return frames
-        return []
+        return await self._again(namespace, scripts.JOURNAL, [codec.EMPTY_HEADER, run_id])
 
     async def routers(self, namespace: str) -> Sequence[RouterRow]:
         """The rollcall of a namespace: live routers, and dead ones for an hour."""
@@ -235,51 +220,47 @@ class RedisBackend:
     async def beat(self, registration: Registration) -> Beat:
         """Join or renew. A router that has joined here never joins a second time by itself."""
         router_id, namespace = registration.router_id, registration.namespace
+        await self._check_queue(namespace, registration.queue_id)
         numbers = {
             "queue": registration.queue_id,
             "hosts": registration.hosts_workflows,
             "lease": registration.lease_ms,
-            "join": router_id not in self._homes,
+            "join": (namespace, router_id) not in self._joined,
         }
         words = [codec.header(numbers), router_id, registration.info]
         alive, now_ms, lanes, surplus, routers = await self._again(namespace, scripts.BEAT, words)
-        self._homes[router_id] = namespace
+        self._joined.add((namespace, router_id))
         return Beat(alive == 1, now_ms, lanes, surplus, routers)
 
-    async def release(self, router_id: bytes, lanes: Sequence[int]) -> None:
+    async def release(self, namespace: str, router_id: bytes, lanes: Sequence[int]) -> None:
         """Give these lanes back; everything this router did in them is committed."""
         if lanes:
-            namespace = await self._names.namespace_of(lanes[0])
             words = [codec.header({"lanes": list(lanes)}), router_id]
             await self._again(namespace, scripts.RELEASE, words)
 
-    async def leave(self, router_id: bytes) -> None:
+    async def leave(self, namespace: str, router_id: bytes) -> None:
         """Give everything back at once: lanes, and claimed tasks as if their lease were over."""
-        namespace = await self._home(router_id)
-        if namespace is not None:
-            await self._again(namespace, scripts.LEAVE, [codec.EMPTY_HEADER, router_id])
-            self._homes.pop(router_id, None)
+        await self._again(namespace, scripts.LEAVE, [codec.EMPTY_HEADER, router_id])
+        self._joined.discard((namespace, router_id))
 
-    async def session(self, router_id: bytes, horizon_ms: int) -> RedisSession:
-        """A pipe's session, in the namespace that the router has joined.
+    async def session(self, namespace: str, router_id: bytes, horizon_ms: int) -> RedisSession:
+        """A pipe's session; steps name their router themselves.
 
         Raises:
-            BackendError: nobody knows this router.
             InvalidArgumentError: the horizon is beyond `TIMER_HORIZON_MS_MAX`.
         """
         if horizon_ms > TIMER_HORIZON_MS_MAX:
             raise InvalidArgumentError(
                 f"a timer horizon of {horizon_ms} ms is more than {TIMER_HORIZON_MS_MAX}"
             )
-        namespace = await self._home(router_id)
-        if namespace is None:
-            raise BackendError(f"router {router_id.hex()} has not joined: beat before a session")
         route = Route(self._servers, namespace_key(self._prefix, namespace), size=1)
         return RedisSession(self, route, namespace, horizon_ms)
 
     async def tasks(self, batch: Tasks) -> TasksReply:
         """Finish, retry, renew and claim activity tasks in one script. Not repeated."""
-        namespace, _ = await self._names.queue(batch.queue_id)
+        namespace = batch.namespace
+        if batch.queue_id:
+            await self._check_queue(namespace, batch.queue_id)
         answer: list[Any] = await self._once(namespace, scripts.TASKS, codec.tasks_words(batch))
         now_ms, rows, next_due, lanes, *positions = answer
         recalled, lost_beats, lost_finishes = cast("list[list[int]]", positions)
@@ -296,15 +277,15 @@ class RedisBackend:
         )
 
     async def complete_task(
-        self, run_id: bytes, seq: int, attempt: int, lane: int, frame: bytes
-    ) -> bool:
+        self, namespace: str, run_id: bytes, seq: int, attempt: int, frame: bytes
+    ) -> int | None:
         """Finish an activity from outside its worker; see the protocol.
 
         Repeated when the connection is lost: a result is only taken once by its run.
         """
-        namespace = await self._names.namespace_of(lane)
-        words = [codec.header({"lane": lane, "seq": seq, "attempt": attempt}), run_id, frame]
-        return await self._again(namespace, scripts.COMPLETE_TASK, words) == 1
+        words = [codec.header({"seq": seq, "attempt": attempt}), run_id, frame]
+        lane: int | None = await self._again(namespace, scripts.COMPLETE_TASK, words)
+        return lane
 
     # -- Wake-up hints --
 
@@ -322,30 +303,10 @@ class RedisBackend:
 
     # -- For sessions --
 
-    def are_in(self, namespace: str, lanes: Sequence[int]) -> bool:
-        """Whether all lanes are known to lie in a namespace."""
-        return all(self._names.known_in(namespace, queue_id) for queue_id in lane_queues(lanes))
-
-    async def post_abroad(self, namespace: str, step: Step) -> list[int]:
-        """Put a step's messages into lanes of other namespaces; positions of those left."""
-        left: list[int] = []
-        parts: defaultdict[str, list[int]] = defaultdict(list)
-        for position, lane in enumerate(step.message_lane):
-            target = await self._names.namespace_of(lane)
-            if target == namespace:
-                left.append(position)
-            else:
-                parts[target].append(position)
-        for target, positions in parts.items():
-            numbers = {
-                "message_lane": [step.message_lane[i] for i in positions],
-                "message_kind": [step.message_kind[i] for i in positions],
-            }
-            words = [codec.header(numbers)]
-            words += [step.message_run[i] for i in positions]
-            words += [step.message_frame[i] for i in positions]
-            await self._again(target, scripts.POST, words)
-        return left
+    async def queues_in(self, namespace: str, lanes: Sequence[int]) -> set[int]:
+        """Those queue ids of lanes that lie in a namespace."""
+        queues = {lane // LANES_PER_QUEUE for lane in lanes}
+        return {each for each in queues if await self._names.namespace_of(each) == namespace}
 
     # -- Inside --
 
@@ -365,24 +326,9 @@ class RedisBackend:
         route = self._route(namespace)
         return await at_once(lambda: route.evaluate(script, words), TIMES)
 
-    async def _likely_namespaces(self) -> AsyncIterator[str]:
-        """Namespaces to look for a bare run id in: those used here first, then all others."""
-        used = tuple(self._routes)
-        for namespace in used:
-            yield namespace
-        for namespace in await at_once(self._names.namespaces, TIMES):
-            if namespace not in used:
-                yield namespace
-
-    async def _home(self, router_id: bytes) -> str | None:
-        """The namespace that a router has joined, by whichever process."""
-        if home := self._homes.get(router_id):
-            return home
-        for namespace in await at_once(self._names.namespaces, TIMES):
-            rows = await self._again(namespace, scripts.ROUTERS, [codec.EMPTY_HEADER])
-            if any(row[0] == router_id for row in rows):
-                return namespace
-        return None
+    async def _check_queue(self, namespace: str, queue_id: int) -> None:
+        if await self._names.namespace_of(queue_id) != namespace:
+            raise BackendError(f"task queue {queue_id} is not one of namespace {namespace!r}")
 
     async def _run_row(
         self, namespace: str, run_id: bytes, columns: Sequence[bytes], transitions: int

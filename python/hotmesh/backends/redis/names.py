@@ -1,12 +1,12 @@
 """Names and numbers of one database: key prefixes, namespaces, task queues.
 
-Queue ids are unique over all namespaces, so that a lane names its namespace. Both ways are kept
-under a hash tag of their own, "{prefix}", and never change: what was read once is cached for good.
+Queue ids are unique over all namespaces, so that hints need no namespace beside a lane. Both ways
+are kept under a hash tag of their own, "{prefix}", and never change: what was read once is cached
+for good.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -14,7 +14,6 @@ from hotmesh.backends.redis import scripts
 from hotmesh.backends.redis.codec import EMPTY_HEADER
 from hotmesh.backends.redis.servers import Route, Servers
 from hotmesh.exceptions import BackendError, SchemaVersionError
-from hotmesh.limits import LANES_PER_QUEUE
 
 SCHEMA_VERSION = 1
 """Layout of the keys; a newer one in the database is refused."""
@@ -57,7 +56,7 @@ class Names:
         if known is not None:
             return known
         name = f"{namespace}\0{task_queue}"
-        arguments = (EMPTY_HEADER, namespace.encode(), name.encode())
+        arguments = (EMPTY_HEADER, name.encode())
         queue_id = int(await self.route.evaluate(scripts.QUEUE_ID, arguments))
         self._remember(queue_id, name)
         return queue_id
@@ -68,28 +67,19 @@ class Names:
         Raises:
             BackendError: nobody has made this id.
         """
-        known = self._queues.get(queue_id)
-        if known is not None:
-            return known
-        name: Any = await self.route.command("HGET", self._key + b"queue_names", queue_id)
-        if name is None:
+        known = self._queues.get(queue_id) or await self._find(queue_id)
+        if known is None:
             raise BackendError(f"Redis knows no task queue with id {queue_id}")
-        return self._remember(queue_id, bytes(name).decode())
+        return known
 
-    async def namespace_of(self, lane: int) -> str:
-        """The namespace that a lane lies in."""
-        known = self._queues.get(lane // LANES_PER_QUEUE)
-        return known[0] if known else (await self.queue(lane // LANES_PER_QUEUE))[0]
+    async def _find(self, queue_id: int) -> tuple[str, str] | None:
+        name: Any = await self.route.command("HGET", self._key + b"queue_names", queue_id)
+        return None if name is None else self._remember(queue_id, bytes(name).decode())
 
-    def known_in(self, namespace: str, queue_id: int) -> bool:
-        """Whether a queue id is known here to lie in a namespace."""
-        known = self._queues.get(queue_id)
-        return known is not None and known[0] == namespace
-
-    async def namespaces(self) -> Sequence[str]:
-        """Every namespace that has a task queue."""
-        found = cast("list[bytes]", await self.route.command("SMEMBERS", self._key + b"namespaces"))
-        return sorted(name.decode() for name in found)
+    async def namespace_of(self, queue_id: int) -> str | None:
+        """The namespace of a task queue, None if nobody has made this id."""
+        known = self._queues.get(queue_id) or await self._find(queue_id)
+        return None if known is None else known[0]
 
     def _remember(self, queue_id: int, name: str) -> tuple[str, str]:
         namespace, task_queue = name.split("\0", 1)

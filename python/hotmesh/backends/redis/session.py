@@ -66,6 +66,8 @@ class RedisSession:
         abroad = await self._send_abroad(step) if self._has_abroad(step) else None
         if abroad is not None:
             step = abroad.rest
+        if step.message_lane:
+            step = await self._without_foreign_messages(step)
         lanes = self._lanes_in_turn(step.lanes)
         words = codec.step_words(step, self._reading(step, lanes))
         try:
@@ -157,6 +159,20 @@ class RedisSession:
                 rows.append(row)
         return rows
 
+    async def _without_foreign_messages(self, step: Step) -> Step:
+        """The step without messages to lanes of other namespaces: nobody is there for them."""
+        own = await self._backend.queues_in(self._namespace, step.message_lane)
+        kept = [i for i, lane in enumerate(step.message_lane) if lane // LANES_PER_QUEUE in own]
+        if len(kept) == len(step.message_lane):
+            return step
+        return replace(
+            step,
+            message_lane=[step.message_lane[i] for i in kept],
+            message_run=[step.message_run[i] for i in kept],
+            message_kind=[step.message_kind[i] for i in kept],
+            message_frame=[step.message_frame[i] for i in kept],
+        )
+
     def _has_abroad(self, step: Step) -> bool:
         namespace = self._namespace
         return (
@@ -164,7 +180,6 @@ class RedisSession:
             or any(item.namespace != namespace for item in step.sends)
             or any(item.namespace != namespace for item in step.mails)
             or any(item.namespace != namespace for item in step.waits)
-            or not self._backend.are_in(namespace, step.message_lane)
         )
 
     async def _send_abroad(self, step: Step) -> _Abroad:
@@ -183,16 +198,11 @@ class RedisSession:
         abroad.mail_lanes = await backend.mail(
             [item for item in step.mails if item.namespace != namespace]
         )
-        posted = await backend.post_abroad(namespace, step)
         abroad.rest = replace(
             step,
             starts=[item for item in step.starts if item.namespace == namespace],
             sends=[item for item in step.sends if item.namespace == namespace],
             mails=[item for item in step.mails if item.namespace == namespace],
-            message_lane=[step.message_lane[i] for i in posted],
-            message_run=[step.message_run[i] for i in posted],
-            message_kind=[step.message_kind[i] for i in posted],
-            message_frame=[step.message_frame[i] for i in posted],
         )
         return abroad
 
@@ -224,8 +234,3 @@ class _Abroad:
             ],
             mail_lanes=[*reply.mail_lanes, *self.mail_lanes],
         )
-
-
-def lane_queues(lanes: Sequence[int]) -> set[int]:
-    """The queue ids of lanes."""
-    return {lane // LANES_PER_QUEUE for lane in lanes}

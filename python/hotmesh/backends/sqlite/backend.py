@@ -111,13 +111,19 @@ class SqliteBackend:
         """See the protocol."""
         return await self._write(lambda tx: mail_all(tx, items))
 
-    async def results(self, run_ids: Sequence[bytes]) -> Sequence[tuple[bytes, int, bytes]]:
+    async def results(
+        self, namespace: str, run_ids: Sequence[bytes]
+    ) -> Sequence[tuple[bytes, int, bytes]]:
         """See the protocol."""
-        return await self._read(lambda tx: visibility.results(tx, run_ids))
+        return await self._read(lambda tx: visibility.results(tx, namespace, run_ids))
 
-    async def replies(self, reply_ids: Sequence[bytes]) -> Sequence[tuple[bytes, bytes]]:
+    async def replies(
+        self, namespace: str, reply_ids: Sequence[bytes]
+    ) -> Sequence[tuple[bytes, bytes]]:
         """See the protocol."""
-        return await self._opened().look(lambda tx: visibility.take_replies(tx, reply_ids))
+        return await self._opened().look(
+            lambda tx: visibility.take_replies(tx, namespace, reply_ids)
+        )
 
     async def find(self, keys: Sequence[tuple[str, str, bytes]]) -> Sequence[RunRow | None]:
         """See the protocol."""
@@ -127,9 +133,9 @@ class SqliteBackend:
         """See the protocol."""
         return await self._read(lambda tx: visibility.runs(tx, filter))
 
-    async def journal(self, run_id: bytes) -> Sequence[bytes]:
+    async def journal(self, namespace: str, run_id: bytes) -> Sequence[bytes]:
         """See the protocol."""
-        return await self._read(lambda tx: visibility.journal(tx, run_id))
+        return await self._read(lambda tx: visibility.journal(tx, namespace, run_id))
 
     async def routers(self, namespace: str) -> Sequence[RouterRow]:
         """See the protocol."""
@@ -152,28 +158,28 @@ class SqliteBackend:
         """See the protocol."""
         return await self._write(lambda tx: routers.beat(tx, registration))
 
-    async def release(self, router_id: bytes, lanes: Sequence[int]) -> None:
+    async def release(self, namespace: str, router_id: bytes, lanes: Sequence[int]) -> None:
         """See the protocol."""
-        await self._write(lambda tx: routers.release(tx, router_id, lanes))
+        await self._write(lambda tx: routers.release(tx, namespace, router_id, lanes))
 
-    async def leave(self, router_id: bytes) -> None:
+    async def leave(self, namespace: str, router_id: bytes) -> None:
         """See the protocol."""
-        await self._write(lambda tx: routers.leave(tx, router_id))
+        await self._write(lambda tx: routers.leave(tx, namespace, router_id))
 
-    async def session(self, router_id: bytes, horizon_ms: int) -> SqliteSession:
+    async def session(self, namespace: str, router_id: bytes, horizon_ms: int) -> SqliteSession:
         """See the protocol; steps name their router themselves."""
-        return SqliteSession(self._opened(), horizon_ms)
+        return SqliteSession(self._opened(), namespace, horizon_ms)
 
     async def tasks(self, batch: Tasks) -> TasksReply:
         """See the protocol."""
         return await self._opened().look(lambda tx: tasks.run_batch(tx, batch))
 
     async def complete_task(
-        self, run_id: bytes, seq: int, attempt: int, lane: int, frame: bytes
-    ) -> bool:
+        self, namespace: str, run_id: bytes, seq: int, attempt: int, frame: bytes
+    ) -> int | None:
         """See the protocol."""
         return await self._write(
-            lambda tx: tasks.complete_from_outside(tx, run_id, seq, attempt, lane, frame)
+            lambda tx: tasks.complete_from_outside(tx, namespace, run_id, seq, attempt, frame)
         )
 
     # -- Wake-up hints --

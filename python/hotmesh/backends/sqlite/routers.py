@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from hotmesh.backends.protocol import Beat, Registration, RouterRow
 from hotmesh.backends.sqlite import statements
 from hotmesh.backends.sqlite.done import delete_old
+from hotmesh.backends.sqlite.starts import check_queue
 from hotmesh.backends.sqlite.transaction import Transaction
 from hotmesh.backends.sqlite.visibility import delete_expired_runs
 from hotmesh.limits import LANES_PER_QUEUE
@@ -29,16 +30,17 @@ _ALIVE = 1
 
 def beat(tx: Transaction, registration: Registration) -> Beat:
     """See :meth:`hotmesh.backends.protocol.Backend.beat`."""
-    router_id = registration.router_id
+    router_id, namespace = registration.router_id, registration.namespace
+    check_queue(tx, namespace, registration.queue_id)
     _declare_dead(tx, router_id)
     state = tx.one(_SQL["router_state"], (router_id,))
-    if state is not None and state[0] != _ALIVE:
+    if state is not None and state != (_ALIVE, namespace):
         return Beat(False, tx.now_ms, (), 0, _count_routers(tx, registration.queue_id))
     tx.run(
         _SQL["put_router"],
         (
             router_id,
-            registration.namespace,
+            namespace,
             registration.queue_id,
             registration.hosts_workflows,
             tx.now_ms,
@@ -84,16 +86,16 @@ def _clean_up(tx: Transaction) -> None:
     tx.run(_SQL["forget_routers"], (tx.now_ms - ROUTER_KEEP_MS,))
 
 
-def release(tx: Transaction, router_id: bytes, lanes: Sequence[int]) -> None:
+def release(tx: Transaction, namespace: str, router_id: bytes, lanes: Sequence[int]) -> None:
     """See :meth:`hotmesh.backends.protocol.Backend.release`."""
-    tx.run_many(_SQL["release_lane"], [(lane, router_id) for lane in lanes])
+    tx.run_many(_SQL["release_lane"], [(lane, router_id, namespace) for lane in lanes])
 
 
-def leave(tx: Transaction, router_id: bytes) -> None:
+def leave(tx: Transaction, namespace: str, router_id: bytes) -> None:
     """See :meth:`hotmesh.backends.protocol.Backend.leave`."""
-    tx.run(_SQL["leave"], (tx.now_ms, router_id))
-    tx.run(_SQL["free_lanes"], (router_id,))
-    tx.run(_ABANDON_TASKS, (tx.now_ms, router_id))
+    tx.run(_SQL["leave"], (tx.now_ms, router_id, namespace))
+    tx.run(_SQL["leave_lanes"], (router_id, namespace))
+    tx.run(_ABANDON_TASKS, (tx.now_ms, router_id, namespace))
 
 
 def listing(tx: Transaction, namespace: str) -> list[RouterRow]:

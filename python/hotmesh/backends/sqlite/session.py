@@ -19,8 +19,9 @@ _READ_JOURNAL = _SQL["read_journal"]
 class SqliteSession:
     """See :class:`hotmesh.backends.protocol.Session`."""
 
-    def __init__(self, store: Store, horizon_ms: int) -> None:
+    def __init__(self, store: Store, namespace: str, horizon_ms: int) -> None:
         self._store = store
+        self._namespace = namespace
         self._horizon_ms = horizon_ms
         self._positions = Positions()
         self._reading: Sequence[int] = ()
@@ -33,7 +34,7 @@ class SqliteSession:
         moved = Positions()
 
         def work(tx: Transaction) -> StepReply:
-            reply = apply(tx, step)
+            reply = apply(tx, self._namespace, step)
             reply.messages = read_messages(tx, step, self._positions, moved)
             reply.timers = read_timers(tx, step, self._horizon_ms, self._positions, moved)
             return reply
@@ -52,7 +53,7 @@ class SqliteSession:
         def work(tx: Transaction) -> list[LoadedRun]:
             loaded: list[LoadedRun] = []
             for run_id in run_ids:
-                row = tx.one(_LOAD_RUN, (run_id,))
+                row = tx.one(_LOAD_RUN, (run_id, self._namespace))
                 if row is not None:
                     frames = [frame for (frame,) in tx.all(_READ_JOURNAL, (run_id,))]
                     loaded.append(LoadedRun._make((*row[:7], frames, row[7].encode())))

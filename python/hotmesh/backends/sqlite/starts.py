@@ -20,10 +20,12 @@ from hotmesh.backends.protocol import (
 from hotmesh.backends.sqlite import statements
 from hotmesh.backends.sqlite.rows import Rows
 from hotmesh.backends.sqlite.transaction import Transaction
+from hotmesh.exceptions import BackendError
 
 _SQL = statements.load("client")
 _CLAIM_WORKFLOW_IDS = Rows(_SQL["claim_workflow_ids"])
 _TAKE_WORKFLOW_ID = _SQL["take_workflow_id"]
+_QUEUE_IN_NAMESPACE = _SQL["queue_in_namespace"]
 _HOLDER = _SQL["holder"]
 _NAMED_RUN = _SQL["named_run"]
 _RUN_STATUS = _SQL["run_status"]
@@ -33,6 +35,21 @@ _INSERT_TIMERS = Rows(_STEP_SQL["insert_timers"])
 _PUT_ATTRIBUTE = _STEP_SQL["put_attribute"]
 
 _FAILED = (RunStatus.FAILED, RunStatus.CANCELED, RunStatus.TERMINATED, RunStatus.TIMED_OUT)
+
+
+def is_queue_of(tx: Transaction, namespace: str, queue_id: int) -> bool:
+    """Whether a task queue is one of a namespace."""
+    return tx.one(_QUEUE_IN_NAMESPACE, (queue_id, namespace)) is not None
+
+
+def check_queue(tx: Transaction, namespace: str, queue_id: int) -> None:
+    """Refuse a task queue of another namespace.
+
+    Raises:
+        BackendError: it is not one of the namespace.
+    """
+    if not is_queue_of(tx, namespace, queue_id):
+        raise BackendError(f"task queue {queue_id} is not one of namespace {namespace!r}")
 
 
 def start_all(tx: Transaction, items: Sequence[StartItem]) -> list[StartOutcome]:
@@ -55,7 +72,7 @@ def _columns(items: Sequence[StartItem]) -> Any:
 
 def _start_one(tx: Transaction, item: StartItem) -> StartOutcome:
     """Start where some workflow id of the batch was taken: by this item, or by a run."""
-    known = tx.one(_RUN_STATUS, (item.run_id,))
+    known = tx.one(_RUN_STATUS, (item.run_id, item.namespace))
     if known is not None:
         return StartOutcome(True, item.run_id, known[0])
     holder = tx.one(_HOLDER, (item.namespace, item.workflow_id))
@@ -90,7 +107,7 @@ def _create(tx: Transaction, items: Sequence[StartItem]) -> None:
         tx.deliver(of.lane, of.run_id, [int(MessageKind.START)] * len(items), of.frame)
     if any(of.attributes):
         attributes = [
-            (item.run_id, name, value.decode())
+            (name, value.decode(), item.run_id, item.namespace)
             for item in items
             for name, value in item.attributes
             if value

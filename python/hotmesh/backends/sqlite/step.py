@@ -8,8 +8,10 @@ from hotmesh.backends.protocol import MessageKind, Step, StepReply
 from hotmesh.backends.sqlite import statements
 from hotmesh.backends.sqlite.done import write_done
 from hotmesh.backends.sqlite.rows import Rows
-from hotmesh.backends.sqlite.starts import mail_all, send_all, start_all, wait_all
+from hotmesh.backends.sqlite.starts import is_queue_of, mail_all, send_all, start_all, wait_all
 from hotmesh.backends.sqlite.transaction import AbortError, Transaction
+from hotmesh.exceptions import BackendError
+from hotmesh.limits import LANES_PER_QUEUE
 
 _SQL = statements.load("step")
 _ROUTER_ALIVE = _SQL["router_alive"]
@@ -46,36 +48,54 @@ def changes_anything(step: Step) -> bool:
     )
 
 
-def check_fence(tx: Transaction, router_id: bytes) -> None:
-    """Undo everything unless the router is alive."""
-    if tx.one(_ROUTER_ALIVE, (router_id,)) is None:
+def check_fence(tx: Transaction, namespace: str, step: Step) -> int:
+    """Undo everything unless the router is alive; its queue.
+
+    Raises:
+        AbortError: it is not.
+        BackendError: a lane to read is not one of its queue.
+    """
+    router = tx.one(_ROUTER_ALIVE, (step.router_id, namespace))
+    if router is None:
         raise AbortError(StepReply(tx.now_ms, fenced=True))
+    queue_id: int = router[0]
+    lanes = step.lanes
+    if lanes and not min(lanes) // LANES_PER_QUEUE == queue_id == max(lanes) // LANES_PER_QUEUE:
+        raise BackendError(f"a lane to read is not one of task queue {queue_id}")
+    return queue_id
 
 
-def apply(tx: Transaction, step: Step) -> StepReply:
+def apply(tx: Transaction, namespace: str, step: Step) -> StepReply:
     """Apply the whole step; the reply lacks what is read afterwards.
+
+    Args:
+        tx: Where.
+        namespace: The router's.
+        step: What.
 
     Raises:
         AbortError: the step is fenced or refused, so nothing of it is kept.
+        BackendError: a lane to read is not one of the router's queue.
     """
-    check_fence(tx, step.router_id)
+    queue_id = check_fence(tx, namespace, step)
     _write_journal(tx, step)
     if step.ack_lane:
         tx.run_rows(_DELETE_MESSAGES, (step.ack_lane, step.ack_id))
     _refuse_closes(tx, step)
     _write_timers(tx, step)
-    _write_tasks(tx, step)
+    _write_tasks(tx, step, queue_id)
     if step.attribute_run:
-        _write_attributes(tx, step)
+        _write_attributes(tx, namespace, step)
     if step.close_run:
-        _close_runs(tx, step)
+        _close_runs(tx, step, queue_id)
     start_outcomes = start_all(tx, step.starts)
-    tx.deliver(step.message_lane, step.message_run, step.message_kind, step.message_frame)
+    if step.message_lane:
+        _deliver_messages(tx, namespace, step)
     send_outcomes = send_all(tx, step.sends)
     mail_lanes = wait_all(tx, step.waits) + mail_all(tx, step.mails)
     if step.reply_id:
         rows = zip(step.reply_id, step.reply_data, strict=True)
-        tx.run_many(_INSERT_REPLY, ((key, data, tx.now_ms) for key, data in rows))
+        tx.run_many(_INSERT_REPLY, ((key, namespace, data, tx.now_ms) for key, data in rows))
     write_done(tx, step.close_run, step.reply_id)
     return StepReply(
         tx.now_ms,
@@ -119,7 +139,7 @@ def _write_timers(tx: Transaction, step: Step) -> None:
         tx.run_many(_DELETE_TIMER, zip(*columns, strict=True))
 
 
-def _write_tasks(tx: Transaction, step: Step) -> None:
+def _write_tasks(tx: Transaction, step: Step, queue_id: int) -> None:
     if step.task_run:
         now = tx.now_ms
         columns = (
@@ -134,12 +154,13 @@ def _write_tasks(tx: Transaction, step: Step) -> None:
         )
         tx.run_rows(_INSERT_TASKS, columns, (step.task_frame, step.task_state))
     if step.drop_task_run:
-        tx.run_rows(_DELETE_TASKS, (step.drop_task_run, step.drop_task_seq))
+        queues = [queue_id] * len(step.drop_task_run)
+        tx.run_rows(_DELETE_TASKS, (step.drop_task_run, step.drop_task_seq, queues))
     if step.recall_task_run:
-        _recall_tasks(tx, step)
+        _recall_tasks(tx, step, queue_id)
 
 
-def _recall_tasks(tx: Transaction, step: Step) -> None:
+def _recall_tasks(tx: Transaction, step: Step, queue_id: int) -> None:
     columns = (
         step.recall_task_run,
         step.recall_task_seq,
@@ -147,26 +168,42 @@ def _recall_tasks(tx: Transaction, step: Step) -> None:
         step.recall_task_claimed,
     )
     for run_id, seq, frame, also_claimed in zip(*columns, strict=True):
-        unclaimed = tx.one(_SQL["recall_unclaimed_task"], (run_id, seq))
+        unclaimed = tx.one(_SQL["recall_unclaimed_task"], (run_id, seq, queue_id))
         if unclaimed is not None:
             tx.deliver([unclaimed[0]], [run_id], [MessageKind.RESULT], [frame])
         elif also_claimed:
-            tx.run(_SQL["recall_claimed_task"], (run_id, seq))
+            tx.run(_SQL["recall_claimed_task"], (run_id, seq, queue_id))
 
 
-def _write_attributes(tx: Transaction, step: Step) -> None:
-    """In order: a name may be set and removed in one step."""
+def _write_attributes(tx: Transaction, namespace: str, step: Step) -> None:
+    """In order: a name may be set and removed in one step. Runs that are gone have no record."""
     columns = (step.attribute_run, step.attribute_name, step.attribute_value)
     for run_id, name, value in zip(*columns, strict=True):
         if value:
-            tx.run(_SQL["put_attribute"], (run_id, name, value.decode()))
+            tx.run(_SQL["put_attribute"], (name, value.decode(), run_id, namespace))
         else:
-            tx.run(_SQL["delete_attribute"], (run_id, name))
+            tx.run(_SQL["delete_attribute"], (name, run_id, namespace))
 
 
-def _close_runs(tx: Transaction, step: Step) -> None:
-    columns = (step.close_run, step.close_status, [tx.now_ms] * len(step.close_run))
+def _close_runs(tx: Transaction, step: Step, queue_id: int) -> None:
+    count = len(step.close_run)
+    columns = (step.close_run, step.close_status, [tx.now_ms] * count, [queue_id] * count)
     tx.run_rows(_CLOSE_RUNS, columns, (step.close_result,))
     waiting = zip(step.close_run, step.close_waits, strict=True)
     for run_id in [run_id for run_id, has_waits in waiting if has_waits]:
-        tx.run(_SQL["delete_waits"], (run_id,))
+        tx.run(_SQL["delete_waits"], (run_id, queue_id))
+
+
+def _deliver_messages(tx: Transaction, namespace: str, step: Step) -> None:
+    """Append messages to lanes of the namespace; in others there is nobody they are for."""
+    queues = {lane // LANES_PER_QUEUE for lane in step.message_lane}
+    own = {queue_id for queue_id in queues if is_queue_of(tx, namespace, queue_id)}
+    columns = (step.message_lane, step.message_run, step.message_kind, step.message_frame)
+    if own == queues:
+        tx.deliver(*columns)
+        return
+    rows = zip(*columns, strict=True)
+    kept = [row for row in rows if row[0] // LANES_PER_QUEUE in own]
+    if kept:
+        lanes, runs, kinds, frames = zip(*kept, strict=True)
+        tx.deliver(lanes, runs, kinds, frames)

@@ -7,6 +7,7 @@ import json
 from hotmesh.backends.protocol import MessageKind, RunStatus, Tasks, TasksReply
 from hotmesh.backends.sqlite import statements
 from hotmesh.backends.sqlite.rows import Rows
+from hotmesh.backends.sqlite.starts import check_queue
 from hotmesh.backends.sqlite.transaction import Row, Transaction
 
 _SQL = statements.load("tasks")
@@ -24,6 +25,8 @@ _Claim = tuple[bytes, int, int]
 
 def run_batch(tx: Transaction, batch: Tasks) -> TasksReply:
     """See :meth:`hotmesh.backends.protocol.Backend.tasks`."""
+    if batch.queue_id:
+        check_queue(tx, batch.namespace, batch.queue_id)
     if batch.finish_run or batch.retry_run or batch.beat_run:
         tx.need_write()
     lost: list[_Claim] = []
@@ -50,7 +53,7 @@ def _finish(tx: Transaction, batch: Tasks, lost: list[_Claim]) -> list[int]:
     frames: list[bytes] = []
     columns = (batch.finish_run, batch.finish_seq, batch.finish_attempt, batch.finish_frame)
     for run_id, seq, attempt, frame in zip(*columns, strict=True):
-        deleted = tx.one(_FINISH_TASK, (run_id, seq, attempt))
+        deleted = tx.one(_FINISH_TASK, (run_id, seq, attempt, batch.namespace))
         if deleted is None:
             lost.append((run_id, seq, attempt))
             continue
@@ -70,7 +73,8 @@ def _retry(tx: Transaction, batch: Tasks, lost: list[_Claim]) -> None:
         batch.retry_state,
     )
     for run_id, seq, attempt, delay_ms, state in zip(*columns, strict=True):
-        if not tx.run(_RETRY_TASK, (tx.now_ms + delay_ms, state, run_id, seq, attempt)):
+        claim = (run_id, seq, attempt, batch.namespace)
+        if not tx.run(_RETRY_TASK, (tx.now_ms + delay_ms, state, *claim)):
             lost.append((run_id, seq, attempt))
 
 
@@ -84,7 +88,8 @@ def _beat(tx: Transaction, batch: Tasks, lost: list[_Claim]) -> list[_Claim]:
         batch.beat_state,
     )
     for run_id, seq, attempt, lease_ms, state in zip(*columns, strict=True):
-        row = tx.one(_BEAT_TASK, (tx.now_ms + lease_ms, state, run_id, seq, attempt))
+        claim = (run_id, seq, attempt, batch.namespace)
+        row = tx.one(_BEAT_TASK, (tx.now_ms + lease_ms, state, *claim))
         if row is None:
             lost.append((run_id, seq, attempt))
         elif row[0]:
@@ -120,15 +125,16 @@ def _claim(tx: Transaction, batch: Tasks, types: list[str]) -> list[Row]:
 
 
 def complete_from_outside(
-    tx: Transaction, run_id: bytes, seq: int, attempt: int, lane: int, frame: bytes
-) -> bool:
+    tx: Transaction, namespace: str, run_id: bytes, seq: int, attempt: int, frame: bytes
+) -> int | None:
     """See :meth:`hotmesh.backends.protocol.Backend.complete_task`."""
-    status = tx.one(_RUN_STATUS, (run_id,))
-    if status is None or status[0] != RunStatus.RUNNING:
-        return False
+    run = tx.one(_RUN_STATUS, (run_id, namespace))
+    if run is None or run[0] != RunStatus.RUNNING:
+        return None
     claimed = tx.one(_SQL["claimed_attempt"], (run_id, seq))
     if attempt and claimed is not None and claimed[0] != attempt:
-        return False
+        return None
+    lane: int = run[1]
     tx.run(_SQL["delete_task"], (run_id, seq))
     tx.deliver([lane], [run_id], [MessageKind.RESULT], [frame])
-    return True
+    return lane

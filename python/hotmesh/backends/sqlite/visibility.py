@@ -53,23 +53,30 @@ def _run_row(row: Row) -> RunRow:
     return RunRow._make((*row[:10], row[10].encode(), *row[11:]))
 
 
-def results(tx: Transaction, run_ids: Sequence[bytes]) -> list[tuple[bytes, int, bytes]]:
+def results(
+    tx: Transaction, namespace: str, run_ids: Sequence[bytes]
+) -> list[tuple[bytes, int, bytes]]:
     """See :meth:`hotmesh.backends.protocol.Backend.results`."""
-    return cast("list[tuple[bytes, int, bytes]]", tx.all_rows(_RESULTS, (run_ids,)))
+    columns = (run_ids, [namespace] * len(run_ids))
+    return cast("list[tuple[bytes, int, bytes]]", tx.all_rows(_RESULTS, columns))
 
 
-def take_replies(tx: Transaction, reply_ids: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+def take_replies(
+    tx: Transaction, namespace: str, reply_ids: Sequence[bytes]
+) -> list[tuple[bytes, bytes]]:
     """See :meth:`hotmesh.backends.protocol.Backend.replies`."""
     statement = _CLIENT_SQL["read_reply"]
-    found = [row for key in reply_ids if (row := tx.one(statement, (key,))) is not None]
+    found = [row for key in reply_ids if (row := tx.one(statement, (key, namespace))) is not None]
     if found:
         tx.need_write()
-        tx.run_many(_CLIENT_SQL["delete_reply"], [(key,) for key, _ in found])
+        tx.run_many(_CLIENT_SQL["delete_reply"], [(key, namespace) for key, _ in found])
     return [(key, data) for key, data in found]
 
 
-def journal(tx: Transaction, run_id: bytes) -> list[bytes]:
+def journal(tx: Transaction, namespace: str, run_id: bytes) -> list[bytes]:
     """See :meth:`hotmesh.backends.protocol.Backend.journal`."""
+    if tx.one(_CLIENT_SQL["run_status"], (run_id, namespace)) is None:
+        return []
     return [frame for (frame,) in tx.all(statements.load("step")["read_journal"], (run_id,))]
 
 

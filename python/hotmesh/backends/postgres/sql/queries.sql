@@ -51,7 +51,7 @@ select pg_backend_pid();
 
 -- name: step
 -- A router's batch: see functions/step.sql.
-select * from hotmesh.step(@86@);
+select * from hotmesh.step(@87@);
 
 -- name: start
 -- A client's batch of starts.
@@ -67,10 +67,10 @@ select hotmesh.mail(@3@);
 
 -- name: tasks
 -- An activity worker's batch.
-select * from hotmesh.tasks(@19@);
+select * from hotmesh.tasks(@20@);
 
 -- name: complete_task
--- Finish an activity from outside its worker.
+-- Finish an activity from outside its worker; the lane told, null for none.
 select hotmesh.complete_task(@5@);
 
 -- name: queue_id
@@ -83,11 +83,15 @@ select * from hotmesh.beat(@12@);
 
 -- name: release
 -- Give lanes back.
-update hotmesh.lane set owner = null where owner = $1 and lane = any ($2);
+update hotmesh.lane set owner = null
+where owner = $2 and lane = any ($3)
+    and exists (
+        select from hotmesh.queue where queue.id = lane.lane / 64 and queue.namespace = $1
+    );
 
 -- name: leave
 -- Give everything back.
-select hotmesh.leave(@2@);
+select hotmesh.leave(@3@);
 
 -- name: prune
 -- Delete a bounded number of runs that closed long ago.
@@ -96,22 +100,30 @@ select * from hotmesh.prune(@4@);
 -- name: results
 -- Which of these runs are closed, and how; status 0 for those that do not exist.
 select wanted.run_id, coalesce(run.status, 0), coalesce(run.result, '')
-from unnest($1::bytea[]) wanted (run_id)
+from unnest($2::bytea[]) wanted (run_id)
 left join lateral (
-    select r.status, r.result from hotmesh.run r where r.run_id = wanted.run_id offset 0
+    select r.status, r.result
+    from hotmesh.run r join hotmesh.queue on queue.id = r.lane / 64
+    where r.run_id = wanted.run_id and queue.namespace = $1 offset 0
 ) run on true
 where run.status is distinct from 1;
 
 -- name: replies
 -- Take replies.
-delete from hotmesh.reply where reply_id = any ($1) returning reply_id, data;
+delete from hotmesh.reply where reply_id = any ($2) and namespace = $1
+returning reply_id, data;
 
 -- name: journal
 -- The journal of a run.
-select frame from hotmesh.journal where run_id = $1 order by seq;
+select journal.frame
+from hotmesh.run
+join hotmesh.queue on queue.id = run.lane / 64 and queue.namespace = $1
+join hotmesh.journal on journal.run_id = run.run_id
+where run.run_id = $2
+order by journal.seq;
 
 -- name: load
--- Runs with their journals.
+-- Runs of a namespace with their journals.
 select run.run_id, run.lane, run.status, run.workflow_id, run.workflow_type, run.header, run.input,
     array(
         select journal.frame from hotmesh.journal
@@ -125,7 +137,9 @@ select run.run_id, run.lane, run.status, run.workflow_id, run.workflow_type, run
         select attribute.value from hotmesh.attribute
         where attribute.run_id = run.run_id order by attribute.name
     )
-from hotmesh.run where run.run_id = any ($1);
+from hotmesh.run
+join hotmesh.queue on queue.id = run.lane / 64 and queue.namespace = $1
+where run.run_id = any ($2);
 
 -- name: find
 -- Runs by namespace, workflow id and run id ('' for the newest), in order; null where unknown.
@@ -152,7 +166,7 @@ left join lateral (
 cross join lateral (
     select r.* from hotmesh.run r
     where r.run_id = coalesce(current.run_id, wanted.run_id)
-        and wanted.workflow_id in ('', r.workflow_id)
+        and r.workflow_id = wanted.workflow_id
     offset 0
 ) run
 join hotmesh.queue on queue.id = run.lane / 64 and queue.namespace = wanted.namespace;

@@ -157,8 +157,10 @@ create index wait_run on hotmesh.wait (run_id);
 -- Answers to queries and updates until the client that asked takes them.
 create table hotmesh.reply (
     created_ms bigint not null,
-    reply_id bytea not null primary key,
-    data bytea not null
+    reply_id bytea not null,
+    namespace text collate "C" not null,
+    data bytea not null,
+    primary key (reply_id, namespace)
 ) with (autovacuum_vacuum_cost_delay = 0);
 
 create index reply_created on hotmesh.reply (created_ms);

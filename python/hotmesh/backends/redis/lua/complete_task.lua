@@ -1,13 +1,14 @@
--- Finish an activity from outside. Numbers: h.lane, h.seq, h.attempt (0: whichever). Bytes: run id,
--- frame. Answers 0 if the run is not open, or its task is not claimed as this attempt.
+-- Finish an activity from outside. Numbers: h.seq, h.attempt (0: whichever). Bytes: run id, frame.
+-- Answers the run's lane; false if it is not open, or its task is not claimed as this attempt.
 local run, frame = take(), take()
-if call('HGET', P .. 'run:' .. run, 's') ~= RUNNING then
-  return 0
+local found = call('HMGET', P .. 'run:' .. run, 's', 'l')
+if found[1] ~= RUNNING then
+  return false
 end
 local task = call('HMGET', P .. 'task:' .. run .. h.seq, 'n', 'o')
 if h.attempt > 0 and task[1] and (tonumber(task[1]) ~= h.attempt or task[2] == '') then
-  return 0
+  return false
 end
 delete_task(run, h.seq)
-append(h.lane, RESULT, run, frame)
-return 1
+append(found[2], RESULT, run, frame)
+return tonumber(found[2])

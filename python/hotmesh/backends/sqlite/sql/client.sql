@@ -2,6 +2,10 @@
 -- A task queue on its first use.
 INSERT OR IGNORE INTO queue (namespace, name) VALUES (?, ?);
 
+-- name: queue_in_namespace
+-- Whether a task queue is one of a namespace.
+SELECT 1 FROM queue WHERE id = ? AND namespace = ?;
+
 -- name: queue_id
 -- The id of a task queue.
 SELECT id FROM queue WHERE namespace = ? AND name = ?;
@@ -25,8 +29,8 @@ WHERE c.namespace = ? AND c.workflow_id = ?;
 SELECT run_id, lane, status FROM run WHERE run_id = ? AND namespace = ? AND workflow_id = ?;
 
 -- name: run_status
--- Status of a run.
-SELECT status FROM run WHERE run_id = ?;
+-- Status and lane of a run.
+SELECT status, lane FROM run WHERE run_id = ? AND namespace = ?;
 
 -- name: insert_runs
 -- New runs, open.
@@ -62,13 +66,13 @@ INSERT INTO mail (namespace, key, data) VALUES (?, ?, ?);
 -- name: results
 -- How runs ended, those that did; status 0 for those that don't exist.
 SELECT column1, coalesce(status, 0), coalesce(result, x'')
-FROM (VALUES (?)) LEFT JOIN run ON run_id = column1
+FROM (VALUES (?, ?)) LEFT JOIN run ON run_id = column1 AND namespace = column2
 WHERE column1 IS NOT NULL AND status IS NOT 1;
 
 -- name: read_reply
 -- An answer that has arrived.
-SELECT id, data FROM reply WHERE id = ?;
+SELECT id, data FROM reply WHERE id = ? AND namespace = ?;
 
 -- name: delete_reply
 -- An answer that was taken.
-DELETE FROM reply WHERE id = ?;
+DELETE FROM reply WHERE id = ? AND namespace = ?;

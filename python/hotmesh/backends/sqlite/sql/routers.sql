@@ -8,9 +8,14 @@ RETURNING router_id;
 -- All lanes of a router.
 DELETE FROM lane WHERE owner = ?;
 
+-- name: leave_lanes
+-- All lanes of a router in a namespace.
+DELETE FROM lane WHERE owner = ?
+    AND EXISTS (SELECT 1 FROM queue WHERE queue.id = lane.lane / 64 AND queue.namespace = ?);
+
 -- name: router_state
--- Whether a router is alive, dead or gone.
-SELECT state FROM router WHERE router_id = ?;
+-- Whether a router is alive, dead or gone, and where.
+SELECT state, namespace FROM router WHERE router_id = ?;
 
 -- name: put_router
 -- Join or renew.
@@ -18,8 +23,7 @@ INSERT INTO router
     (router_id, namespace, queue_id, hosts_workflows, state, seen_ms, lease_until_ms, info)
 VALUES (?, ?, ?, ?, 1, ?, ?, ?)
 ON CONFLICT (router_id) DO UPDATE SET
-    namespace = excluded.namespace, queue_id = excluded.queue_id,
-    hosts_workflows = excluded.hosts_workflows, seen_ms = excluded.seen_ms,
+    queue_id = excluded.queue_id, hosts_workflows = excluded.hosts_workflows, seen_ms = excluded.seen_ms,
     lease_until_ms = excluded.lease_until_ms, info = excluded.info;
 
 -- name: count_routers
@@ -36,11 +40,13 @@ INSERT INTO lane (lane, owner) VALUES (?, ?);
 
 -- name: release_lane
 -- A lane becomes free.
-DELETE FROM lane WHERE lane = ? AND owner = ?;
+DELETE FROM lane WHERE lane = ? AND owner = ?
+    AND EXISTS (SELECT 1 FROM queue WHERE queue.id = lane.lane / 64 AND queue.namespace = ?);
 
 -- name: leave
 -- A router says good-bye.
-UPDATE router SET state = 2, lease_until_ms = ? WHERE router_id = ? AND state = 1;
+UPDATE router SET state = 2, lease_until_ms = ?
+WHERE router_id = ? AND namespace = ? AND state = 1;
 
 -- name: list_routers
 -- The rollcall of a namespace without those that left.
@@ -56,4 +62,5 @@ DELETE FROM router WHERE state <> 1 AND lease_until_ms < ?;
 
 -- name: delete_stale_replies
 -- Answers that nobody came for.
-DELETE FROM reply WHERE id IN (SELECT id FROM reply WHERE made_ms < ? ORDER BY made_ms LIMIT ?);
+DELETE FROM reply WHERE (id, namespace) IN
+    (SELECT id, namespace FROM reply WHERE made_ms < ? ORDER BY made_ms LIMIT ?);

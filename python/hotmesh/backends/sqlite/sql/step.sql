@@ -1,6 +1,6 @@
 -- name: router_alive
--- The fence: a row says that the router was not declared dead.
-SELECT 1 FROM router WHERE router_id = ? AND state = 1;
+-- The fence: a row says that the router was not declared dead; its queue.
+SELECT queue_id FROM router WHERE router_id = ? AND state = 1 AND namespace = ?;
 
 -- name: insert_journal
 -- Transitions; a second one of the same seq violates the key: the step is fenced.
@@ -30,47 +30,59 @@ DELETE FROM timer WHERE lane = ? AND due_ms = ? AND run_id = ? AND key = ?;
 
 -- name: insert_tasks
 -- Activity tasks, unclaimed; each replaces the one of the same run and seq.
-INSERT OR REPLACE INTO task
+INSERT INTO task
     (queue_id, activity_type, lane, run_id, seq, attempt, due_ms, scheduled_ms, frame, state)
-SELECT * FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) WHERE column1 IS NOT NULL;
+SELECT * FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) WHERE column1 IS NOT NULL
+ON CONFLICT (run_id, seq) DO UPDATE SET
+    queue_id = excluded.queue_id, activity_type = excluded.activity_type,
+    attempt = excluded.attempt, due_ms = excluded.due_ms, scheduled_ms = excluded.scheduled_ms,
+    owner = NULL, recalled = 0, frame = excluded.frame, state = excluded.state
+WHERE task.lane = excluded.lane;
 
 -- name: delete_tasks
 -- Tasks whose results are no longer wanted.
-DELETE FROM task WHERE (run_id, seq) IN (SELECT column1, column2 FROM (VALUES (?, ?)));
+DELETE FROM task WHERE (run_id, seq) IN (
+    SELECT t.run_id, t.seq FROM (VALUES (?, ?, ?))
+    CROSS JOIN task AS t ON t.run_id = column1 AND t.seq = column2 AND t.lane / 64 = column3);
 
 -- name: recall_unclaimed_task
 -- Take back a task that nobody works on; returns the lane to tell.
-DELETE FROM task WHERE run_id = ? AND seq = ? AND owner IS NULL RETURNING lane;
+DELETE FROM task WHERE run_id = ? AND seq = ? AND lane / 64 = ? AND owner IS NULL
+RETURNING lane;
 
 -- name: recall_claimed_task
 -- Ask the worker of a claimed task to stop; its next beat says so.
-UPDATE task SET recalled = 1 WHERE run_id = ? AND seq = ? AND owner IS NOT NULL;
+UPDATE task SET recalled = 1
+WHERE run_id = ? AND seq = ? AND lane / 64 = ? AND owner IS NOT NULL;
 
 -- name: put_attribute
 -- A value of the run's record.
-INSERT INTO attribute (run_id, name, value) VALUES (?, ?, json(?))
+INSERT INTO attribute (run_id, name, value)
+SELECT run_id, ?, json(?) FROM run WHERE run_id = ? AND namespace = ?
 ON CONFLICT (run_id, name) DO UPDATE SET value = excluded.value;
 
 -- name: delete_attribute
 -- A name taken out of the run's record.
-DELETE FROM attribute WHERE run_id = ? AND name = ?;
+DELETE FROM attribute
+WHERE name = ?1 AND run_id = (SELECT run_id FROM run WHERE run_id = ?2 AND namespace = ?3);
 
 -- name: close_runs
 -- The ends of runs, and when they may be deleted.
 UPDATE run SET
     status = column2,
     closed_ms = column3,
-    result = column4,
+    result = column5,
     expires_ms = CASE WHEN expire_s >= 0 THEN column3 + expire_s * 1000 END
-FROM (VALUES (?, ?, ?, ?)) WHERE run_id = column1 AND run.status = 1;
+FROM (VALUES (?, ?, ?, ?, ?))
+WHERE run_id = column1 AND run.status = 1 AND run.lane / 64 = column4;
 
 -- name: delete_waits
 -- What a closed run waited for.
-DELETE FROM wait WHERE run_id = ?;
+DELETE FROM wait WHERE run_id = ? AND lane / 64 = ?;
 
 -- name: insert_reply
 -- An answer; the first of an id counts.
-INSERT OR IGNORE INTO reply (id, data, made_ms) VALUES (?, ?, ?);
+INSERT OR IGNORE INTO reply (id, namespace, data, made_ms) VALUES (?, ?, ?, ?);
 
 -- name: read_messages
 -- Unread messages of lanes, given as {lane: last id read}, lane by lane, oldest first.
@@ -81,7 +93,7 @@ SELECT
     END
 FROM json_each(?) AS l
 CROSS JOIN stream AS s ON s.lane = CAST(l.key AS INTEGER) AND s.id > l.value
-LEFT JOIN run AS r ON s.kind = 0 AND r.run_id = s.run_id
+LEFT JOIN run AS r ON s.kind = 0 AND r.run_id = s.run_id AND r.lane = s.lane
 LIMIT ?;
 
 -- name: read_timers
@@ -105,7 +117,7 @@ SELECT
     coalesce(
         (SELECT json_group_object(name, json(value)) FROM attribute AS a
          WHERE a.run_id = run.run_id), '{}')
-FROM run WHERE run_id = ?;
+FROM run WHERE run_id = ? AND namespace = ?;
 
 -- name: read_journal
 -- The transitions of a run, in order.

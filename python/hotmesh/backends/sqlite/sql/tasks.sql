@@ -1,17 +1,20 @@
 -- name: finish_task
 -- Delete a task if this attempt of it is the claimed one; returns the lane to tell.
 DELETE FROM task WHERE run_id = ? AND seq = ? AND attempt = ? AND owner IS NOT NULL
+    AND EXISTS (SELECT 1 FROM queue WHERE queue.id = task.queue_id AND queue.namespace = ?)
 RETURNING lane;
 
 -- name: retry_task
 -- Give a failed attempt back, to be claimed again later.
 UPDATE task SET owner = NULL, due_ms = ?, state = ?
-WHERE run_id = ? AND seq = ? AND attempt = ? AND owner IS NOT NULL;
+WHERE run_id = ? AND seq = ? AND attempt = ? AND owner IS NOT NULL
+    AND EXISTS (SELECT 1 FROM queue WHERE queue.id = task.queue_id AND queue.namespace = ?);
 
 -- name: beat_task
 -- Renew a claim; returns whether its cancellation was asked for.
 UPDATE task SET due_ms = ?, state = coalesce(?, state)
 WHERE run_id = ? AND seq = ? AND attempt = ? AND owner IS NOT NULL
+    AND EXISTS (SELECT 1 FROM queue WHERE queue.id = task.queue_id AND queue.namespace = ?)
 RETURNING recalled;
 
 -- name: first_due_of_types
@@ -55,4 +58,5 @@ DELETE FROM task WHERE run_id = ? AND seq = ?;
 
 -- name: abandon_tasks
 -- Claims of a router that left: as if their lease were over.
-UPDATE task SET due_ms = min(due_ms, ?) WHERE owner = ?;
+UPDATE task SET due_ms = min(due_ms, ?) WHERE owner = ?
+    AND EXISTS (SELECT 1 FROM queue WHERE queue.id = task.queue_id AND queue.namespace = ?);

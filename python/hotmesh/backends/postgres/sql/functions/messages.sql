@@ -59,11 +59,15 @@ begin
 
     with target as (
         select item.*, coalesce(run.status, 0) as status, run.lane
-        from unnest(targets, workflow_ids, kinds, frames, allow_closed)
-            with ordinality item (run_id, workflow_id, kind, frame, allowed, position)
+        from unnest(targets, namespaces, workflow_ids, kinds, frames, allow_closed)
+            with ordinality item
+                (run_id, namespace, workflow_id, kind, frame, allowed, position)
         left join lateral (
-            select r.status, r.lane from hotmesh.run r
-            where r.run_id = item.run_id and item.workflow_id in ('', r.workflow_id) offset 0
+            select r.status, r.lane
+            from hotmesh.run r join hotmesh.queue on queue.id = r.lane / 64
+            where r.run_id = item.run_id and r.workflow_id = item.workflow_id
+                and queue.namespace = item.namespace
+            offset 0
         ) run on true
     ), sent as (
         insert into hotmesh.stream (lane, kind, run_id, frame)

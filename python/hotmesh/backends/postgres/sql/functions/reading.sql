@@ -58,7 +58,7 @@ begin
     ) found
     left join lateral (
         select r.workflow_id, r.workflow_type, r.header, r.input from hotmesh.run r
-        where found.kind = 0 and r.run_id = found.run_id offset 0
+        where found.kind = 0 and r.run_id = found.run_id and r.lane = found.lane offset 0
     ) run on true;
 end $$;
 

@@ -24,6 +24,19 @@ begin
 end $$;
 
 
+-- Raise HM002 unless a queue is one of a namespace.
+create or replace function hotmesh.check_queue(own_namespace text, queue_id int)
+returns void language plpgsql as $$
+begin
+    if not exists (
+        select from hotmesh.queue where queue.id = queue_id and queue.namespace = own_namespace
+    ) then
+        raise exception 'task queue % is not one of namespace %', queue_id, own_namespace
+            using errcode = 'HM002';
+    end if;
+end $$;
+
+
 -- Join or renew; declare the silent dead; take free lanes up to the fair share; clean up.
 create or replace function hotmesh.beat(
     own_id bytea, own_lock bigint, router_namespace text, router_queue int,
@@ -35,6 +48,8 @@ declare
     fair int;
     owned int;
 begin
+    perform hotmesh.check_queue(router_namespace, router_queue);
+
     -- Beats of one queue take turns, so that free lanes are counted and taken by one at a time.
     perform pg_advisory_xact_lock(queue_lock);
     now := hotmesh.now_ms();
@@ -45,11 +60,13 @@ begin
         router_info)
     on conflict (router_id) do update set
         seen_ms = excluded.seen_ms, lease_ms = excluded.lease_ms, info = excluded.info
+    where router.namespace = router_namespace
     returning router.alive into alive;
     lanes := '{}';
     surplus := 0;
     routers := 0;
-    if not alive then
+    if not found or not alive then
+        alive := false;
         return;
     end if;
 
@@ -101,12 +118,20 @@ end $$;
 
 -- Give everything back: lanes, and claimed tasks as if their lease were over. Waits for the
 -- router's steps in flight; later ones are fenced, for its row is gone.
-create or replace function hotmesh.leave(own_id bytea, own_lock bigint)
+create or replace function hotmesh.leave(own_namespace text, own_id bytea, own_lock bigint)
 returns void language plpgsql as $$
 begin
     perform pg_advisory_xact_lock(own_lock);
-    delete from hotmesh.router where router.router_id = own_id;
-    update hotmesh.lane set owner = null where lane.owner = own_id;
+    delete from hotmesh.router
+    where router.router_id = own_id and router.namespace = own_namespace;
+    update hotmesh.lane set owner = null
+    where lane.owner = own_id and exists (
+        select from hotmesh.queue
+        where queue.id = lane.lane / 64 and queue.namespace = own_namespace
+    );
     update hotmesh.task set due_ms = hotmesh.now_ms()
-    where task.owner = own_id and task.due_ms > hotmesh.now_ms();
+    where task.owner = own_id and task.due_ms > hotmesh.now_ms() and exists (
+        select from hotmesh.queue
+        where queue.id = task.queue_id and queue.namespace = own_namespace
+    );
 end $$;

@@ -112,7 +112,9 @@ declare
 begin
     for i in 1 .. cardinality(run_ids) loop
         -- An earlier call (or an earlier item) with this run id made the run: nothing to do.
-        select run.status into holder_status from hotmesh.run where run.run_id = run_ids[i];
+        select run.status into holder_status
+        from hotmesh.run join hotmesh.queue on queue.id = run.lane / 64
+        where run.run_id = run_ids[i] and queue.namespace = namespaces[i];
         if not found and run_ids[i] = any (run_ids[:i - 1]) then
             holder_status := 1;
         end if;

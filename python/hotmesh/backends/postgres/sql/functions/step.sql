@@ -11,6 +11,7 @@
 -- event waits for them; a duplicate journal row raises a unique violation. Nothing was applied
 -- then, so the rare cases cost a round trip and the usual ones no check beforehand.
 create or replace function hotmesh.step(
+    own_namespace text,
     router bytea,
     router_lock bigint,
     -- What to read; `lanes` null reads nothing, `timer_horizon` null no timers.
@@ -137,17 +138,24 @@ set enable_seqscan = off
 set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
+declare
+    own_queue int;
 begin
     now := hotmesh.now_ms();
 
     -- Whoever declares this router dead holds the lock alone, so either the death is committed
     -- and seen here, or it waits until this step is over.
     perform pg_advisory_xact_lock_shared(router_lock);
-    select not router_row.alive into fenced
-    from hotmesh.router router_row where router_row.router_id = router;
+    select not router_row.alive, router_row.queue_id into fenced, own_queue
+    from hotmesh.router router_row
+    where router_row.router_id = router and router_row.namespace = own_namespace;
     if not found or fenced then
         fenced := true;
         return;
+    end if;
+    if own_queue * 64 > any (lanes) or own_queue * 64 + 63 < any (lanes) then
+        raise exception 'a lane to read is not one of task queue %', own_queue
+            using errcode = 'HM002';
     end if;
 
     -- Before this transaction gets its id, so that whoever was given a message id up to this one
@@ -216,22 +224,25 @@ begin
     if drop_task_run is not null then
         for i in 1 .. cardinality(drop_task_run) loop
             delete from hotmesh.task
-            where task.run_id = drop_task_run[i] and task.seq = drop_task_seq[i];
+            where task.run_id = drop_task_run[i] and task.seq = drop_task_seq[i]
+                and task.lane / 64 = own_queue;
         end loop;
     end if;
 
     if recall_task_run is not null then
         perform hotmesh.recall_tasks(
-            recall_task_run, recall_task_seq, recall_task_frame, recall_task_claimed
+            own_queue, recall_task_run, recall_task_seq, recall_task_frame, recall_task_claimed
         );
     end if;
 
     if attribute_run is not null then
-        perform hotmesh.put_attributes(attribute_run, attribute_name, attribute_value);
+        perform hotmesh.put_attributes(
+            own_namespace, attribute_run, attribute_name, attribute_value
+        );
     end if;
 
     if close_run is not null then
-        perform hotmesh.close_runs(now, close_run, close_status, close_result, close_waits);
+        perform hotmesh.close_runs(now, own_queue, close_run, close_status, close_result, close_waits);
     end if;
 
     if start_run is not null then
@@ -248,8 +259,14 @@ begin
         -- A reader takes it for granted that a transaction has its id before its messages have.
         perform pg_current_xact_id();
         insert into hotmesh.stream (lane, kind, run_id, frame)
-        select unnest(message_lane), unnest(message_kind), unnest(message_run),
-            unnest(message_frame);
+        select item.lane, item.kind, item.run_id, item.frame
+        from unnest(message_lane, message_kind, message_run, message_frame)
+            with ordinality item (lane, kind, run_id, frame, position)
+        where item.lane / 64 = own_queue or exists (
+            select from hotmesh.queue
+            where queue.id = item.lane / 64 and queue.namespace = own_namespace
+        )
+        order by item.position;
     end if;
 
     if send_frame is not null then
@@ -269,9 +286,9 @@ begin
     end if;
 
     if reply_ids is not null then
-        insert into hotmesh.reply (created_ms, reply_id, data)
-        select now, unnest(reply_ids), unnest(reply_datas)
-        on conflict (reply_id) do nothing;
+        insert into hotmesh.reply (created_ms, namespace, reply_id, data)
+        select now, own_namespace, unnest(reply_ids), unnest(reply_datas)
+        on conflict (reply_id, namespace) do nothing;
     end if;
 
     if lanes is null then
@@ -303,7 +320,7 @@ end $$;
 
 -- Close runs; refuse all of it when an event that nobody has read waits for one of them.
 create or replace function hotmesh.close_runs(
-    now bigint, run_ids bytea[], statuses int[], results bytea[], waits boolean[]
+    now bigint, own_queue int, run_ids bytea[], statuses int[], results bytea[], waits boolean[]
 ) returns void language plpgsql as $$
 declare
     unread text;
@@ -317,7 +334,7 @@ begin
         ) item
         cross join lateral (
             select open.ctid as place from hotmesh.run open
-            where open.run_id = item.run_id offset 0
+            where open.run_id = item.run_id and open.lane / 64 = own_queue offset 0
         ) found
         where run.ctid = found.place and run.status = 1
         returning run.run_id, run.expire_s
@@ -339,7 +356,7 @@ begin
             select item.run_id
             from (select unnest(run_ids) as run_id, unnest(waits) as waits) item
             where item.waits
-        ));
+        )) and wait.lane / 64 = own_queue;
     end if;
 end $$;
 
@@ -364,13 +381,14 @@ begin
         recalled = false,
         owner = null,
         frame = excluded.frame,
-        state = excluded.state;
+        state = excluded.state
+    where task.lane = excluded.lane;
 end $$;
 
 
 -- Take back tasks: unclaimed ones become a message to their run, claimed ones are marked.
 create or replace function hotmesh.recall_tasks(
-    run_ids bytea[], seqs int[], frames bytea[], claimed boolean[]
+    own_queue int, run_ids bytea[], seqs int[], frames bytea[], claimed boolean[]
 ) returns void language plpgsql as $$
 declare
     task_lane int;
@@ -378,27 +396,34 @@ begin
     for i in 1 .. cardinality(run_ids) loop
         delete from hotmesh.task
         where task.run_id = run_ids[i] and task.seq = seqs[i] and task.owner is null
+            and task.lane / 64 = own_queue
         returning task.lane into task_lane;
         if found then
             insert into hotmesh.stream (lane, kind, run_id, frame)
             values (task_lane, 2, run_ids[i], frames[i]);
         elsif claimed[i] then
             update hotmesh.task set recalled = true
-            where task.run_id = run_ids[i] and task.seq = seqs[i];
+            where task.run_id = run_ids[i] and task.seq = seqs[i]
+                and task.lane / 64 = own_queue;
         end if;
     end loop;
 end $$;
 
 
--- Merge attributes; an empty value removes the name. The last of a name in the batch wins.
+-- Merge attributes; an empty value removes the name. The last of a name in the batch wins. Runs
+-- that are not there, or in another namespace, have no record to write to.
 create or replace function hotmesh.put_attributes(
-    run_ids bytea[], names text[], attribute_values bytea[]
+    own_namespace text, run_ids bytea[], names text[], attribute_values bytea[]
 ) returns void language plpgsql as $$
 begin
     with item as (
         select distinct on (i.run_id, i.name) i.run_id, i.name, i.value
         from unnest(run_ids, names, attribute_values)
             with ordinality i (run_id, name, value, position)
+        where exists (
+            select from hotmesh.run join hotmesh.queue on queue.id = run.lane / 64
+            where run.run_id = i.run_id and queue.namespace = own_namespace
+        )
         order by i.run_id, i.name, i.position desc
     ), gone as (
         delete from hotmesh.attribute using item

@@ -22,8 +22,10 @@ $$;
 
 
 -- One batch of an activity worker: finish, retry, renew, then claim, oldest due first, of the
--- types that it hosts (null: of any). Each type is a probe of the index.
+-- types that it hosts (null: of any). Each type is a probe of the index. Queue 0 claims nothing: a
+-- client's batch, for tasks of whichever queue of its namespace.
 create or replace function hotmesh.tasks(
+    own_namespace text,
     router bytea,
     queue int,
     lease_ms bigint,
@@ -71,6 +73,9 @@ declare
     hosted text[] := coalesce(types, hotmesh.waiting_types(queue));
 begin
     now := hotmesh.now_ms();
+    if queue <> 0 then
+        perform hotmesh.check_queue(own_namespace, queue);
+    end if;
 
     -- The attempt says whose claim it is: no two claims have the same. A client that completes an
     -- activity from outside its worker beats and retries the worker's claim.
@@ -79,6 +84,10 @@ begin
             delete from hotmesh.task
             where task.run_id = finish_run[i] and task.seq = finish_seq[i]
                 and task.attempt = finish_attempt[i] and task.owner is not null
+                and (task.queue_id = queue or exists (
+                    select from hotmesh.queue q
+                    where q.id = task.queue_id and q.namespace = own_namespace
+                ))
             returning task.lane into task_lane;
             if found then
                 insert into hotmesh.stream (lane, kind, run_id, frame)
@@ -95,7 +104,11 @@ begin
             update hotmesh.task
             set due_ms = now + retry_delay[i], owner = null, state = retry_state[i]
             where task.run_id = retry_run[i] and task.seq = retry_seq[i]
-                and task.attempt = retry_attempt[i] and task.owner is not null;
+                and task.attempt = retry_attempt[i] and task.owner is not null
+                and (task.queue_id = queue or exists (
+                    select from hotmesh.queue q
+                    where q.id = task.queue_id and q.namespace = own_namespace
+                ));
         end loop;
     end if;
 
@@ -105,6 +118,10 @@ begin
             set due_ms = now + beat_lease[i], state = coalesce(beat_state[i], task.state)
             where task.run_id = beat_run[i] and task.seq = beat_seq[i]
                 and task.attempt = beat_attempt[i] and task.owner is not null
+                and (task.queue_id = queue or exists (
+                    select from hotmesh.queue q
+                    where q.id = task.queue_id and q.namespace = own_namespace
+                ))
             returning task.recalled into is_recalled;
             if not found then
                 lost_beats := lost_beats || i;
@@ -155,28 +172,31 @@ begin
 end $$;
 
 
--- Finish an activity from outside its worker; false when its run is not open, or its task is not
--- claimed as this attempt (0: whichever).
+-- Finish an activity from outside its worker; the lane told, null when its run is not open, or its
+-- task is not claimed as this attempt (0: whichever).
 create or replace function hotmesh.complete_task(
-    completed_run bytea, completed_seq int, completed_attempt int, run_lane int,
+    own_namespace text, completed_run bytea, completed_seq int, completed_attempt int,
     result_frame bytea
-) returns boolean language plpgsql as $$
+) returns int language plpgsql as $$
 declare
+    run_lane int;
     claimed boolean;
 begin
-    perform from hotmesh.run
-    where run.run_id = completed_run and run.status = 1 for share;
+    select run.lane into run_lane
+    from hotmesh.run join hotmesh.queue on queue.id = run.lane / 64
+    where run.run_id = completed_run and run.status = 1 and queue.namespace = own_namespace
+    for share of run;
     if not found then
-        return false;
+        return null;
     end if;
     select task.attempt = completed_attempt and task.owner is not null into claimed
     from hotmesh.task where task.run_id = completed_run and task.seq = completed_seq
     for update;
     if completed_attempt > 0 and not claimed then
-        return false;
+        return null;
     end if;
     delete from hotmesh.task where task.run_id = completed_run and task.seq = completed_seq;
     insert into hotmesh.stream (lane, kind, run_id, frame)
     values (run_lane, 2, completed_run, result_frame);
-    return true;
+    return run_lane;
 end $$;

@@ -131,9 +131,11 @@ CREATE INDEX mail_key ON mail (namespace, key);
 
 -- Answers to queries and updates, until the client takes them.
 CREATE TABLE reply (
-    id BLOB PRIMARY KEY,
+    id BLOB NOT NULL,
+    namespace TEXT NOT NULL,
     data BLOB NOT NULL,
-    made_ms INTEGER NOT NULL
+    made_ms INTEGER NOT NULL,
+    PRIMARY KEY (id, namespace)
 ) WITHOUT ROWID;
 CREATE INDEX reply_made ON reply (made_ms);
 
