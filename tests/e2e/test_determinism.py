@@ -308,6 +308,38 @@ async def test_a_workflow_that_blocks_the_loop_is_interrupted(
     assert block.__name__ in failure["message"]
 
 
+async def test_code_that_does_not_come_back_holds_up_nobody(any_client: Client) -> None:
+    gate = threading.Event()
+    entered: list[bool] = []
+    threads: set[int] = set()
+
+    async def stuck() -> str:
+        entered.append(gate.is_set())
+        gate.wait()  # a call that nothing interrupts
+        return "healed"
+
+    async def bystander() -> str:
+        threads.add(threading.get_ident())
+        await workflow.sleep(0.001)
+        return "fine"
+
+    client = any_client
+    async with working(client, stuck, bystander, deadlock_timeout=0.1):
+        try:
+            handle = await start(client, "stuck")
+            found = await asyncio.gather(*(execute(client, "bystander") for _ in range(20)))
+            failure = await task_failure(handle)
+            assert await execute(client, "bystander") == "fine"
+        finally:
+            gate.set()
+        assert await handle.result() == "healed"
+    assert found == ["fine"] * 20
+    assert failure["type"] == "DeadlockError"
+    assert "gate.wait()" in failure["message"]
+    assert entered == [False, True]
+    assert threading.get_ident() not in threads
+
+
 @pytest.mark.parametrize(("blocked", "pause"), [(0.0, 0.25), (0.2, 0.75)])
 async def test_code_that_fails_is_left_alone_for_a_while(
     any_client: Client, blocked: float, pause: float

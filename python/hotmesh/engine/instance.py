@@ -276,15 +276,24 @@ class WorkflowInstance(Outbound, Attributes):
         self.handlers.warn_unfinished()
         return kept
 
-    def dismantle(self) -> None:
+    def dismantle(self, elsewhere: Callable[[Callable[[], None]], None] | None = None) -> None:
         """Take the run apart because it leaves this process's memory. It is of no use after that.
 
         The ``finally`` blocks of its coroutines run now, and cannot change anything; left to the
         garbage collector they would run at any time, in the midst of another run's activation.
         Nothing of a run that has ended refers back to the instance then, so that its memory is
         free at once. (Tasks that still wait and what they wait for refer to each other.)
+
+        Args:
+            elsewhere: Takes what is to be done if there is code left to run; None: it runs here.
         """
         unfinished = self.loop.unfinished()
+        if unfinished and elsewhere is not None:
+            elsewhere(lambda: self._take_apart(unfinished))
+        else:
+            self._take_apart(unfinished)
+
+    def _take_apart(self, unfinished: Sequence[asyncio.Task[Any]]) -> None:
         if unfinished:
             self._end_coroutines(unfinished)
         self.loop.forget_tasks()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ from hotmesh.router.memory import PipeMemory
 from hotmesh.router.pipe_context import PipeContext
 from hotmesh.router.state import RunState
 from hotmesh.router.task_failures import TaskFailures
+from hotmesh.router.watchdog import LeftBehind
+from hotmesh.router.workflow_thread import StuckError
 
 Reply = tuple[bytes, bytes]
 """(reply id, data) for a client that waits."""
@@ -54,24 +57,47 @@ class Activator:
         messages: Sequence[MessageRow],
         is_dead: Callable[[], bool],
     ) -> None:
-        """Run the code of each; nothing waits without a codec or a task queue that is new."""
-        memory, states = self._memory, self._memory.states
-        for run_id, jobs, fresh in activations:
-            if fresh >= 0:
-                state = states[run_id] = self._fresh_state(messages[fresh])
-            else:
-                found = states.get(run_id)
-                if found is None:
-                    # Known to the core only (evicted here): take it in from the journal.
-                    memory.core.fail(run_id)
-                    memory.loads.append(run_id)
-                    continue
-                state = found
-            waiting = self._activate(state, jobs)
+        """Run the code of each, in the workflows' thread.
+
+        Meanwhile the event loop does what else there is to do, but for this pipe's turn: core,
+        memory and effects are the thread's until it is through.
+        """
+        batch = _Batch(self, activations, messages)
+        while batch.rest():
+            try:
+                waiting = await self._context.workflows.run(batch.run)
+            except StuckError as stuck:
+                assert batch.state is not None, "only a run's code gets stuck"
+                self._leave_behind(batch.state, batch.jobs, stuck)
+                continue
+            except asyncio.CancelledError:
+                if batch.state is not None:
+                    batch.state.instance = None  # its code may be running still
+                raise
             if waiting is not None:
                 await waiting
                 if is_dead():
                     return
+
+    def state_of(
+        self, run_id: bytes, fresh: int, messages: Sequence[MessageRow]
+    ) -> RunState | None:
+        """The run's state; None if it has to be taken in from its journal first."""
+        memory = self._memory
+        if fresh >= 0:
+            state = memory.states[run_id] = self._fresh_state(messages[fresh])
+            return state
+        found = memory.states.get(run_id)
+        if found is None:  # known to the core only: evicted here
+            memory.core.fail(run_id)
+            memory.loads.append(run_id)
+        return found
+
+    def _leave_behind(self, state: RunState, jobs: list[Event], stuck: StuckError) -> None:
+        """The code of a run has not come back; the others go on without it."""
+        self._context.workflows.stuck[state.details.run_id] = stuck.thread
+        state.instance = None  # it can't be taken apart while its code is in there
+        self._failures.add(state, jobs, stuck.error)
 
     def _fresh_state(self, row: MessageRow) -> RunState:
         _, lane, run_id, _, workflow_id, workflow_type, header, body, _ = row
@@ -89,7 +115,7 @@ class Activator:
             )
         )
 
-    def _activate(self, state: RunState, jobs: list[Event]) -> Awaitable[None] | None:
+    def activate(self, state: RunState, jobs: list[Event]) -> Awaitable[None] | None:
         """Run a run's code and record what it did; what is returned does the rest of it."""
         if self._context.coder is not None:
             return self._activate_coded(self._context.coder, state, jobs)
@@ -98,6 +124,8 @@ class Activator:
             now_ms = state.now_ms
         try:
             commands, replies, error = self._run_watched(state, now_ms, jobs)
+        except LeftBehind:
+            raise  # nothing here is this thread's any more
         except BaseException:  # this process is ending
             self._memory.core.fail(state.details.run_id)
             raise
@@ -120,12 +148,16 @@ class Activator:
         now_ms = max(state.now_ms, self._context.clock.now_ms())
         try:
             opened = await coder.open(state, jobs)
-            commands, replies, error = self._run_watched(state, now_ms, opened)
+            commands, replies, error = await self._context.workflows.run(
+                lambda: self._run_watched(state, now_ms, opened)
+            )
             if error is not None:
                 self._failures.add(state, jobs, error)
                 return
             commands = await coder.seal(state, commands)
             replies = await coder.seal_replies(replies)
+        except StuckError as stuck:
+            self._leave_behind(state, jobs, stuck)
         except Exception as failure:  # noqa: BLE001 - a codec may raise anything
             self._failures.add(state, jobs, failure)
         except BaseException:  # this process is ending
@@ -163,11 +195,16 @@ class Activator:
         self, state: RunState, now_ms: int, jobs: list[Event]
     ) -> tuple[list[Event], list[Reply], BaseException | None]:
         """Commands, replies and, if the task failed, why: also if the code hid its interrupt."""
-        watchdog = self._context.watchdog
-        if self._failures.any:
-            jobs = self._failures.admitted(jobs)
+        workflows = self._context.workflows
+        watchdog = workflows.watchdog
         commands, replies = _NO_COMMANDS, _NO_REPLIES
         failure: BaseException | None = None
+        if self._failures.any:
+            jobs = self._failures.admitted(jobs)
+            failure = workflows.still_stuck(state.details.run_id)
+            if failure is not None and not any(job[0] in _ENDED_FROM_OUTSIDE for job in jobs):
+                return commands, replies, failure
+            failure = None
         watchdog.count = activation = watchdog.count + 1
         try:
             try:
@@ -184,7 +221,7 @@ class Activator:
                 watchdog.count += 1
                 if watchdog.firing or watchdog.fired == activation:
                     watchdog.settle()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, LeftBehind):
             raise
         except NondeterminismError as error:
             commands = self._failed_by(state, error)
@@ -291,6 +328,45 @@ class Activator:
             if commands[-1][0] >= kinds.COMPLETE:
                 commands = self._closer.close(state, now_ms, commands, effects)
         return commands
+
+
+class _Batch:
+    """Runs to be activated one after the other, up to one that has to wait for something."""
+
+    __slots__ = ("_activations", "_activator", "_at", "_messages", "jobs", "state")
+
+    def __init__(
+        self,
+        activator: Activator,
+        activations: Sequence[tuple[bytes, list[Event], int]],
+        messages: Sequence[MessageRow],
+    ) -> None:
+        self._activator = activator
+        self._activations = activations
+        self._messages = messages
+        self._at = 0
+        self.state: RunState | None = None
+        """The run that is being activated."""
+        self.jobs: list[Event] = []
+
+    def rest(self) -> bool:
+        """Whether some are still to be activated."""
+        return self._at < len(self._activations)
+
+    def run(self) -> Awaitable[None] | None:
+        """Activate them; what is returned is to be awaited before the rest."""
+        activator, activations, messages = self._activator, self._activations, self._messages
+        for at in range(self._at, len(activations)):
+            run_id, jobs, fresh = activations[at]
+            self._at = at + 1
+            state = activator.state_of(run_id, fresh, messages)
+            if state is None:
+                continue
+            self.state, self.jobs = state, jobs
+            waiting = activator.activate(state, jobs)
+            if waiting is not None:
+                return waiting
+        return None
 
 
 _ENDED_FROM_OUTSIDE = frozenset((kinds.TERMINATE, kinds.RUN_TIMED_OUT))

@@ -7,27 +7,33 @@ would walk over them, and over every cached run, again and again, and find nothi
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 
 _pauses = 0
+_counting = threading.Lock()
 
 
 @contextmanager
 def collection_paused() -> Generator[None]:
     """In the block no cyclic garbage is collected, unless the program had that switched off anyway.
 
-    Blocks may overlap; the last one to end switches it on again.
+    Blocks may overlap, in several threads too; the last one to end switches it on again.
     """
     global _pauses
-    if _pauses == 0 and not gc.isenabled():
+    with _counting:
+        paused = _pauses > 0 or gc.isenabled()
+        if paused:
+            _pauses += 1
+            gc.disable()
+    if not paused:
         yield
         return
-    _pauses += 1
-    gc.disable()
     try:
         yield
     finally:
-        _pauses -= 1
-        if _pauses == 0:
-            gc.enable()
+        with _counting:
+            _pauses -= 1
+            if _pauses == 0:
+                gc.enable()

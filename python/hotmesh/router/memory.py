@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from hotmesh.backends.protocol import MessageRow
 from hotmesh.core import Event, Router
@@ -25,6 +25,7 @@ class PipeMemory:
         "_postponed",
         "core",
         "effects",
+        "elsewhere",
         "has_columns",
         "loads",
         "local",
@@ -34,6 +35,8 @@ class PipeMemory:
 
     def __init__(self) -> None:
         self.core = Router(TIMER_HORIZON_MS)
+        self.elsewhere: Callable[[Callable[[], None]], None] | None = None
+        """Runs what is left of the code of runs that go; None: here."""
         self.states: OrderedDict[bytes, RunState] = OrderedDict()
         """Runs with code or a journal in memory, the longest idle first."""
         self.effects = Effects()
@@ -69,7 +72,7 @@ class PipeMemory:
         """Let a run go from memory; false if it was not there."""
         state = self.states.pop(run_id, None)
         if state is not None and state.instance is not None:
-            state.instance.dismantle()
+            state.instance.dismantle(self.elsewhere)
         return state is not None
 
     def drop_lanes(self, lanes: Collection[int]) -> None:

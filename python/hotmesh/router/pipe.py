@@ -45,6 +45,7 @@ class Pipe:
         self._router_id = router_id
         self._session: Session | None = None
         self._memory = memory = PipeMemory()
+        memory.elsewhere = context.workflows.post
         self._core = memory.core
         self._leaving: set[int] = set()
         self._activities = LocalActivities(context, memory, self._leaving, self.wake)
@@ -351,8 +352,8 @@ class Pipe:
         local = memory.take_local()
         with collection_paused():
             activations, loads = self._ingest(local)
-            memory.loads += loads
-            await self._activate(activations)
+        memory.loads += loads
+        await self._activate(activations)
 
     def _ingest(
         self, local: Sequence[tuple[bytes, Event]]
@@ -390,8 +391,8 @@ class Pipe:
         self._memory.has_columns = True
         with collection_paused():
             activations, more = self._ingest(())
-            self._memory.loads.extend(more)
-            await self._activate(activations)
+        self._memory.loads.extend(more)
+        await self._activate(activations)
 
     # Leftovers
 

@@ -13,7 +13,7 @@ from hotmesh.router.notifier import Notifier
 from hotmesh.router.pace import AverageCost
 from hotmesh.router.publishing import Publisher
 from hotmesh.router.replaying import Engine
-from hotmesh.router.watchdog import Watchdog
+from hotmesh.router.workflow_thread import WorkflowThread
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class PipeContext:
     notifier: Notifier
     engine: Engine
     converter: DataConverter
-    watchdog: Watchdog
+    workflows: WorkflowThread
     runner: Any
     """The activity runner, or None."""
     publisher: Publisher

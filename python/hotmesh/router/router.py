@@ -29,7 +29,7 @@ from hotmesh.router.pipe_context import PipeContext
 from hotmesh.router.publishing import Bus, Publisher
 from hotmesh.router.replaying import Engine
 from hotmesh.router.tasks import TaskPump
-from hotmesh.router.watchdog import Watchdog
+from hotmesh.router.workflow_thread import WorkflowThread
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +75,8 @@ class RouterOptions:
     lease_ms: int = 10_000
     max_cached: int = 1000
     deadlock_seconds: float = 2.0
+    inline: bool = False
+    """Whether workflow code runs on the event loop's own thread."""
     eager: bool = True
     identity: str = ""
     build_id: str = ""
@@ -95,7 +97,7 @@ class WorkerRouter:
         self._router_id = os.urandom(16)
         self._notifier = Notifier(backend, options.namespace)
         self._publisher = Publisher(options.bus)
-        self._watchdog = Watchdog(options.deadlock_seconds)
+        self._workflows = WorkflowThread(options.deadlock_seconds, inline=options.inline)
         self._engine = Engine(options.definitions, options.engine)
         self._queue_id = 0
         self._queue_ids: dict[str, int] = {}
@@ -128,7 +130,7 @@ class WorkerRouter:
         Raises:
             BackendError: it can't begin, or can't go on.
         """
-        self._watchdog.start()
+        self._workflows.start()
         pump: asyncio.Task[None] | None = None
         try:
             await self._until_stopped(asyncio.create_task(self._begin(), name="hotmesh-joining"))
@@ -248,7 +250,7 @@ class WorkerRouter:
             notifier=self._notifier,
             engine=self._engine,
             converter=options.engine.converter,
-            watchdog=self._watchdog,
+            workflows=self._workflows,
             runner=options.runner,
             publisher=self._publisher,
             resolve_queue=self.queue_id,
@@ -474,7 +476,7 @@ class WorkerRouter:
         finally:
             await self._publisher.close()
             await self._notifier.close()
-            self._watchdog.stop()
+            self._workflows.stop()
             logger.debug("left after %.3f s", time.monotonic() - began)
 
     async def _say_goodbye(self) -> None:

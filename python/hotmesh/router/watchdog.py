@@ -1,8 +1,8 @@
-"""Interrupts workflow code that blocks the loop.
+"""Interrupts workflow code that blocks.
 
 A thread looks a few times a second at what is being activated. Code that has not yielded for the
-limit gets :class:`Interrupted` raised at its next bytecode: the task fails, the loop goes on.
-A call that blocks outside Python can only be interrupted when it returns.
+limit gets :class:`Interrupted` raised at its next bytecode: the task fails, the others go on.
+A call that blocks outside Python can only be interrupted when it returns; its thread is given up.
 """
 
 from __future__ import annotations
@@ -12,14 +12,22 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 
 from hotmesh.exceptions import DeadlockError
 
 _CHECKS_PER_LIMIT = 8
 
+GRACE_SECONDS = 0.25
+"""How long interrupted code has to end before its thread is given up."""
+
 
 class Interrupted(BaseException):
     """Raised inside code that blocks; not an Exception, so that it isn't caught by accident."""
+
+
+class LeftBehind(BaseException):
+    """Raised in a thread that was given up, once it is back: nothing it does counts any more."""
 
 
 class Watchdog:
@@ -27,10 +35,15 @@ class Watchdog:
 
     Args:
         limit_seconds: How long an activation may take; 0 switches the watchdog off.
+        give_up: Called, on the watchdog's thread, when an activation can't be interrupted.
     """
 
-    def __init__(self, limit_seconds: float) -> None:
+    def __init__(
+        self, limit_seconds: float, give_up: Callable[[Watchdog], None] | None = None
+    ) -> None:
         self._limit = limit_seconds
+        self._give_up = give_up
+        self._given_up = False
         self.count = 0
         """Its user adds 1 when an activation begins and when it ends: odd while one is going on.
         The number of an activation is the count while it goes on. (No calls: they add up.)"""
@@ -59,14 +72,34 @@ class Watchdog:
     def stop(self) -> None:
         """End the thread."""
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        thread, self._thread = self._thread, None
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def watch(self, work: Callable[[], None]) -> None:
+        """Do a piece of work that is no activation as if it were one.
+
+        Raises:
+            Interrupted: It took too long.
+            LeftBehind: The thread was given up.
+        """
+        self.count = number = self.count + 1
+        try:
+            work()
+        finally:
+            self.count += 1
+            if self.firing or self.fired == number:
+                self.settle()
 
     def settle(self) -> None:
-        """An activation has ended, and an interrupt may still be on its way: it is caught here."""
+        """An activation has ended, and an interrupt may still be on its way: it is caught here.
+
+        Raises:
+            LeftBehind: The thread was given up.
+        """
         with self._lock:  # The other thread looks at the count after it has said so.
-            pass
+            if self._given_up:
+                raise LeftBehind
         if self.fired == self.count - 1:
             self._swallow_late_interrupt()
 
@@ -98,6 +131,8 @@ class Watchdog:
                 frame = frames.get(self._watched)
                 where = "".join(traceback.format_stack(frame, limit=None)[-4:]) if frame else ""
                 self._interrupt(count, since, where)
+                if now - since >= self._limit + GRACE_SECONDS and self._is_given_up(count):
+                    return
 
     def _interrupt(self, count: int, began: float, where: str) -> None:
         """Again and again, if need be: code may catch everything and go on."""
@@ -110,3 +145,13 @@ class Watchdog:
                     ctypes.c_ulong(self._watched), ctypes.py_object(Interrupted)
                 )
             self.firing = False
+
+    def _is_given_up(self, count: int) -> bool:
+        """Give the activation's thread up unless it has ended meanwhile."""
+        if self._give_up is None:
+            return False
+        with self._lock:
+            self._given_up = self.count == count
+        if self._given_up:
+            self._give_up(self)
+        return self._given_up

@@ -82,7 +82,8 @@ class Worker:
         graceful_shutdown_timeout: How long activities may go on after :meth:`shutdown`.
         workflow_failure_exception_types: Exceptions that fail a run; others fail only its task.
         shared_state_manager: Needed with a process pool as executor.
-        debug_mode: Switches the deadlock detector off.
+        debug_mode: Switches the deadlock detector off, and runs workflow code on the thread of the
+            event loop in place of one of its own, for debuggers.
         disable_eager_activity_execution: Send every activity through the task queue.
         no_remote_activities: Don't take activities from the task queue.
         on_fatal_error: Awaited with the error that ends the worker.
@@ -210,6 +211,7 @@ class Worker:
                 lease_ms=lease_ms,
                 max_cached=max_cached_workflows,
                 deadlock_seconds=0.0 if debug_mode else seconds,
+                inline=debug_mode,
                 eager=not disable_eager_activity_execution,
                 identity=identity,
                 build_id=build_id,

@@ -19,7 +19,7 @@ from hotmesh.router.pace import AverageCost
 from hotmesh.router.pipe import Pipe
 from hotmesh.router.pipe_context import PipeContext
 from hotmesh.router.replaying import Engine
-from hotmesh.router.watchdog import Watchdog
+from hotmesh.router.workflow_thread import WorkflowThread
 
 LANE = 64
 FIRST, SECOND, UNKNOWN = b"1" * 16, b"2" * 16, b"3" * 16
@@ -79,7 +79,7 @@ async def test_what_a_step_has_read_outlives_a_load_that_fails() -> None:
         clock=BackendClock(),
         engine=Engine({definition.name: definition}, EngineOptions(DataConverter.default)),
         converter=DataConverter.default,
-        watchdog=Watchdog(0),
+        workflows=WorkflowThread(0, inline=True),
         runner=Runner(),
         coder=None,
         cost=AverageCost(),

@@ -1,0 +1,182 @@
+"""The thread that runs the workflow code of a router, so that its event loop never waits for it.
+
+One piece of work at a time. Code that the watchdog can't interrupt, because it is in a call that
+does not return to Python, is left behind: its thread goes on with whatever holds it up, nothing of
+what it does counts any more, and another thread takes the next work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+from hotmesh.exceptions import DeadlockError
+from hotmesh.router.collection import collection_paused
+from hotmesh.router.watchdog import LeftBehind, Watchdog
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+CANCEL_SECONDS = 1.0
+"""How long who is cancelled waits for the code that runs for it."""
+
+
+class StuckError(Exception):
+    """Raised to who waits for work whose code has not come back, and whose thread was left behind.
+
+    Args:
+        error: What to say of it.
+        thread: Where it still is.
+    """
+
+    def __init__(self, error: DeadlockError, thread: threading.Thread) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.thread = thread
+
+
+class _Work(NamedTuple):
+    run: Callable[[], Any]
+    future: asyncio.Future[Any] | None
+
+
+class WorkflowThread:
+    """Runs workflow code.
+
+    Args:
+        limit_seconds: How long code may run without yielding; 0: for ever.
+        inline: Run it in the thread of whoever asks, where a debugger expects it.
+    """
+
+    def __init__(self, limit_seconds: float, *, inline: bool = False) -> None:
+        self._limit_seconds = limit_seconds
+        self._inline = inline
+        self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._current: _Work | None = None
+        self._thread: threading.Thread | None = None
+        self._context = contextvars.copy_context()
+        self.watchdog = Watchdog(limit_seconds, self._leave_behind)
+        """Watches what runs now."""
+        self.stuck: dict[bytes, threading.Thread] = {}
+        """The runs whose code was left behind, with the thread that it is in."""
+
+    def still_stuck(self, run_id: bytes) -> DeadlockError | None:
+        """What keeps a run from being tried again: its code is where it was left behind."""
+        thread = self.stuck.get(run_id)
+        if thread is None:
+            return None
+        if not thread.is_alive():
+            del self.stuck[run_id]
+            return None
+        return DeadlockError(
+            "[TMPRL1101] Potential deadlock detected: the code of this workflow is still blocked "
+            "where it was; it is tried again when that returns"
+        )
+
+    def start(self) -> None:
+        """Be ready for work; what the caller's context holds, the code will find."""
+        if self._inline:
+            self.watchdog.start()
+            return
+        self._context = contextvars.copy_context()
+        self._begin()
+
+    def stop(self) -> None:
+        """End once the work in hand is done; a thread that is stuck is not waited for."""
+        if self._thread is not None:
+            self._work.put(None)
+            if self._current is None:
+                self._thread.join(CANCEL_SECONDS)
+            self._thread = None
+        self.watchdog.stop()
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run a piece of work.
+
+        Raises:
+            StuckError: Its code was left behind.
+            BaseException: What the work raised.
+        """
+        if self._inline:
+            with collection_paused():
+                return work()
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._work.put(_Work(work, future))
+        try:
+            return await future
+        except asyncio.CancelledError:
+            # What it works on must not be taken apart under its hands.
+            await asyncio.wait([future], timeout=CANCEL_SECONDS)
+            raise
+
+    def post(self, work: Callable[[], None]) -> None:
+        """Run a piece of work that nobody waits for, such as the clean-up of a run that goes."""
+        if self._inline or self._thread is None:
+            work()
+        else:
+            self._work.put(_Work(lambda: self.watchdog.watch(work), None))
+
+    def _begin(self) -> None:
+        self._thread = threading.Thread(
+            target=self._context.copy().run,
+            args=(self._serve, self.watchdog),
+            name="hotmesh-workflows",
+            daemon=True,
+        )
+        self._thread.start()
+
+    def _serve(self, watchdog: Watchdog) -> None:
+        watchdog.start()
+        while True:
+            work = self._current = self._work.get()
+            if work is None:
+                return
+            result, error = None, None
+            try:
+                with collection_paused():
+                    result = work.run()
+            except LeftBehind:
+                return
+            except BaseException as failure:  # noqa: BLE001 - raised where it is awaited
+                error = failure
+            self._current = None
+            if work.future is None and error is not None:
+                logger.warning("the code of a run that leaves memory failed", exc_info=error)
+            _settle(work.future, result, error)
+            del work, result, error
+
+    def _leave_behind(self, watchdog: Watchdog) -> None:
+        """Called by the watchdog: the code can't be interrupted. Others go on elsewhere."""
+        stuck, thread = self._current, self._thread
+        if stuck is None or thread is None:
+            return  # it is ending
+        self.watchdog = Watchdog(self._limit_seconds, self._leave_behind)
+        self._current = None
+        self._begin()
+        _settle(stuck.future, None, StuckError(watchdog.error(), thread))
+
+
+def _settle(
+    future: asyncio.Future[Any] | None, result: object, error: BaseException | None
+) -> None:
+    if future is None:
+        return
+    try:
+        future.get_loop().call_soon_threadsafe(_resolve, future, result, error)
+    except RuntimeError:
+        return  # the loop is closed: nobody waits
+
+
+def _resolve(future: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
