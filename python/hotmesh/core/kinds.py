@@ -49,6 +49,8 @@ UPDATE_ACCEPTED = 48
 UPDATE_COMPLETED = 49
 UPDATE_REJECTED = 50
 REDISPATCH = 51
+DIGESTS = 52
+"""Digests of the arguments of the transition's commands, where a codec has sealed these."""
 
 # Closing commands: the last one of a run.
 COMPLETE = 64
@@ -68,7 +70,7 @@ CLOSE_STATUS: dict[int, int] = {
 }
 """The run status that each closing command leaves behind."""
 
-ROUTER_MADE: frozenset[int] = frozenset({REDISPATCH, TERMINATED, TIMED_OUT})
+ROUTER_MADE: frozenset[int] = frozenset({REDISPATCH, DIGESTS, TERMINATED, TIMED_OUT})
 """Commands that the router writes; a replayed workflow never issues them."""
 
 NAMES: dict[int, str] = {

@@ -141,7 +141,7 @@ class Handlers:
                 extra=instance.log_fields(),
             )
             return
-        instance.loop.create_task(
+        instance.loop.begin(
             self._run_signal(definition, Incoming(name, "", args, document)),
             name=f"signal: {name}",
         )
@@ -169,7 +169,7 @@ class Handlers:
 
     def on_update(self, job: Event) -> None:
         """Take an update in; it is accepted or rejected in its turn among the other handlers."""
-        self._instance.loop.create_task(self._handle_update(job), name=f"update: {job[3]}")
+        self._instance.loop.begin(self._handle_update(job), name=f"update: {job[3]}")
 
     async def _handle_update(self, job: Event) -> None:
         document, body = wire.split_document(job[5])
@@ -427,12 +427,15 @@ class _ReadOnly:
     def __init__(self, instance: WorkflowInstance, what: str) -> None:
         self._instance = instance
         self._what = what
+        self._made = instance.loop.made
 
     def __enter__(self) -> None:
         self._instance.read_only = self._what
 
     def __exit__(self, *_: object) -> None:
         self._instance.read_only = ""
+        # It is not run again in a replay: what is made after it has the same number there.
+        self._instance.loop.made = self._made
 
 
 def _run_at_once(coroutine: Any, name: str) -> Any:

@@ -2,6 +2,7 @@
 
 Each is a future on the run's loop whose ``cancel`` turns into a recorded request. A task that
 awaits one and is cancelled cancels it through asyncio's own rules, so scopes are plain asyncio.
+Like everything on that loop they are hashed by number (see ``numbered``).
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ class ActivityHandle(asyncio.Future[Any]):
     activity: ActivityOptions
     given_id: str | None
     cancel_sent: bool
+
+    def __hash__(self) -> int:
+        return self.seq
 
     @property
     def activity_type(self) -> str:
@@ -89,6 +93,9 @@ class ChildWorkflowHandle(asyncio.Future[Any]):
         self.run_id: str | None = None
         self.started: asyncio.Future[None] = instance.loop.create_future()
         self.cancel_sent = False
+
+    def __hash__(self) -> int:
+        return self.seq
 
     @property
     def id(self) -> str:
@@ -151,6 +158,10 @@ class ExternalWorkflowHandle:
         self._instance = instance
         self._id = workflow_id
         self._run_id = run_id
+        self._number = instance.loop.next_number()
+
+    def __hash__(self) -> int:
+        return self._number
 
     @property
     def id(self) -> str:

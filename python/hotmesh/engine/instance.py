@@ -64,6 +64,8 @@ class EngineOptions:
     build_id: str = ""
     payload_limit: int = 2 * 1024 * 1024
     disable_eager: bool = False
+    strict_replay: bool = False
+    """Whether replayed code that calls something with other arguments than recorded is refused."""
     make_instance: Callable[..., Any] | None = None
     """Makes the instances instead of WorkflowInstance: how interceptors get between."""
     activity_types: Mapping[str, tuple[list[Any] | None, Any]] | None = None
@@ -117,7 +119,7 @@ class WorkflowInstance(Outbound, Attributes):
         self.details = details
         self.options = options
         self.converter = options.converter
-        self.loop = WorkflowLoop(self)
+        self.loop = WorkflowLoop(self, int.from_bytes(details.run_id[-_NUMBER_BYTES:], "big"))
         self.now_ms = 0
         self.start_ms = 0
         self.seq = 0
@@ -222,7 +224,7 @@ class WorkflowInstance(Outbound, Attributes):
             self._resolve_activity(job)
         elif kind == kinds.START:
             self.start_ms = self.now_ms
-            self.primary = self.loop.create_task(self._run_main())
+            self.primary = self.loop.begin(self._run_main())
         elif kind == kinds.TIMER_FIRED:
             handle = self.pending.pop(seq, None)
             if handle is not None and not handle.cancelled_:
@@ -493,7 +495,7 @@ class WorkflowInstance(Outbound, Attributes):
         """A durable timer for a callback of the loop."""
         self.check_writable("start a timer")
         seq = self.next_seq()
-        handle.timer_seq = seq
+        handle.timer_seq = handle.number = seq
         self.pending[seq] = handle
         self.commands.append((kinds.TIMER, seq, self.now_ms + delay_ms, "", b"", b""))
 
@@ -627,6 +629,9 @@ class WorkflowInstance(Outbound, Attributes):
             "closed": self.closed,
         }
 
+
+_NUMBER_BYTES = 7
+"""So much of the end of a run id, which is random, is where the run's numbers begin."""
 
 _HANDLED = frozenset((kinds.SIGNAL, kinds.UPDATE, kinds.QUERY))
 _ACTIVITY_KINDS = frozenset(

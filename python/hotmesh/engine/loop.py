@@ -1,8 +1,9 @@
 """The event loop that workflow code runs on: a FIFO of callbacks and durable timers, nothing else.
 
 C ``asyncio.Task`` and ``Future`` need only ``call_soon``, ``call_later``/``call_at``, ``time`` and
-``create_future``; with those, sleep, wait_for, timeout, gather, shield, TaskGroup, locks, events
-and queues are deterministic. Everything that would reach outside raises NotImplementedError.
+``create_future``; with those, and with tasks and futures that sets hold in a fixed order, sleep,
+wait, wait_for, timeout, gather, shield, TaskGroup, locks, events and queues are deterministic.
+Everything that would reach outside raises NotImplementedError.
 """
 
 from __future__ import annotations
@@ -12,6 +13,11 @@ import contextvars
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
+
+from hotmesh.engine.numbered import new_future, new_task
+from hotmesh.engine.ordered import install, refuse_unordered
+
+install()
 
 _get_running_loop = asyncio._get_running_loop  # pyright: ignore[reportPrivateUsage]
 _set_running_loop = asyncio._set_running_loop
@@ -49,7 +55,13 @@ class Handle:
 class TimerHandle(Handle):
     """A callback behind a durable timer; cancelling it cancels the timer."""
 
-    __slots__ = ("on_cancel", "when_")
+    __slots__ = ("number", "on_cancel", "when_")
+
+    number: int
+    """Of its timer's command; set by the host, and kept when the timer is over."""
+
+    def __hash__(self) -> int:
+        return self.number
 
     def __init__(
         self,
@@ -95,14 +107,24 @@ class LoopHost(Protocol):
 class WorkflowLoop(asyncio.AbstractEventLoop):
     """One run's loop. It moves only inside an activation."""
 
-    __slots__ = ("_exception_handler", "_tasks", "_tasks_max", "host", "ready")
+    __slots__ = ("_exception_handler", "_tasks", "_tasks_max", "host", "made", "ready")
 
-    def __init__(self, host: LoopHost) -> None:
+    is_workflow_loop = True
+
+    def __init__(self, host: LoopHost, first_number: int = 0) -> None:
         self.host = host
         self.ready: list[Handle] = []
         self._exception_handler: Callable[..., Any] | None = None
         self._tasks: list[asyncio.Task[Any]] = []
         self._tasks_max = 16
+        self.made = first_number
+        """Number of the newest task, future or handle, counted from one that differs from run to
+        run: asyncio keeps the tasks of all loops in one set."""
+
+    def next_number(self) -> int:
+        """The number of the task, future or handle that is made now: its hash."""
+        self.made += 1
+        return self.made
 
     def unfinished(self) -> list[asyncio.Task[Any]]:
         """The tasks that wait for something, in the order they were made."""
@@ -187,7 +209,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         return self.host.now_ms / 1000
 
     def create_future(self) -> asyncio.Future[Any]:
-        return asyncio.Future(loop=self)
+        self.made = number = self.made + 1
+        return new_future(number, self)
 
     def create_task(  # type: ignore[override]
         self,
@@ -197,9 +220,18 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         context: contextvars.Context | None = None,
         **_: Any,
     ) -> asyncio.Task[Any]:
-        task = asyncio.Task(coro, loop=self, name=name, context=context)
-        # An evicted run leaves tasks behind on purpose.
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
+        refuse_unordered(coro)
+        return self.begin(coro, name, context)
+
+    def begin(
+        self,
+        coro: Coroutine[Any, Any, None],
+        name: str | None = None,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Task[Any]:
+        """As ``create_task``, for the engine's own coroutines."""
+        self.made = number = self.made + 1
+        task = new_task(number, coro, self, name, context)
         self._tasks.append(task)
         if len(self._tasks) > self._tasks_max:
             self._tasks_max = 16 + 2 * len(self.unfinished())

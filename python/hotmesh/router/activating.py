@@ -214,6 +214,8 @@ class Activator:
                         break
                 else:
                     instance = state.instance or self._context.engine.bring_up(state)
+                    if state.changed_arguments:
+                        self._failures.note_changed_arguments(state)
                     commands = instance.activate(now_ms, jobs)
                     if instance.replies:
                         replies, instance.replies = instance.replies, []

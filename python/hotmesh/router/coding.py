@@ -16,6 +16,7 @@ import orjson
 from hotmesh.converter import PayloadCodec, apply_codec, apply_codec_to_failure
 from hotmesh.core import Event, kinds
 from hotmesh.engine import wire
+from hotmesh.engine.arguments import ArgumentDigests
 from hotmesh.engine.instance import RunDetails
 from hotmesh.router.state import RunState
 
@@ -89,7 +90,9 @@ class Coder:
         """
         if commands and commands[-1][0] in _FAILURES:
             state.failure = commands[-1][5]
-        return [await self._seal_one(command) for command in commands]
+        sealed = [await self._seal_one(command) for command in commands]
+        digests = argument_digests(state).command(commands)
+        return sealed if digests is None else [digests, *sealed]
 
     async def seal_replies(
         self, replies: Sequence[tuple[bytes, bytes]]
@@ -171,3 +174,11 @@ class Coder:
 
     async def _decoded(self, body: bytes) -> bytes:
         return await apply_codec(self._codec, body, False)
+
+
+def argument_digests(state: RunState) -> ArgumentDigests:
+    """What makes the digests of a run's arguments."""
+    if state.digests is None:
+        details = state.readable or state.details
+        state.digests = ArgumentDigests(details.run_id, details.input)
+    return state.digests

@@ -8,6 +8,8 @@ from hotmesh.core import Event, kinds, match_commands
 from hotmesh.engine.definition import WorkflowDefinition
 from hotmesh.engine.instance import EngineOptions, WorkflowInstance
 from hotmesh.exceptions import NondeterminismError, UnknownWorkflowTypeError
+from hotmesh.router.coding import argument_digests
+from hotmesh.router.comparing import ArgumentComparer, Change
 from hotmesh.router.state import RunState
 
 
@@ -25,7 +27,8 @@ class Engine:
 
         Raises:
             UnknownWorkflowTypeError: this worker has no code for it.
-            NondeterminismError: the code no longer does what the journal says it did.
+            NondeterminismError: the code no longer does what the journal says it did, or does it
+                with the arguments in another order.
             BaseException: the workflow's code failed during replay.
         """
         if state.instance is not None:
@@ -51,6 +54,7 @@ class Engine:
         return instance
 
     def _replay_all(self, instance: WorkflowInstance, state: RunState) -> None:
+        comparer = ArgumentComparer(argument_digests(state))
         for index, (now_ms, jobs, commands) in enumerate(state.transitions):
             if index:
                 instance.transitions = index
@@ -59,10 +63,31 @@ class Engine:
                 continue  # made by a router: no code ran
             if any(job[0] in (kinds.TERMINATE, kinds.RUN_TIMED_OUT) for job in jobs):
                 instance.closed = True
-                return
-            self._replay(instance, state, index, now_ms, jobs, commands)
-        instance.transitions = len(state.transitions)
-        instance.journal_bytes = sum(state.sizes)
+                break
+            issued = self._replay(instance, state, index, now_ms, jobs, commands)
+            moved = comparer.compare(index, commands, issued)
+            if moved is not None:
+                raise _in_another_order(state, moved)
+        else:
+            instance.transitions = len(state.transitions)
+            instance.journal_bytes = sum(state.sizes)
+        if comparer.changes:
+            self._judge(state, comparer)
+
+    def _judge(self, state: RunState, comparer: ArgumentComparer) -> None:
+        """Refuse arguments that changed places in the run; note those that merely differ."""
+        moved = comparer.permuted()
+        if moved is not None:
+            raise _in_another_order(state, moved)
+        first = comparer.changes[0]
+        text = f"{_show([first.command], 0)} at transition {first.transition}"
+        if self.options.strict_replay:
+            raise NondeterminismError(
+                f"{_run(state)}: the code calls {text} with other arguments than the journal has, "
+                "and the worker has strict_replay=True. Use workflow.patched() to change code that "
+                "running workflows depend on."
+            )
+        state.changed_arguments = text
 
     def _new_instance(self, state: RunState) -> WorkflowInstance:
         workflow_type = state.details.workflow_type
@@ -81,7 +106,7 @@ class Engine:
         now_ms: int,
         jobs: list[Event],
         recorded: list[Event],
-    ) -> None:
+    ) -> list[Event]:
         accepted = [c[4].decode() for c in recorded if c[0] == kinds.UPDATE_ACCEPTED]
         issued = instance.activate(now_ms, jobs, replaying=True, accepted=accepted)
         # A patch that old runs recorded may have left the code, so markers never differ.
@@ -90,11 +115,24 @@ class Engine:
         difference = match_commands(expected, found)
         if difference >= 0:
             raise NondeterminismError(
-                f"[TMPRL1100] Nondeterminism error: workflow {state.details.workflow_id!r} "
-                f"({state.details.workflow_type}) at transition {index}: the journal has "
+                f"{_run(state)} at transition {index}: the journal has "
                 f"{_show(expected, difference)}, but the code asks for {_show(found, difference)}. "
                 "Use workflow.patched() to change code that running workflows depend on."
             )
+        return issued
+
+
+def _run(state: RunState) -> str:
+    return f"workflow {state.details.workflow_id!r} ({state.details.workflow_type})"
+
+
+def _in_another_order(state: RunState, change: Change) -> NondeterminismError:
+    return NondeterminismError(
+        f"{_run(state)} at transition {change.transition}: the code calls "
+        f"{_show([change.command], 0)} with arguments that the journal has in another place: "
+        "results would go to the wrong calls. Does it walk a set, or something else that has no "
+        "order of its own? Walk a list, or sort it."
+    )
 
 
 def _show(commands: list[Event], index: int) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from hotmesh.core import Event, Transition, kinds
+from hotmesh.engine.arguments import ArgumentDigests
 from hotmesh.engine.instance import RunDetails, WorkflowInstance
 
 _CHILD_ENDS = frozenset((kinds.CHILD_START_FAILED, kinds.CHILD_COMPLETED, kinds.CHILD_FAILED))
@@ -17,9 +18,11 @@ class RunState:
     """A run in this pipe's cache."""
 
     __slots__ = (
+        "changed_arguments",
         "children",
         "closed",
         "details",
+        "digests",
         "failure",
         "instance",
         "now_ms",
@@ -34,9 +37,13 @@ class RunState:
         self.details = details
         self.readable: RunDetails | None = None
         """The details as workflow code sees them, where a payload codec hides them."""
+        self.digests: ArgumentDigests | None = None
+        """What makes the digests of its arguments; made when first needed."""
         self.failure = b""
         """What the run failed with, where a payload codec hides it."""
         self.instance: WorkflowInstance | None = None
+        self.changed_arguments = ""
+        """Where a replay has called something with other arguments than recorded; said once."""
         self.transitions: Sequence[Transition] = ()
         """The journal, until it is replayed."""
         self.sizes: Sequence[int] = ()

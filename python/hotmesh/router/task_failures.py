@@ -26,6 +26,10 @@ BLOCKED_SHARE = 5
 ATTRIBUTE = "hotmesh.task_failure"
 """Name in a run's record that says why its workflow task fails."""
 
+ARGUMENTS_CHANGED = "hotmesh.arguments_changed"
+"""Name in a run's record that says that a replay called something with other arguments; the same
+with ``_at`` says where."""
+
 
 class TaskFailures:
     """The failing runs of a pipe."""
@@ -75,19 +79,33 @@ class TaskFailures:
             type(error).__name__,
             error,
             exc_info=error,
-            extra={
-                "namespace": details.namespace,
-                "workflow_id": details.workflow_id,
-                "run_id": wire.run_id_text(run_id),
-                "workflow_type": details.workflow_type,
-                "task_queue": details.task_queue,
-            },
+            extra=_log_fields(state),
         )
         text = orjson.dumps(
             {"type": type(error).__name__, "message": str(error)[:2000], "attempt": failures}
         )
         self._memory.effects.attributes.append((run_id, ATTRIBUTE, text))
         self._memory.postpone(run_id, pause)
+
+    def note_changed_arguments(self, state: RunState) -> None:
+        """Say, once for a run, that its replay has called something with other arguments."""
+        details, where = state.details, state.changed_arguments
+        state.changed_arguments = ""
+        if ARGUMENTS_CHANGED in wire.load(details.attributes):
+            return
+        logger.warning(
+            "The code of %s (type %s, run %s) calls %s with other arguments than its journal has. "
+            "The recorded result stands. Worker(strict_replay=True) makes this an error.",
+            details.workflow_id,
+            details.workflow_type,
+            wire.run_id_text(details.run_id),
+            where,
+            extra=_log_fields(state),
+        )
+        self._memory.effects.attributes += [
+            (details.run_id, ARGUMENTS_CHANGED, b"true"),
+            (details.run_id, ARGUMENTS_CHANGED + "_at", orjson.dumps(where)),
+        ]
 
     def is_failing(self, run_id: bytes) -> bool:
         """Whether the run waits for its next attempt."""
@@ -113,3 +131,14 @@ class TaskFailures:
         if ATTRIBUTE in wire.load(state.details.attributes):
             self._memory.effects.attributes.append((state.details.run_id, ATTRIBUTE, b""))
         state.details.attributes = b""
+
+
+def _log_fields(state: RunState) -> dict[str, str]:
+    details = state.details
+    return {
+        "namespace": details.namespace,
+        "workflow_id": details.workflow_id,
+        "run_id": wire.run_id_text(details.run_id),
+        "workflow_type": details.workflow_type,
+        "task_queue": details.task_queue,
+    }

@@ -50,6 +50,7 @@ class WorkerConfig(TypedDict, total=False):
     shared_state_manager: SharedStateManager | None
     debug_mode: bool
     disable_eager_activity_execution: bool
+    strict_replay: bool
     on_fatal_error: Callable[[BaseException], Awaitable[None]] | None
     lease: timedelta | float
     deadlock_timeout: timedelta | float | None
@@ -91,6 +92,9 @@ class Worker:
             seconds, at least 1; 10 by default).
         deadlock_timeout: How long workflow code may run without yielding (timedelta or seconds; 2
             by default; None switches the detector off).
+        strict_replay: Whether a replay that calls something with other arguments than its journal
+            has fails the workflow task; by default that is one warning for a run, and the name
+            ``hotmesh.arguments_changed`` in its record.
         events_url: Where ``workflow.emit`` publishes, such as ``nats://host``; by default the
             environment variable HOTMESH_EVENTS_URL, else the backend itself.
 
@@ -126,6 +130,7 @@ class Worker:
         deadlock_timeout: timedelta | float | None = DEADLOCK_SECONDS_DEFAULT,
         events_url: str | None = None,
         max_concurrent_workflow_tasks: int | None = None,
+        strict_replay: bool = False,
         **others: Any,
     ) -> None:
         if not activities and not workflows:
@@ -160,6 +165,7 @@ class Worker:
             lease=lease,
             deadlock_timeout=deadlock_timeout,
             events_url=events_url,
+            strict_replay=strict_replay,
         )
         self._client = client
         self._task_queue = task_queue
@@ -203,6 +209,7 @@ class Worker:
                     identity=identity,
                     build_id=build_id,
                     payload_limit=client.payloads.limit,
+                    strict_replay=strict_replay,
                     make_instance=intercepted_instances([*inherited, *interceptors]),
                 ),
                 definitions=_definitions(workflows),

@@ -55,6 +55,7 @@ kinds! {
     UPDATE_COMPLETED = 49,
     UPDATE_REJECTED = 50,
     REDISPATCH = 51,
+    DIGESTS = 52,
     COMPLETE = 64,
     FAIL = 65,
     CANCELED = 66,
@@ -78,5 +79,5 @@ pub fn close_status(kind: u8) -> Option<i64> {
 
 /// Whether the router writes this command; a replayed workflow never issues it.
 pub fn is_router_made(kind: u8) -> bool {
-    matches!(kind, REDISPATCH | TERMINATED | TIMED_OUT)
+    matches!(kind, REDISPATCH | DIGESTS | TERMINATED | TIMED_OUT)
 }

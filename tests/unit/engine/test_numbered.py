@@ -1,0 +1,125 @@
+"""Numbers as hashes: the same in every replay, spread over the runs, no other loop's."""
+
+import asyncio
+import gc
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from hotmesh.engine import ordered
+from hotmesh.engine.loop import TimerHandle, WorkflowLoop
+from hotmesh.exceptions import NondeterminismError
+
+
+class Host:
+    now_ms = 0
+
+    def __init__(self) -> None:
+        self.timers = 0
+
+    def start_timer(self, handle: TimerHandle, delay_ms: int) -> None:
+        del delay_ms
+        self.timers += 1
+        handle.number = self.timers
+
+    def cancel_timer(self, handle: TimerHandle) -> None:
+        del handle
+
+    def on_loop_error(self, context: dict[str, Any]) -> None:
+        raise AssertionError(context)
+
+
+def run(coroutine: Coroutine[Any, Any, Any], first_number: int = 0) -> Any:
+    """What a coroutine that waits for nothing outside returns, on a loop of a run."""
+    loop = WorkflowLoop(Host(), first_number)
+    token = loop.enter()
+    try:
+        task = loop.begin(coroutine)
+        while loop.ready:
+            batch, loop.ready = loop.ready, []
+            for handle in batch:
+                handle.context.run(handle.callback, *handle.args)
+    finally:
+        loop.leave(token)
+    return task.result()
+
+
+async def one(number: int) -> int:
+    await asyncio.sleep(0)
+    return number
+
+
+async def test_everything_is_numbered_in_the_order_it_is_made() -> None:
+    async def makes() -> list[int]:
+        loop = asyncio.get_running_loop()
+        task, future = asyncio.create_task(one(1)), loop.create_future()
+        gathering = asyncio.gather(task)
+        timers = [loop.call_later(1, print), loop.call_later(1, print)]
+        await gathering
+        return [hash(each) for each in (asyncio.current_task(), task, future, gathering, *timers)]
+
+    assert run(makes(), 100) == [101, 102, 103, 104, 1, 2]
+    assert run(makes(), 7000) == [7001, 7002, 7003, 7004, 1, 2]
+
+
+async def test_other_loops_have_what_asyncio_gives_them() -> None:
+    gathering = asyncio.gather(one(1), one(2))
+    assert hash(gathering) == object.__hash__(gathering)
+    task = asyncio.create_task(one(3))
+    assert hash(task) == object.__hash__(task)
+    assert asyncio.all_tasks() >= {task, asyncio.current_task()}
+    found = {await each for each in asyncio.as_completed([one(4), one(5)])}
+    assert (await gathering, await task, found) == ([1, 2], 3, {4, 5})
+
+
+async def test_coroutines_are_taken_in_the_order_given() -> None:
+    async def takes() -> list[int]:
+        kept: list[Any] = []
+        given: list[Any] = []
+        for number in range(40):
+            kept.append(bytearray(number * 13 % 300))
+            given.append(one(number))
+        return [await each for each in asyncio.as_completed(given)]
+
+    assert run(takes()) == list(range(40))
+
+
+async def test_as_completed_imported_by_name_before_is_refused_where_it_makes_tasks() -> None:
+    by_name = ordered._as_completed  # pyright: ignore[reportPrivateUsage]
+
+    async def takes(given: list[Any]) -> list[int]:
+        return [await each for each in by_name(given)]
+
+    async def takes_tasks() -> list[int]:
+        return await takes([asyncio.create_task(one(number)) for number in range(9)])
+
+    given = [one(1), one(2)]
+    with pytest.raises(NondeterminismError, match=r"call workflow\.as_completed"):
+        run(takes(given))
+    for coroutine in given:
+        coroutine.close()
+    assert run(takes_tasks()) == list(range(9))
+
+
+async def test_all_tasks_of_a_run_are_its_own() -> None:
+    outer = asyncio.current_task()
+
+    async def looks() -> list[Any]:
+        tasks = [asyncio.create_task(one(number)) for number in range(3)]
+        found = asyncio.all_tasks()
+        assert found == {asyncio.current_task(), *tasks}
+        return [await task for task in tasks]
+
+    assert run(looks()) == [0, 1, 2]
+    assert outer in asyncio.all_tasks()
+
+
+async def test_the_tasks_of_many_runs_do_not_share_their_hashes() -> None:
+    loops = [WorkflowLoop(Host(), number * 1_000_003) for number in range(50)]
+    tasks = [loop.begin(one(number)) for number, loop in enumerate(loops)]
+    assert len({hash(task) for task in tasks}) == len(tasks)
+    for task in tasks:
+        task.get_coro().close()  # type: ignore[union-attr]
+    del tasks
+    gc.collect()
