@@ -44,3 +44,7 @@ CONTINUE_SUGGESTED_BYTES = 16 * 1024 * 1024
 SHUTDOWN_S = 10.0
 """What a worker's way down may take besides ``graceful_shutdown_timeout``, whatever the database
 does."""
+
+DURATION_SECONDS_MAX = 1e12
+"""A duration in seconds that is as good as endless: timers of that length or more never fire, and
+timeouts of it are refused. Due times stay exact in every backend, Redis's doubles included."""

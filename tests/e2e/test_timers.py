@@ -2,6 +2,7 @@
 
 import asyncio
 import builtins
+import sys
 import time
 from datetime import timedelta
 from typing import Any
@@ -340,3 +341,66 @@ async def test_timers_survive_replay_of_every_task(client: Client) -> None:
 
     async with working(client, several, max_cached_workflows=0):
         assert await execute(client, "several") == 5
+
+
+async def test_what_reaches_outside_says_what_to_do_instead(client: Client) -> None:
+    async def reaches_out() -> list[str]:
+        said: list[str] = []
+        loop = asyncio.get_running_loop()
+        for reach in (
+            lambda: asyncio.to_thread(time.time),
+            lambda: loop.run_in_executor(None, time.time),
+            lambda: asyncio.open_connection("127.0.0.1", 1),
+            lambda: asyncio.create_subprocess_exec("true"),
+            lambda: loop.getaddrinfo("localhost", 1),
+        ):
+            try:
+                await reach()
+            except NotImplementedError as error:
+                said.append(str(error))
+        return said
+
+    async with working(client, reaches_out):
+        said = await execute(client, "reaches_out")
+    assert len(said) == 5
+    assert all("workflow.execute_activity" in each for each in said), said
+
+
+ENDLESS = [float("inf"), 1e12, 1e300, sys.float_info.max]
+
+
+@pytest.mark.parametrize("delay", ENDLESS)
+async def test_an_endless_delay_ends_when_it_is_cancelled(client: Client, delay: float) -> None:
+    async def sleeps() -> list[str]:
+        ways = {
+            "asyncio.sleep": lambda: asyncio.sleep(delay),
+            "workflow.sleep": lambda: workflow.sleep(delay),
+            "wait_for": lambda: asyncio.wait_for(asyncio.Event().wait(), delay),
+            "condition": lambda: workflow.wait_condition(lambda: False, timeout=delay),
+        }
+        ended: list[str] = []
+        for name, way in ways.items():
+            try:
+                await asyncio.wait_for(way(), 0.01)
+            except builtins.TimeoutError:
+                ended.append(name)
+        async with asyncio.timeout(delay):
+            await asyncio.sleep(0.01)
+        return ended
+
+    async with working(client, sleeps, max_cached_workflows=0):
+        assert await execute(client, "sleeps") == [
+            *("asyncio.sleep", "workflow.sleep", "wait_for", "condition")
+        ]
+
+
+async def test_no_number_is_no_delay(client: Client) -> None:
+    async def sleeps() -> str:
+        try:
+            await asyncio.sleep(float("nan"))
+        except ValueError as error:
+            return str(error)
+        return "slept"
+
+    async with working(client, sleeps):
+        assert "NaN" in await execute(client, "sleeps")

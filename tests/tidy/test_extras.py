@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-EXTRAS = {"asyncpg", "hiredis", "nats", "opentelemetry", "redis", "rich", "uvloop"}
+EXTRAS = {"asyncpg", "hiredis", "nats", "opentelemetry", "pydantic", "redis", "rich", "uvloop"}
 PROGRAM = """
 import json, sys
 import hotmesh, hotmesh.client, hotmesh.meshflow, hotmesh.worker, hotmesh.workflow

@@ -22,6 +22,8 @@ import orjson
 
 _OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 _FINITE_TYPES = frozenset({str, int, bool, type(None), datetime, uuid.UUID})
+_DUMPS: tuple[tuple[str, dict[str, Any]], ...] = (("model_dump", {"mode": "json"}), ("dict", {}))
+"""Methods by which models of pydantic 2 and 1 become plain values, and their arguments."""
 _LONG_INTEGER = re.compile(rb"[0-9]{19}")
 
 
@@ -29,7 +31,8 @@ class AdvancedJSONEncoder(json.JSONEncoder):
     """Standard library encoder that also takes what workflows commonly pass.
 
     Datetimes become ISO 8601 text, dataclasses and mappings objects, enums their value, UUIDs
-    text, objects with a ``dict()`` method what it returns, and other iterables arrays.
+    text, objects with a ``model_dump`` or ``dict`` method (pydantic models) what it returns, and
+    other iterables arrays.
     """
 
     def default(self, o: Any) -> Any:
@@ -39,7 +42,9 @@ class AdvancedJSONEncoder(json.JSONEncoder):
             TypeError: There is none.
         """
         replaced = _replacement(o)
-        return super().default(o) if replaced is o else replaced
+        if replaced is o:
+            raise _no_form(o)
+        return replaced
 
 
 def _replacement(o: Any) -> Any:
@@ -49,9 +54,12 @@ def _replacement(o: Any) -> Any:
     names = _field_names(cast("type[Any]", type(o)))
     if names is not None:
         return {name: getattr(o, name) for name in names}
-    to_dict = getattr(o, "dict", None)
-    if callable(to_dict):
-        return to_dict()
+    if isinstance(o, type):
+        return o
+    for method, keywords in _DUMPS:
+        dump_model = getattr(o, method, None)
+        if callable(dump_model):
+            return dump_model(**keywords)
     if isinstance(o, Enum):
         return o.value
     if isinstance(o, uuid.UUID):
@@ -82,8 +90,17 @@ def _orjson_default(o: Any) -> Any:
         return float(o)  # A subclass, e.g. a numpy scalar, that orjson does not know.
     replaced = _replacement(o)
     if replaced is o:
-        raise TypeError(f"Object of type {type(o).__name__} is not JSON serializable")
+        raise _no_form(o)
     return replaced
+
+
+def _no_form(o: Any) -> TypeError:
+    kind = cast("type[Any]", type(o)).__name__
+    return TypeError(
+        f"Object of type {kind} is not JSON serializable; a data converter that knows it is needed:"
+        " hotmesh.contrib.pydantic.pydantic_data_converter for dates, times, decimals, paths and "
+        "models, or one of your own"
+    )
 
 
 def dump_exact(value: Any, *, sort_keys: bool = False) -> bytes | None:

@@ -140,9 +140,9 @@ def _compile_class(
         return _mapping(hint, cast("Any", origin), arguments, custom)
     if dataclasses.is_dataclass(origin):
         return _dataclass(hint, origin, arguments, custom)
-    parse_object = inspect.getattr_static(origin, "parse_obj", None)
-    if isinstance(parse_object, classmethod | staticmethod):
-        return _parsed_by_class(origin)
+    for method in _PARSES:
+        if isinstance(inspect.getattr_static(origin, method, None), classmethod | staticmethod):
+            return _parsed_by_class(origin, method)
     if issubclass(origin, Enum):
         return _enum(origin)
     if issubclass(origin, uuid.UUID):
@@ -240,7 +240,10 @@ _SCALARS: dict[type, Decoder] = {
 
 def _unserializable(hint: Any) -> Decoder:
     def decode(value: Any) -> Any:
-        raise TypeError(f"Unserializable type during conversion: {hint}")
+        raise TypeError(
+            f"Unserializable type during conversion: {hint}; use a data converter that knows it, "
+            "such as hotmesh.contrib.pydantic.pydantic_data_converter"
+        )
 
     return decode
 
@@ -439,11 +442,15 @@ def _substitute(hint: Any, bound: dict[Any, Any]) -> Any:
     return hint[tuple(bound.get(each, Any) for each in free)]
 
 
-def _parsed_by_class(origin: type[Any]) -> Decoder:
+_PARSES = ("model_validate", "parse_obj")
+"""Methods by which models of pydantic 2 and 1 are made of plain values."""
+
+
+def _parsed_by_class(origin: type[Any], method: str) -> Decoder:
     def decode(value: Any) -> Any:
-        if not isinstance(value, dict):
+        if method == "parse_obj" and not isinstance(value, dict):
             raise TypeError(f"Cannot convert to {origin}, value is {type(value)} not dict")
-        return cast("Any", origin).parse_obj(value)
+        return getattr(origin, method)(value)
 
     return decode
 

@@ -31,7 +31,7 @@ from hotmesh.engine.failures import Event
 from hotmesh.engine.handlers import Handlers, Incoming
 from hotmesh.engine.handles import ActivityHandle, ChildWorkflowHandle
 from hotmesh.engine.info import Info, ParentInfo, ReadOnlyContextError, RootInfo
-from hotmesh.engine.loop import TimerHandle, WorkflowLoop
+from hotmesh.engine.loop import NEVER_MS, TimerHandle, WorkflowLoop
 from hotmesh.engine.options import retry_policy
 from hotmesh.engine.outbound import ContinueAsNewError, Outbound
 from hotmesh.exceptions import CancelledError, is_cancelled_exception
@@ -496,6 +496,8 @@ class WorkflowInstance(Outbound, Attributes):
         self.check_writable("start a timer")
         seq = self.next_seq()
         handle.timer_seq = handle.number = seq
+        if delay_ms == NEVER_MS:
+            return  # nothing has to remember it: whoever waits for it may still be cancelled
         self.pending[seq] = handle
         self.commands.append((kinds.TIMER, seq, self.now_ms + delay_ms, "", b"", b""))
 

@@ -12,12 +12,19 @@ import asyncio
 import contextvars
 import sys
 from collections.abc import Callable, Coroutine
+from math import isnan
 from typing import Any, Protocol
 
 from hotmesh.engine.numbered import new_future, new_task
 from hotmesh.engine.ordered import install, refuse_unordered
+from hotmesh.engine.refusing_loop import RefusingLoop
+from hotmesh.exceptions import InvalidArgumentError
+from hotmesh.limits import DURATION_SECONDS_MAX
 
 install()
+
+NEVER_MS = -1
+"""The delay of a timer that never fires."""
 
 _get_running_loop = asyncio._get_running_loop  # pyright: ignore[reportPrivateUsage]
 _set_running_loop = asyncio._set_running_loop
@@ -92,7 +99,7 @@ class LoopHost(Protocol):
     now_ms: int
 
     def start_timer(self, handle: TimerHandle, delay_ms: int) -> None:
-        """Schedule a durable timer that runs the handle."""
+        """Schedule a durable timer that runs the handle; ``NEVER_MS`` asks for none."""
         ...
 
     def cancel_timer(self, handle: TimerHandle) -> None:
@@ -104,7 +111,7 @@ class LoopHost(Protocol):
         ...
 
 
-class WorkflowLoop(asyncio.AbstractEventLoop):
+class WorkflowLoop(RefusingLoop):
     """One run's loop. It moves only inside an activation."""
 
     __slots__ = ("_exception_handler", "_tasks", "_tasks_max", "host", "made", "ready")
@@ -186,6 +193,12 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     ) -> Handle:
         if delay <= 0:
             return self.call_soon(callback, *args, context=context)
+        if delay < DURATION_SECONDS_MAX:
+            delay_ms = max(1, round(delay * 1000))
+        elif isnan(delay):
+            raise InvalidArgumentError("Invalid delay: NaN (not a number)")
+        else:
+            delay_ms = NEVER_MS
         handle = TimerHandle(
             self.time() + delay,
             callback,
@@ -193,7 +206,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             context or contextvars.copy_context(),
             self.host.cancel_timer,
         )
-        self.host.start_timer(handle, max(1, round(delay * 1000)))
+        self.host.start_timer(handle, delay_ms)
         return handle
 
     def call_at(  # type: ignore[override]

@@ -9,7 +9,7 @@ from typing import Any
 
 from hotmesh.common import Priority, RetryPolicy
 from hotmesh.exceptions import InvalidArgumentError, UnsupportedOptionError
-from hotmesh.limits import NAME_BYTES_MAX
+from hotmesh.limits import DURATION_SECONDS_MAX, NAME_BYTES_MAX
 
 Duration = timedelta | float | int
 """A timedelta, or a number of seconds."""
@@ -29,7 +29,7 @@ def milliseconds(value: Duration | None, what: str) -> int | None:
         seconds = value
     else:
         raise InvalidArgumentError(f"{what} must be a timedelta or seconds, not {value!r}")
-    if not 0 <= seconds < 1e12:
+    if not 0 <= seconds < DURATION_SECONDS_MAX:
         raise InvalidArgumentError(f"{what} must not be negative or endless, but is {value!r}")
     whole = round(seconds * 1000)
     return whole if whole or not seconds else 1

@@ -451,7 +451,6 @@ class Outbound:
         """A durable timer."""
         if seconds < 0:
             raise RuntimeError("Attempted to sleep with a negative duration")
-        milliseconds(seconds, "sleep: duration")  # NaN and endless ones, with a name
         await asyncio.sleep(seconds)
 
     # Determinism
