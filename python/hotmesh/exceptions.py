@@ -678,6 +678,39 @@ class CorruptJournalError(HotMeshError):
         self.reason = reason
 
 
+class CorruptRowError(HotMeshError):
+    """Raised when what is stored of a run can't be read; the run is set aside, others go on.
+
+    Args:
+        run: The run that it belongs to.
+        what: Which part: ``header``, ``message 7``, ``activity task 3``.
+        reason: What is wrong with it.
+    """
+
+    def __init__(self, run: str, what: str, reason: str) -> None:
+        super().__init__(
+            f"The {what} of run {run!r} is corrupt: {reason}. "
+            "Restore the row from a backup, or terminate the workflow."
+        )
+        self.run = run
+        self.what = what
+        self.reason = reason
+
+
+class RefusedRowError(HotMeshError):
+    """Raised when a database won't store what a run asks for; the run is set aside, others go on.
+
+    Args:
+        run: The run.
+        reason: What the database says.
+    """
+
+    def __init__(self, run: str, reason: str) -> None:
+        super().__init__(f"The database refuses what run {run!r} is to store: {reason}")
+        self.run = run
+        self.reason = reason
+
+
 class BackendError(HotMeshError):
     """Raised when a storage backend refuses or fails an operation; the message says which."""
 

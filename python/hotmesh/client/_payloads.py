@@ -19,6 +19,7 @@ from hotmesh.converter import (
 )
 from hotmesh.engine import wire
 from hotmesh.exceptions import ConversionError, PayloadTooLargeError
+from hotmesh.printing import message_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class Payloads:
         try:
             data = encode_failure(self.converter, error)
         except TypeError as err:
-            raise ConversionError(what, str(err)) from err
+            raise ConversionError(what, message_of(err)) from err
         if self.converter.payload_codec is not None:
             data = await apply_codec_to_failure(self.converter.payload_codec, data, True)
         return self.within_limit(data, what)

@@ -25,6 +25,7 @@ from hotmesh.converter.payload_converter import DefaultPayloadConverter, Payload
 from hotmesh.converter.protobuf import is_message
 from hotmesh.converter.type_decoder import decoder_for
 from hotmesh.exceptions import ConversionError, HotMeshError
+from hotmesh.printing import message_of, printable
 
 _logger = logging.getLogger(__name__)
 
@@ -190,7 +191,7 @@ def _encode_payloads(converter: DataConverter, values: Sequence[Any], what: str)
     except HotMeshError:
         raise
     except Exception as err:
-        raise ConversionError(what, str(err)) from err
+        raise ConversionError(what, message_of(err)) from err
 
 
 def _unserialisable(values: Sequence[Any], what: str, err: Exception) -> ConversionError:
@@ -199,8 +200,8 @@ def _unserialisable(values: Sequence[Any], what: str, err: Exception) -> Convers
         try:
             json_text.dump(value)
         except Exception as own:  # noqa: BLE001 - the same error as before, raised by the caller
-            return ConversionError(what, str(own), index=index)
-    return ConversionError(what, str(err))
+            return ConversionError(what, message_of(own), index=index)
+    return ConversionError(what, message_of(err))
 
 
 def decode_values(
@@ -264,7 +265,7 @@ def _typed(value: Any, hint: Any, index: int, what: str) -> Any:
     try:
         return decoder_for(hint)(value)
     except Exception as err:
-        raise ConversionError(what, str(err), index=index) from err
+        raise ConversionError(what, message_of(err), index=index) from err
 
 
 def _decode_payloads(
@@ -283,7 +284,12 @@ def _decode_payloads(
     except HotMeshError:
         raise
     except Exception as err:
-        raise ConversionError(what, f"{err}: {err.__cause__ or 'no further cause'}") from err
+        raise ConversionError(what, _with_cause(err)) from err
+
+
+def _with_cause(err: Exception) -> str:
+    cause = err.__cause__
+    return f"{message_of(err)}: {'no further cause' if cause is None else message_of(cause)}"
 
 
 # -- Errors --
@@ -306,9 +312,10 @@ def encode_failure(converter: DataConverter, exception: BaseException) -> bytes:
     try:
         converter.failure_converter.to_failure(exception, converter.payload_converter, failure)
     except Exception as err:
-        _logger.exception("Failed converting an error to a failure")
+        _logger.error("Failed converting an error to a failure", exc_info=printable(err))
         failure = Failure(
-            message=f"Failed building exception result: {err} (of {type(exception).__name__})",
+            message=f"Failed building exception result: {message_of(err)} "
+            f"(of {type(exception).__name__})",
             application_failure_info=ApplicationFailureInfo(type=type(err).__name__),
         )
     return failure.to_json()
@@ -333,4 +340,4 @@ def decode_failure(converter: DataConverter, data: bytes) -> BaseException:
     except HotMeshError:
         raise
     except Exception as err:
-        raise ConversionError("stored failure", str(err)) from err
+        raise ConversionError("stored failure", message_of(err)) from err

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, cast
@@ -34,6 +33,7 @@ from hotmesh.exceptions import (
     TimeoutError,  # noqa: A004 - the name ported code uses
     TimeoutType,
 )
+from hotmesh.printing import message_of, stack_of
 
 ENCODED_MESSAGE = "Encoded failure"
 """What stands for a message that was moved into the encoded attributes."""
@@ -108,10 +108,9 @@ class DefaultFailureConverter(FailureConverter):
     def _describe(
         self, exception: BaseException, converter: PayloadConverter, failure: Failure
     ) -> None:
-        if exception.__traceback__ is not None:
-            failure.stack_trace = "\n".join(traceback.format_tb(exception.__traceback__))
+        failure.stack_trace = stack_of(exception)
         if not isinstance(exception, FailureError):
-            failure.message = str(exception)
+            failure.message = message_of(exception)
             failure.application_failure_info = ApplicationFailureInfo(type=type(exception).__name__)
             return
         failure.message = exception.message

@@ -19,6 +19,8 @@ from enum import Enum, IntEnum
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, NewType, TypeVar, cast, get_type_hints
 
+from hotmesh.printing import message_of
+
 Decoder = Callable[[Any], Any]
 """Turns a JSON value into a typed one, or raises TypeError."""
 
@@ -278,7 +280,7 @@ def _union(hint: Any, arms: tuple[Any, ...], custom: tuple[JSONTypeConverter, ..
             try:
                 return decoder(value)
             except Exception as err:  # noqa: BLE001 - a constructor may raise anything
-                reasons.append(str(err))
+                reasons.append(message_of(err))
         raise TypeError(f"Failed converting to {hint} from {value}: {'; '.join(reasons)}")
 
     return decode

@@ -33,6 +33,7 @@ from hotmesh.exceptions import (
     HotMeshError,
     PayloadTooLargeError,
 )
+from hotmesh.printing import message_of
 
 if TYPE_CHECKING:
     from hotmesh.engine.instance import WorkflowInstance
@@ -230,7 +231,9 @@ class Handlers:
                 result = await result
             outcome = b"R" + self._encoded_result(result, name)
         except asyncio.CancelledError as error:
-            failed = ApplicationError(str(error) or "Update cancelled", type="CancelledError")
+            failed = ApplicationError(
+                message_of(error) or "Update cancelled", type="CancelledError"
+            )
             outcome = b"F" + encode_failure(instance.converter, failed)
         except Exception as error:  # noqa: BLE001 - user code may raise anything
             if not failures.is_workflow_failure(error, instance.failure_types):
@@ -254,7 +257,7 @@ class Handlers:
             return self._instance.encode([result], f"result of update {name!r}")
         except (ConversionError, PayloadTooLargeError) as error:
             raise ApplicationError(
-                str(error), type=type(error).__name__, non_retryable=True
+                message_of(error), type=type(error).__name__, non_retryable=True
             ) from error
 
     def _failure(self, error: BaseException, what: str) -> bytes:

@@ -35,6 +35,7 @@ from hotmesh.engine.loop import NEVER_MS, TimerHandle, WorkflowLoop
 from hotmesh.engine.options import retry_policy
 from hotmesh.engine.outbound import ContinueAsNewError, Outbound
 from hotmesh.exceptions import CancelledError, is_cancelled_exception
+from hotmesh.printing import message_of, printable
 
 logger = logging.getLogger(__name__)
 
@@ -363,7 +364,7 @@ class WorkflowInstance(Outbound, Attributes):
             if self.cancel_reason is not None:
                 self._close_cancelled(error)
             else:
-                self._close_with(CancelledError(str(error) or "Cancelled"))
+                self._close_with(CancelledError(message_of(error) or "Cancelled"))
         except BaseException as error:  # noqa: BLE001 - user code may raise anything
             if self.cancel_reason is not None and is_cancelled_exception(error):
                 self._close_cancelled(error)
@@ -514,7 +515,10 @@ class WorkflowInstance(Outbound, Attributes):
         """An exception that nobody awaited: logged, as asyncio does."""
         error = context.get("exception")
         logger.debug(
-            "%s in workflow %s", context.get("message"), self.details.workflow_id, exc_info=error
+            "%s in workflow %s",
+            context.get("message"),
+            self.details.workflow_id,
+            exc_info=printable(error),
         )
 
     # Small services
@@ -654,8 +658,8 @@ def _close(task: asyncio.Task[Any]) -> None:
     try:
         coroutine: Any = task.get_coro()
         coroutine.close()
-    except Exception as error:
-        logger.debug("%s did not end well on eviction", task.get_name(), exc_info=error)
+    except BaseException as error:
+        logger.debug("%s did not end well on eviction", task.get_name(), exc_info=printable(error))
 
 
 def _timedelta(milliseconds: int | None) -> timedelta | None:

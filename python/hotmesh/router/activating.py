@@ -11,7 +11,6 @@ from hotmesh.converter import decode_values, encode_failure
 from hotmesh.core import Event, kinds
 from hotmesh.engine import wire
 from hotmesh.engine.activity_task import ActivityTask
-from hotmesh.engine.instance import RunDetails
 from hotmesh.exceptions import NondeterminismError
 from hotmesh.retrying import PASSING
 from hotmesh.router.closing import Closer, terminated, timed_out
@@ -93,6 +92,16 @@ class Activator:
             memory.loads.append(run_id)
         return found
 
+    def set_aside(self, run_id: bytes, error: Exception) -> None:
+        """A run's activation has failed in an unforeseen way; the others go on."""
+        state = self._memory.states.get(run_id)
+        if state is None:
+            context = self._context
+            state = RunState.of(
+                context.namespace, context.task_queue, run_id, -1, None, None, None, None
+            )
+        self._failures.set_aside(state, error)
+
     def _leave_behind(self, state: RunState, jobs: list[Event], stuck: StuckError) -> None:
         """The code of a run has not come back; the others go on without it."""
         self._context.workflows.stuck[state.details.run_id] = stuck.thread
@@ -102,17 +111,15 @@ class Activator:
     def _fresh_state(self, row: MessageRow) -> RunState:
         _, lane, run_id, _, workflow_id, workflow_type, header, body, _ = row
         context = self._context
-        return RunState(
-            RunDetails(
-                context.namespace,
-                workflow_id or "",
-                run_id,
-                workflow_type or "",
-                context.task_queue,
-                lane,
-                wire.load(header or b""),
-                body or b"",
-            )
+        return RunState.of(
+            context.namespace,
+            context.task_queue,
+            run_id,
+            lane,
+            workflow_id,
+            workflow_type,
+            header,
+            body,
         )
 
     def activate(self, state: RunState, jobs: list[Event]) -> Awaitable[None] | None:
@@ -361,11 +368,17 @@ class _Batch:
         for at in range(self._at, len(activations)):
             run_id, jobs, fresh = activations[at]
             self._at = at + 1
-            state = activator.state_of(run_id, fresh, messages)
-            if state is None:
+            try:
+                state = activator.state_of(run_id, fresh, messages)
+                if state is None:
+                    continue
+                self.state, self.jobs = state, jobs
+                waiting = activator.activate(state, jobs)
+            except LeftBehind:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this run's
+                activator.set_aside(run_id, error)
                 continue
-            self.state, self.jobs = state, jobs
-            waiting = activator.activate(state, jobs)
             if waiting is not None:
                 return waiting
         return None

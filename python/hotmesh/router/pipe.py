@@ -363,7 +363,10 @@ class Pipe:
             local, self._context.clock.now_ms()
         )
         for run_id, event in late:
-            self._on_late(run_id, event)
+            try:
+                self._on_late(run_id, event)
+            except (TypeError, ValueError) as error:
+                logger.error("a late message for run %s can't be read: %s", run_id.hex(), error)
         for message_id, lane, run_id, text in errors:
             logger.error(
                 "message %d in lane %d for run %s can't be read and was dropped: %s",
@@ -372,6 +375,7 @@ class Pipe:
                 wire.run_id_text(run_id),
                 text,
             )
+            self._failures.note(run_id, f"message {message_id}", text)
         for run_id, seq in expired:
             frame = encode_event((kinds.ACTIVITY_TIMED_OUT, seq, 1, "", b"", b""))
             self._memory.effects.recalls.append((run_id, seq, frame, False))

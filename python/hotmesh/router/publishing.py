@@ -13,6 +13,7 @@ from hotmesh import telemetry
 from hotmesh.core import kinds
 from hotmesh.engine import wire
 from hotmesh.exceptions import HotMeshError
+from hotmesh.printing import told
 from hotmesh.router.effects import Publication
 
 logger = logging.getLogger(__name__)
@@ -40,13 +41,20 @@ class Publisher:
     def publish(self, publications: Sequence[Publication]) -> None:
         """Take what a committed batch wants published."""
         for publication in publications:
-            document: dict[str, Any] = orjson.loads(publication.body)
-            if publication.kind == kinds.EMIT:
-                self._events += [(topic, orjson.dumps(data)) for topic, data in document.items()]
-            else:
-                self._record_span(publication, document)
+            try:
+                self._take(publication)
+            except Exception as error:  # noqa: BLE001 - an exporter may raise anything
+                run = wire.run_id_text(publication.state.details.run_id)
+                logger.error("events or a span of run %s are lost: %s", run, told(error))
         if self._events and self._bus is not None and self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._send(self._bus))
+
+    def _take(self, publication: Publication) -> None:
+        document: dict[str, Any] = orjson.loads(publication.body)
+        if publication.kind == kinds.EMIT:
+            self._events += [(topic, orjson.dumps(data)) for topic, data in document.items()]
+        else:
+            self._record_span(publication, document)
 
     def _record_span(self, publication: Publication, attributes: dict[str, Any]) -> None:
         details = publication.state.details

@@ -9,7 +9,6 @@ import orjson
 from hotmesh.backends.protocol import LoadedRun, RunStatus, Session
 from hotmesh.core import CoreError, Event, RouterError, kinds
 from hotmesh.engine import wire
-from hotmesh.engine.instance import RunDetails
 from hotmesh.exceptions import CorruptJournalError
 from hotmesh.retrying import PASSING
 from hotmesh.router.activating import BACKEND_PAUSE_SECONDS
@@ -57,13 +56,48 @@ class Recovery:
         """
         found: dict[bytes, LoadedRun] = {}
         try:
-            for loaded in await session.load(run_ids):
-                found[loaded.run_id] = loaded
+            unreadable = await self._read(session, run_ids, found)
         except PASSING:
             self._memory.loads = list(run_ids)
             raise
         for run_id in run_ids:
-            await self._take_in(run_id, found.get(run_id), lanes)
+            loaded, error = found.get(run_id), unreadable.get(run_id)
+            try:
+                if error is not None:
+                    raise error
+                await self._take_in(run_id, loaded, lanes)
+            except Exception as failure:  # noqa: BLE001 - whatever is stored: it is this run's
+                self._failures.set_aside(self._bare_state(run_id, loaded), failure)
+
+    async def _read(
+        self, session: Session, run_ids: Sequence[bytes], found: dict[bytes, LoadedRun]
+    ) -> dict[bytes, Exception]:
+        """Load runs; of those that the store can't give, why.
+
+        Raises:
+            BackendUnavailableError: the store is away.
+            BackendAccessError: it turns us away.
+        """
+        try:
+            for loaded in await session.load(run_ids):
+                found[loaded.run_id] = loaded
+        except PASSING:
+            raise
+        except Exception as error:  # noqa: BLE001 - one row is damaged: find it by halves
+            if len(run_ids) == 1:
+                return {run_ids[0]: error}
+            middle = len(run_ids) // 2
+            unreadable = await self._read(session, run_ids[:middle], found)
+            return unreadable | await self._read(session, run_ids[middle:], found)
+        return {}
+
+    def _bare_state(self, run_id: bytes, loaded: LoadedRun | None) -> RunState:
+        if loaded is not None:
+            return self._state(loaded)
+        context = self._context
+        return RunState.of(
+            context.namespace, context.task_queue, run_id, NO_LANE, None, None, None, None
+        )
 
     async def _take_in(
         self, run_id: bytes, loaded: LoadedRun | None, lanes: Container[int]
@@ -118,18 +152,16 @@ class Recovery:
             await self._recover(state, lost, cancelled)
 
     def _state(self, loaded: LoadedRun) -> RunState:
-        state = RunState(
-            RunDetails(
-                self._context.namespace,
-                loaded.workflow_id,
-                loaded.run_id,
-                loaded.workflow_type,
-                self._context.task_queue,
-                loaded.lane,
-                wire.load(loaded.header),
-                loaded.input,
-                loaded.attributes,
-            )
+        state = RunState.of(
+            self._context.namespace,
+            self._context.task_queue,
+            loaded.run_id,
+            loaded.lane,
+            loaded.workflow_id,
+            loaded.workflow_type,
+            loaded.header,
+            loaded.input,
+            loaded.attributes,
         )
         state.status = loaded.status
         state.closed = loaded.status != RunStatus.RUNNING

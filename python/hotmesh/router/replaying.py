@@ -26,6 +26,7 @@ class Engine:
         """The run's instance, at the end of its journal.
 
         Raises:
+            CorruptRowError: what is stored of it can't be read.
             UnknownWorkflowTypeError: this worker has no code for it.
             NondeterminismError: the code no longer does what the journal says it did, or does it
                 with the arguments in another order.
@@ -33,6 +34,8 @@ class Engine:
         """
         if state.instance is not None:
             return state.instance
+        if state.damage is not None:
+            raise state.damage
         instance = self._new_instance(state)
         patches = {
             command[3]

@@ -19,6 +19,7 @@ from hotmesh.engine.definition import WorkflowDefinition
 from hotmesh.engine.instance import EngineOptions
 from hotmesh.exceptions import BackendError, BackendUnavailableError
 from hotmesh.limits import LANES_PER_QUEUE, TIMER_HORIZON_MS
+from hotmesh.printing import printable
 from hotmesh.retrying import PASSING, Backoff, complain
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.coding import Coder
@@ -44,6 +45,12 @@ BEAT_SECONDS_MAX = 1.0
 
 ANSWER_LEASES = 0.5
 """Leases after which a beat's connection is given up, early enough for a beat on another."""
+
+REOPEN_SECONDS = (0.25, 10.0)
+"""First and longest pause between openings of pipes that break again and again."""
+
+SOUND_SECONDS = 60.0
+"""Pipes that have worked for so long are opened at once when they break."""
 
 BEAT_PAUSE_SECONDS = 0.25
 """Pause after a beat that failed."""
@@ -112,6 +119,9 @@ class WorkerRouter:
         self._stop_asked = asyncio.Event()
         self._joined = False
         self._fenced = False
+        self._reopening = Backoff(*REOPEN_SECONDS)
+        self._reopen_at = 0.0
+        """When pipes that have broken may be opened again."""
         self._routers = 1
         self._registered_mask = 0
         self._listening: list[tuple[str, Callable[[str | None], None]]] = []
@@ -234,7 +244,9 @@ class WorkerRouter:
     def _on_pipe_end(self, task: asyncio.Task[None]) -> None:
         self._pipe_tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            logger.critical("a router pipe broke, joining again", exc_info=task.exception())
+            logger.critical(
+                "a router pipe broke, opening it again", exc_info=printable(task.exception())
+            )
             self._on_fenced()
 
     def _pipe_context(self) -> PipeContext:
@@ -322,7 +334,7 @@ class WorkerRouter:
 
     async def _beat(self) -> None:
         if self._fenced:
-            await self._rejoin()
+            await self._begin_anew()
             return
         if self._quiet:
             lanes, self._quiet = self._quiet, []
@@ -361,6 +373,29 @@ class WorkerRouter:
         self._fenced = True
         self._beat_now.set()
 
+    async def _begin_anew(self) -> None:
+        """A pipe has ended: join under a new id if this router is dead, else open it again.
+
+        Who is alive keeps its lanes, so that nothing waits for the end of a lease.
+        """
+        if not (await self._renew()).alive:
+            await self._rejoin()
+            return
+        now = time.monotonic()
+        if now < self._reopen_at:
+            return  # the next beat will see
+        if now > self._reopen_at + SOUND_SECONDS:
+            self._reopening.reset()
+        self._reopen_at = now + self._reopening.next_s()
+        await self._end_pipes()
+        await self._join()
+
+    async def _end_pipes(self) -> None:
+        for pipe in self._pipes:
+            pipe.kill()
+        if self._pipe_tasks:
+            await asyncio.wait(set(self._pipe_tasks))
+
     async def _rejoin(self) -> None:
         logger.warning(
             "router %s was declared dead (silent for longer than its lease of %.1f s); "
@@ -368,10 +403,7 @@ class WorkerRouter:
             self._router_id.hex(),
             self._options.lease_ms / 1000,
         )
-        for pipe in self._pipes:
-            pipe.kill()
-        if self._pipe_tasks:
-            await asyncio.wait(set(self._pipe_tasks))
+        await self._end_pipes()
         self._router_id = os.urandom(16)
         await self._join()
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
 from hotmesh.core import Event, Transition, kinds
+from hotmesh.engine import wire
 from hotmesh.engine.arguments import ArgumentDigests
 from hotmesh.engine.instance import RunDetails, WorkflowInstance
+from hotmesh.exceptions import CorruptRowError
 
 _CHILD_ENDS = frozenset((kinds.CHILD_START_FAILED, kinds.CHILD_COMPLETED, kinds.CHILD_FAILED))
+
+
+DAMAGED_ATTRIBUTE = b'{"hotmesh.damaged":'
+"""What a backend puts in the place of a value of the record that is no JSON."""
 
 
 class RunState:
@@ -21,6 +27,7 @@ class RunState:
         "changed_arguments",
         "children",
         "closed",
+        "damage",
         "details",
         "digests",
         "failure",
@@ -35,6 +42,8 @@ class RunState:
 
     def __init__(self, details: RunDetails) -> None:
         self.details = details
+        self.damage: CorruptRowError | None = None
+        """What can't be read of the run: its code is not run, it can only be ended."""
         self.readable: RunDetails | None = None
         """The details as workflow code sees them, where a payload codec hides them."""
         self.digests: ArgumentDigests | None = None
@@ -55,6 +64,40 @@ class RunState:
         self.start_ms = 0
         self.closed = False
         self.status = 1
+
+    @classmethod
+    def of(
+        cls,
+        namespace: str,
+        task_queue: str,
+        run_id: bytes,
+        lane: int,
+        workflow_id: str | None,
+        workflow_type: str | None,
+        header: bytes | None,
+        body: bytes | None,
+        attributes: bytes = b"",
+    ) -> RunState:
+        """A run as it is stored; what of it can't be read is the state's ``damage``."""
+        document, damage = _header(run_id, header)
+        if damage is None and not (workflow_id and workflow_type):
+            damage = _corrupt(run_id, "row", "it has no workflow id or no type")
+        if damage is None and DAMAGED_ATTRIBUTE in attributes:
+            damage = _corrupt(run_id, "record", "a value is no JSON")
+        details = RunDetails(
+            namespace,
+            workflow_id or "",
+            run_id,
+            workflow_type or "",
+            task_queue,
+            lane,
+            document,
+            body or b"",
+            attributes,
+        )
+        state = cls(details)
+        state.damage = damage
+        return state
 
     @property
     def lane(self) -> int:
@@ -110,3 +153,17 @@ class RunState:
     def add_child(self, command: Event) -> None:
         """A child was asked for."""
         self.children[command[1]] = orjson.loads(command[4])
+
+
+def _header(run_id: bytes, header: bytes | None) -> tuple[dict[str, Any], CorruptRowError | None]:
+    try:
+        document: Any = wire.load(header or b"")
+    except ValueError as error:
+        return {}, _corrupt(run_id, "header", str(error))
+    if not isinstance(document, dict):
+        return {}, _corrupt(run_id, "header", "it is no document")
+    return cast("dict[str, Any]", document), None
+
+
+def _corrupt(run_id: bytes, what: str, reason: str) -> CorruptRowError:
+    return CorruptRowError(wire.run_id_text(run_id), what, reason)

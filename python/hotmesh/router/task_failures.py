@@ -9,7 +9,8 @@ import orjson
 
 from hotmesh.core import Event, kinds
 from hotmesh.engine import wire
-from hotmesh.exceptions import DeadlockError
+from hotmesh.exceptions import CorruptRowError, DeadlockError, HotMeshError
+from hotmesh.printing import message_of, printable, told
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.closing import Closer
 from hotmesh.router.memory import PipeMemory
@@ -30,6 +31,11 @@ ARGUMENTS_CHANGED = "hotmesh.arguments_changed"
 """Name in a run's record that says that a replay called something with other arguments; the same
 with ``_at`` says where."""
 
+LOST_ATTRIBUTE = "hotmesh.lost"
+"""Name in a run's record that says what was stored for it and could not be read."""
+
+_IN_ATTRIBUTES = f'"{ATTRIBUTE}"'.encode()
+
 
 class TaskFailures:
     """The failing runs of a pipe."""
@@ -47,17 +53,44 @@ class TaskFailures:
     def add(self, state: RunState, jobs: Sequence[Event], error: BaseException) -> None:
         """A run's task failed: nothing of it counts."""
         memory, run_id = self._memory, state.details.run_id
-        memory.core.fail(run_id)
+        if memory.core.known(run_id):
+            memory.core.fail(run_id)
         memory.drop(run_id)
         for job in jobs:
             if job[0] == kinds.START and run_id not in self._counts:
-                # A run that never gets through its first task is timed out all the same.
-                self._closer.first_timers(state, self._clock.now_ms(), memory.effects)
+                self._limit_time(state)
             if job[0] == kinds.QUERY:
                 self._refused_queries.add(job[4])
                 self.any = True
-                memory.effects.replies.append((job[4], b"N" + str(error).encode()))
+                memory.effects.replies.append(
+                    (job[4], b"N" + message_of(error).encode("utf-8", "replace"))
+                )
         self.report(state, error)
+
+    def set_aside(self, state: RunState, error: Exception) -> None:
+        """Something that belongs to one run has failed in an unforeseen way: only that run waits.
+
+        Args:
+            state: The run, as far as it is known.
+            error: What was raised.
+        """
+        memory, run_id = self._memory, state.details.run_id
+        if not isinstance(error, HotMeshError):
+            corrupt = CorruptRowError(wire.run_id_text(run_id), "row", told(error))
+            corrupt.__cause__ = error
+            error = corrupt
+        if memory.core.known(run_id):
+            memory.core.fail(run_id)
+        memory.drop(run_id)
+        self.report(state, error)
+
+    def _limit_time(self, state: RunState) -> None:
+        """A run that never gets through its first task is timed out all the same."""
+        try:
+            self._closer.first_timers(state, self._clock.now_ms(), self._memory.effects)
+        except (TypeError, ValueError) as error:
+            # What is to be reported is that the header is damaged, not that it can't be used.
+            logger.debug("run %s has no timeouts: %s", state.details.run_id.hex(), error)
 
     def report(self, state: RunState, error: BaseException) -> None:
         """Say so to people, and try again after a pause that grows."""
@@ -66,6 +99,7 @@ class TaskFailures:
         failures = self._counts[run_id] = self._counts.get(run_id, 0) + 1
         self.any = True
         first, longest = RETRY_SECONDS
+        message = message_of(error).encode("utf-8", "replace").decode()
         pause = min(first * 2 ** (failures - 1), longest)
         if isinstance(error, DeadlockError):
             pause = max(pause, BLOCKED_SHARE * error.seconds)
@@ -77,12 +111,12 @@ class TaskFailures:
             failures,
             pause,
             type(error).__name__,
-            error,
-            exc_info=error,
+            message,
+            exc_info=printable(error),
             extra=_log_fields(state),
         )
         text = orjson.dumps(
-            {"type": type(error).__name__, "message": str(error)[:2000], "attempt": failures}
+            {"type": type(error).__name__, "message": message[:2000], "attempt": failures}
         )
         self._memory.effects.attributes.append((run_id, ATTRIBUTE, text))
         self._memory.postpone(run_id, pause)
@@ -107,6 +141,12 @@ class TaskFailures:
             (details.run_id, ARGUMENTS_CHANGED + "_at", orjson.dumps(where)),
         ]
 
+    def note(self, run_id: bytes, what: str, reason: str) -> None:
+        """Say in a run's record what it has lost; nothing is tried again."""
+        lost = CorruptRowError(wire.run_id_text(run_id), what, reason)
+        text = orjson.dumps({"type": type(lost).__name__, "message": str(lost), "attempt": 0})
+        self._memory.effects.attributes.append((run_id, LOST_ATTRIBUTE, text))
+
     def is_failing(self, run_id: bytes) -> bool:
         """Whether the run waits for its next attempt."""
         memory = self._memory
@@ -128,7 +168,7 @@ class TaskFailures:
 
     def clear_record(self, state: RunState) -> None:
         """The record no longer says that the run's task fails, if it did."""
-        if ATTRIBUTE in wire.load(state.details.attributes):
+        if _IN_ATTRIBUTES in state.details.attributes:
             self._memory.effects.attributes.append((state.details.run_id, ATTRIBUTE, b""))
         state.details.attributes = b""
 

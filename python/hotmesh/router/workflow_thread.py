@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from hotmesh.exceptions import DeadlockError
+from hotmesh.printing import printable
 from hotmesh.router.collection import collection_paused
 from hotmesh.router.watchdog import LeftBehind, Watchdog
 
@@ -147,7 +148,9 @@ class WorkflowThread:
                 error = failure
             self._current = None
             if work.future is None and error is not None:
-                logger.warning("the code of a run that leaves memory failed", exc_info=error)
+                logger.warning(
+                    "the code of a run that leaves memory failed", exc_info=printable(error)
+                )
             _settle(work.future, result, error)
             del work, result, error
 

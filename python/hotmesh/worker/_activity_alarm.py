@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from hotmesh.core import Wheel
+from hotmesh.printing import printable
 from hotmesh.worker._activity_running import RunningActivity
+
+logger = logging.getLogger(__name__)
 
 WATCH_AFTER_SECONDS = 0.01
 """Attempts that end within this time are never entered in the wheel: that is most of them."""
@@ -53,10 +57,18 @@ class ActivityAlarm:
         """Ring for everything that is due by now."""
         self._admit_fresh()
         for token in self._wheel.advance(self._now_ms()):
-            self._ring(self._watched.pop(token))
+            self._ring_one(self._watched.pop(token))
         next_due_ms = self._wheel.next_due()
         if next_due_ms is not None:
             self._arm(next_due_ms)
+
+    def _ring_one(self, running: RunningActivity) -> None:
+        try:
+            self._ring(running)
+        except Exception as error:  # one attempt's trouble: the other deadlines hold
+            logger.error(
+                "A deadline of activity %s was missed", running.task.name, exc_info=printable(error)
+            )
 
     def close(self) -> None:
         """Stop the timers; nothing rings any more."""

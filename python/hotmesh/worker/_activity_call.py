@@ -14,6 +14,7 @@ from hotmesh.common import RawValue
 from hotmesh.converter import DataConverter, apply_codec, body_to_payloads, decode_values
 from hotmesh.engine import wire
 from hotmesh.exceptions import ApplicationError
+from hotmesh.printing import message_of
 from hotmesh.worker._activity_latch import SharedLatch
 from hotmesh.worker._activity_processes import SharedStateManager, run_in_process
 from hotmesh.worker._activity_registry import RegisteredActivity
@@ -198,7 +199,8 @@ def decode_arguments(
         args = decode_values(converter, body, definition.arg_types, registered.arguments_text)
     except Exception as err:
         raise ApplicationError(
-            f"Failed decoding arguments of activity {name!r}: {err}", type=type(err).__name__
+            f"Failed decoding arguments of activity {name!r}: {message_of(err)}",
+            type=type(err).__name__,
         ) from err
     if definition.arguments_min <= len(args) <= registered.arguments_max:
         return args

@@ -11,6 +11,7 @@ from hotmesh.activity import logger
 from hotmesh.converter import apply_codec, encode_values
 from hotmesh.engine.activity_task import ActivityTask
 from hotmesh.exceptions import PayloadTooLargeError
+from hotmesh.printing import printable
 from hotmesh.worker._activity_alarm import ActivityAlarm
 from hotmesh.worker._activity_running import (
     RunningActivity,
@@ -111,7 +112,7 @@ class Heartbeats:
         if not running.settled:
             logger.warning(
                 "Cancelling activity because failed recording heartbeat",
-                exc_info=running.heartbeat_error,
+                exc_info=printable(running.heartbeat_error),
             )
             running.interrupt()
 

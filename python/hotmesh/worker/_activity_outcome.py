@@ -32,6 +32,7 @@ from hotmesh.exceptions import (
     TimeoutError,  # noqa: A004 - the failure, not the builtin
     TimeoutType,
 )
+from hotmesh.printing import message_of, printable
 from hotmesh.worker._activity_heartbeat import Heartbeats
 from hotmesh.worker._activity_registry import RegisteredActivity
 from hotmesh.worker._activity_retry import retry_decision
@@ -86,7 +87,7 @@ class OutcomeWriter:
             return encode_values(converter, (result,), what)
         except ConversionError as err:
             raise ApplicationError(
-                f"{err} (type {type(result).__qualname__})",
+                f"{message_of(err)} (type {type(result).__qualname__})",
                 type="ConversionError",
                 non_retryable=True,
             ) from err
@@ -155,6 +156,31 @@ class OutcomeWriter:
             return await self._failed(running, error, _timeout_failure(error, details))
         failure = _timeout_failure(error, details, state_failure(task.state))
         return self._final(task, failure, RetryState.TIMEOUT, error)
+
+    def of_unwritable(self, task: ActivityTask, error: BaseException, reason: Exception) -> Outcome:
+        """The outcome of a failed attempt whose failure the program's own code can't write.
+
+        Written without converter and codec, so it says which classes failed and nothing else.
+
+        Args:
+            task: What was attempted.
+            error: What the attempt failed with.
+            reason: What writing it failed with.
+        """
+        logger.error(
+            "The failure of activity %s can't be stored as it is",
+            task.name,
+            exc_info=printable(reason),
+        )
+        name = type(error).__name__
+        text = f"{name}; storing it failed with {type(reason).__name__}"
+        failure = encode_failure(DataConverter.default, ApplicationError(text, type=name))
+        decision = retry_decision(
+            task.options, task.attempt, error, task.scheduled_ms, self._now_ms()
+        )
+        if isinstance(decision, RetryState):
+            return self._final(task, failure, decision, error)
+        return Outcome("retry", delay_ms=decision, state=pack_state(b"", failure), failure=error)
 
     def lost(self, task: ActivityTask) -> Outcome | None:
         """The outcome of a task whose last worker vanished on the last attempt that is allowed.
@@ -249,4 +275,4 @@ def _log(error: BaseException) -> None:
         isinstance(error, ApplicationError) and error.category is ApplicationErrorCategory.BENIGN
     )
     log = logger.debug if expected else logger.warning
-    log("Completing activity as failed", exc_info=error)
+    log("Completing activity as failed", exc_info=printable(error))

@@ -29,6 +29,7 @@ from hotmesh.engine.activity_task import (
     Outcome,
 )
 from hotmesh.engine.outside import outside_tasks
+from hotmesh.exceptions import TimeoutError as AttemptTimeoutError
 from hotmesh.exceptions import TimeoutType
 from hotmesh.limits import PAYLOAD_BYTES_MAX
 from hotmesh.telemetry import program_meter
@@ -219,11 +220,13 @@ class ActivityRunner:
         """
         if task.attempt > FIRST_ATTEMPT:
             self._supersede(task)
-        converter = self._converter_for(task) if self._converter_needs_context else self._converter
         attempt = AttemptAtOnce(self, task, done, registered)
         context = contextvars.copy_context()
         context.run(_set_context, attempt.context)
         try:
+            converter = self._converter
+            if self._converter_needs_context:
+                converter = self._converter_for(task)
             args = decode_arguments(converter, registered, task.name, task.body)
             work = registered.definition.fn(*args)
             try:
@@ -298,16 +301,23 @@ class ActivityRunner:
     ) -> RunningActivity:
         is_async = registered is None or registered.definition.is_async
         in_process = not is_async and self._runs_processes
+        converter, broken = self._converter, None
+        if self._converter_needs_context:
+            try:
+                converter = self._converter_for(task)
+            except Exception as error:  # noqa: BLE001 - it is the program's own; the attempt fails
+                broken = error
         self._last_token += 1
         running = RunningActivity(
             self._last_token,
             task,
             done,
             registered,
-            self._converter_for(task) if self._converter_needs_context else self._converter,
+            converter,
             self._new_shared_latch() if in_process else Latch(),
             self._now_ms(),
         )
+        running.broken = broken
         loop = asyncio.get_running_loop()
         running.context = ActivityContext(
             running.info,
@@ -340,6 +350,8 @@ class ActivityRunner:
 
     async def _attempt(self, running: RunningActivity) -> Outcome:
         task, registered = running.task, running.registered
+        if running.broken is not None:
+            raise running.broken
         if running.cancelled.is_set():  # Before it could begin.
             raise asyncio.CancelledError
         if registered is None:
@@ -364,7 +376,10 @@ class ActivityRunner:
             return Outcome("canceled")
         if isinstance(error, BrokenExecutor) and self._on_fatal is not None:
             self._on_fatal(error)
-        return await self._writer.of_error(running, error)
+        try:
+            return await self._writer.of_error(running, error)
+        except Exception as unwritten:  # noqa: BLE001 - converters and codecs may raise anything
+            return self._writer.of_unwritable(running.task, error, unwritten)
 
     def _settle(self, running: RunningActivity, outcome: Outcome) -> None:
         if running.settled:
@@ -405,7 +420,12 @@ class ActivityRunner:
     ) -> None:
         current_context.set(context)
         logger.warning("Activity timed out: %s", timeout.name)
-        running.done(running.task, await self._writer.timed_out(running, timeout))
+        try:
+            outcome = await self._writer.timed_out(running, timeout)
+        except Exception as unwritten:  # noqa: BLE001 - as in `_raised`
+            error = AttemptTimeoutError(timeout.name, type=timeout, last_heartbeat_details=())
+            outcome = self._writer.of_unwritable(running.task, error, unwritten)
+        running.done(running.task, outcome)
 
     # -- Helpers --
 

@@ -17,6 +17,7 @@ from hotmesh.engine import wire
 from hotmesh.engine.activity_task import ActivityTask, CancelReason, Outcome
 from hotmesh.engine.options import retry_policy
 from hotmesh.exceptions import ApplicationError, TimeoutType
+from hotmesh.printing import message_of
 from hotmesh.worker._activity_latch import Latch, SharedLatch
 from hotmesh.worker._activity_registry import RegisteredActivity
 from hotmesh.worker._activity_threads import ThreadCancellation
@@ -32,6 +33,7 @@ class RunningActivity:
         "_info",
         "begun",
         "body_before",
+        "broken",
         "cancellation",
         "cancelled",
         "context",
@@ -74,6 +76,8 @@ class RunningActivity:
         self.cancelled = cancelled
         self.cancellation: ActivityCancellationDetails | None = None
         self.begun = False
+        self.broken: Exception | None = None
+        """Why it can't be attempted at all."""
         self.ending = False
         """The function is over, its outcome is being written: nothing left to cancel."""
         self.interrupted = False
@@ -169,7 +173,8 @@ class RunningActivity:
             return decode_values(self.converter, self.body_before)
         except Exception as err:
             raise ApplicationError(
-                f"Failed decoding heartbeat details of activity {self.task.name!r}: {err}",
+                f"Failed decoding heartbeat details of activity {self.task.name!r}: "
+                f"{message_of(err)}",
                 non_retryable=True,
             ) from err
 

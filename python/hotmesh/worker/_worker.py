@@ -18,6 +18,7 @@ from hotmesh.engine.instance import EngineOptions
 from hotmesh.engine.options import checked_name, milliseconds
 from hotmesh.events import bus_for
 from hotmesh.limits import LEASE_MS_DEFAULT
+from hotmesh.printing import printable
 from hotmesh.router.router import RouterOptions, WorkerRouter
 from hotmesh.worker import _collector
 from hotmesh.worker._activity_processes import SharedStateManager
@@ -233,6 +234,10 @@ class Worker:
         self._task: asyncio.Task[None] | None = None
         self._joined: asyncio.Future[None] | None = None
         self._fatal: asyncio.Future[None] | None = None
+        self._body: asyncio.Task[Any] | None = None
+        """What runs the body of ``async with``."""
+        self._body_cancelling = 0
+        self._body_ended = False
 
     def config(self) -> WorkerConfig:
         """The arguments, to make a similar worker of."""
@@ -320,7 +325,7 @@ class Worker:
             await router
             raise
         except BaseException as error:
-            logger.critical("worker failed, shutting down", exc_info=error)
+            logger.critical("worker failed, shutting down", exc_info=printable(error))
             if self._on_fatal_error is not None:
                 await self._on_fatal_error(error)
             raise
@@ -350,7 +355,8 @@ class Worker:
     async def __aenter__(self) -> Worker:
         """Start; returns once the worker has joined the others of its task queue.
 
-        A database that can't be reached is waited for.
+        A database that can't be reached is waited for. Should the worker fail later, the body is
+        cancelled and ``async with`` raises the worker's error.
 
         Raises:
             HotMeshError: as :meth:`run`.
@@ -362,13 +368,32 @@ class Worker:
         await asyncio.wait({self._task, self._joined}, return_when=asyncio.FIRST_COMPLETED)
         if self._task.done():
             self._task.result()
+        self._body = asyncio.current_task()
+        self._body_cancelling = self._body.cancelling() if self._body is not None else 0
+        self._task.add_done_callback(self._end_body)
         return self
 
-    async def __aexit__(self, *exc: object) -> None:
-        task = self._task
+    def _end_body(self, task: asyncio.Task[None]) -> None:
+        if self._body is None or task.cancelled() or task.exception() is None:
+            return
+        self._body_ended = True
+        self._body.cancel("the worker has failed")
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: object
+    ) -> None:
+        task, body, self._body = self._task, self._body, None
+        asked = not self._body_ended
+        if body is not None and self._body_ended:
+            # Somebody else may have cancelled it as well: then it stays cancelled.
+            asked = body.uncancel() > self._body_cancelling
         await self.shutdown()
-        if task is not None and task.done() and not task.cancelled() and exc[0] is None:
-            task.result()
+        if task is None or not task.done() or task.cancelled():
+            return
+        failure = task.exception()
+        ended_by_us = kind is None or (issubclass(kind, asyncio.CancelledError) and not asked)
+        if failure is not None and ended_by_us:
+            raise failure from error
 
     # Callbacks
 

@@ -1,0 +1,212 @@
+"""What one run does wrong stays with it: its neighbours finish, and no worker stops."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from hotmesh import activity, workflow
+from hotmesh.client import (
+    Client,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+    WorkflowUpdateFailedError,
+)
+from hotmesh.exceptions import ActivityError, BackendError
+from hotmesh.router.pipe import Pipe
+from hotmesh.router.tasks import TaskPump
+from support.running import SOON, attempts, failure_of, start, task_failure, working
+
+NEIGHBOURS = 10
+
+
+class MuteError(Exception):
+    """Can't be printed in any way."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+    __repr__ = __str__
+
+    @property
+    def __notes__(self) -> list[str]:
+        raise ValueError("no notes")
+
+
+@activity.defn
+async def mute_activity() -> None:
+    raise MuteError
+
+
+@activity.defn
+def mute_thread() -> None:
+    raise MuteError
+
+
+@workflow.defn
+class Neighbour:
+    @workflow.run
+    async def run(self) -> str:
+        return "fine"
+
+
+@workflow.defn
+class Bad:
+    def __init__(self) -> None:
+        self.done = False
+
+    @workflow.signal
+    def bad_signal(self) -> None:
+        raise MuteError
+
+    @workflow.signal
+    def finish(self) -> None:
+        self.done = True
+
+    @workflow.query
+    def bad_query(self) -> str:
+        raise MuteError
+
+    @workflow.update
+    def refused(self) -> None: ...
+
+    @refused.validator
+    def refuse(self) -> None:
+        raise MuteError
+
+    @workflow.run
+    async def run(self, where: str) -> str:
+        options: dict[str, Any] = {
+            "start_to_close_timeout": SOON,
+            "retry_policy": attempts(2),
+        }
+        if where == "workflow":
+            raise MuteError
+        if where == "activity":
+            await workflow.execute_activity(mute_activity, **options)
+        if where == "thread":
+            await workflow.execute_activity(mute_thread, **options)
+        if where == "local":
+            await workflow.execute_local_activity(mute_activity, **options)
+        if where == "task":
+            self.task = asyncio.ensure_future(self.fail())
+        await workflow.wait_condition(lambda: self.done)
+        return "done"
+
+    async def fail(self) -> None:
+        raise MuteError
+
+
+async def neighbours_finish(client: Client) -> None:
+    """Each lane's pipe is alive: runs in many lanes finish."""
+    handles = [await start(client, Neighbour.run) for _ in range(NEIGHBOURS)]
+    async with asyncio.timeout(SOON.total_seconds()):
+        assert [await handle.result() for handle in handles] == ["fine"] * NEIGHBOURS
+
+
+def breaks(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What was logged of workers and pipes that broke."""
+    return [each.getMessage() for each in caplog.records if each.levelno >= logging.CRITICAL]
+
+
+Handle = WorkflowHandle[Any, Any]
+
+
+async def test_an_exception_that_cannot_be_printed_hurts_nobody_else(
+    any_client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    activities: list[Callable[..., Any]] = [mute_activity, mute_thread]
+    with ThreadPoolExecutor(2) as executor:
+        async with working(
+            any_client, Bad, Neighbour, activities=activities, activity_executor=executor
+        ):
+            for where in ("activity", "thread", "local"):
+                failure = await failure_of((await start(any_client, Bad.run, where)).result())
+                assert isinstance(failure, ActivityError)
+                assert "<str of MuteError failed: ValueError>" in str(failure.cause)
+            waits = await start(any_client, Bad.run, "task")
+            with pytest.raises(WorkflowQueryFailedError, match="str of MuteError failed"):
+                await waits.query("bad_query")
+            with pytest.raises(WorkflowUpdateFailedError) as caught:
+                await waits.execute_update("refused")
+            assert "str of MuteError failed" in str(caught.value.cause)
+            await waits.signal("bad_signal")
+            fails = await start(any_client, Bad.run, "workflow")
+            for handle in (waits, fails):
+                failure_noted = await task_failure(handle)
+                assert failure_noted["type"] == "MuteError"
+                assert failure_noted["message"] == "<str of MuteError failed: ValueError>"
+            await neighbours_finish(any_client)
+            await fails.terminate()
+    assert breaks(caplog) == []
+
+
+async def test_a_pipe_that_breaks_goes_on_at_once(
+    any_client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    turn: Callable[..., Awaitable[bool]] = Pipe._turn  # pyright: ignore[reportPrivateUsage]
+    left = [3]
+
+    async def break_now_and_then(self: Pipe, *args: Any) -> bool:
+        idle = await turn(self, *args)
+        if left[0] and not idle:
+            left[0] -= 1
+            raise LookupError("no such thing")
+        return idle
+
+    lease = timedelta(seconds=30)
+    async with working(any_client, Neighbour, lease=lease):
+        before = [each.router_id for each in await any_client.backend.routers("default")]
+        monkeypatch.setattr(Pipe, "_turn", break_now_and_then)
+        await neighbours_finish(any_client)  # within less than a lease
+        assert not left[0]
+        after = [each.router_id for each in await any_client.backend.routers("default")]
+    assert before == after
+    assert "a router pipe broke, opening it again" in breaks(caplog)
+
+
+async def test_a_worker_that_fails_ends_the_body_that_it_works_for(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(self: TaskPump) -> None:
+        raise LookupError("it can't go on")
+
+    async def body() -> None:
+        async with working(client, Neighbour, activities=[mute_activity]):
+            await asyncio.sleep(SOON.total_seconds())
+            raise AssertionError("the body went on")
+
+    monkeypatch.setattr(TaskPump, "run", fail)
+    with pytest.raises(LookupError, match="it can't go on"):
+        await body()
+
+
+async def test_a_body_that_is_cancelled_by_others_too_stays_cancelled(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered = asyncio.Event()
+
+    async def fail(self: TaskPump) -> None:
+        await entered.wait()
+        raise LookupError("it can't go on")
+
+    async def body() -> None:
+        async with working(client, Neighbour, activities=[mute_activity]):
+            entered.set()
+            asyncio.get_running_loop().call_soon(task.cancel)
+            await asyncio.sleep(SOON.total_seconds())
+
+    monkeypatch.setattr(TaskPump, "run", fail)
+    task = asyncio.ensure_future(body())
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_an_error_of_the_body_itself_is_not_replaced(client: Client) -> None:
+    with pytest.raises(BackendError, match="mine"):
+        async with working(client, Neighbour):
+            raise BackendError("mine")
