@@ -496,9 +496,13 @@ class Backend(Protocol):
         ...
 
     async def replies(
-        self, namespace: str, reply_ids: Sequence[bytes]
+        self, namespace: str, reply_ids: Sequence[bytes], received: Sequence[bytes] = ()
     ) -> Sequence[tuple[bytes, bytes]]:
-        """Take the replies that have arrived (they are deleted)."""
+        """The replies that have arrived.
+
+        They stay where they are, since this answer may be lost. Those that earlier calls have
+        ``received`` are deleted; the others once they are stale.
+        """
         ...
 
     async def find(self, keys: Sequence[tuple[str, str, bytes]]) -> Sequence[RunRow | None]:

@@ -157,11 +157,12 @@ class Connection:
         """What waits for replies from runs of a namespace, by reply id."""
         waiter = self._replies.get(namespace)
         if waiter is None:
+            received: list[bytes] = []  # the backend need not keep them any longer
             waiter = self._replies[namespace] = Waiter(
                 self.backend,
                 f"done:{namespace}",
-                functools.partial(self.backend.replies, namespace),
-                keep_unclaimed=True,
+                functools.partial(self._fetch_replies, namespace, received),
+                received=received.append,
             )
         return waiter
 
@@ -180,6 +181,14 @@ class Connection:
     ) -> Iterable[tuple[bytes, Result]]:
         rows = await self.backend.results(namespace, run_ids)
         return [(bytes(run_id), (status, result)) for run_id, status, result in rows]
+
+    async def _fetch_replies(
+        self, namespace: str, received: list[bytes], reply_ids: Sequence[bytes]
+    ) -> Iterable[tuple[bytes, bytes]]:
+        count = len(received)
+        found = await self.backend.replies(namespace, reply_ids, received[:count])
+        del received[:count]
+        return found
 
     def _started(self, items: Sequence[StartItem], outcomes: Sequence[StartOutcome]) -> None:
         self.hint_lanes(

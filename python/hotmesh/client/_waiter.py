@@ -32,7 +32,7 @@ UNLISTEN_S = 1.0
 """How long it may take to stop listening."""
 
 REMEMBERED_MAX = 4096
-"""Hints and unclaimed data kept for those who ask a moment later."""
+"""Hints kept for those who ask a moment later."""
 
 CANCEL_AGAIN_S = 0.05
 """How long a cancelled task may take to end before it is cancelled again."""
@@ -56,8 +56,7 @@ class Waiter(Generic[Datum]):
         source: Where hints come from.
         channel: The channel to listen on.
         fetch: Looks keys up; returns those that have their datum now.
-        keep_unclaimed: True if fetching takes the data away, so that a datum which nobody waits
-            for any more must be kept for the next who asks.
+        received: Told of each datum that has reached somebody, so that it need not be kept.
     """
 
     def __init__(
@@ -66,12 +65,12 @@ class Waiter(Generic[Datum]):
         channel: str,
         fetch: Callable[[Sequence[bytes]], Awaitable[Iterable[tuple[bytes, Datum]]]],
         *,
-        keep_unclaimed: bool = False,
+        received: Callable[[bytes], None] | None = None,
     ) -> None:
         self._source = source
         self._channel = channel
         self._fetch = fetch
-        self._unclaimed: dict[bytes, Datum] | None = {} if keep_unclaimed else None
+        self._received = received
         self._waiting: dict[bytes, list[asyncio.Future[Datum]]] = {}
         self._hinted: dict[bytes, None] = {}
         """Keys hinted while nobody waited for them, oldest first."""
@@ -98,9 +97,6 @@ class Waiter(Generic[Datum]):
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Datum] = loop.create_future()
-        if self._unclaimed and key in self._unclaimed:
-            future.set_result(self._unclaimed.pop(key))
-            return future
         self._waiting.setdefault(key, []).append(future)
         if fresh and self._hinted.pop(key, self) is self:
             if not self._unseen:
@@ -229,8 +225,8 @@ class Waiter(Generic[Datum]):
             futures = [each for each in self._drop(key) if not each.done()]
             for future in futures:
                 future.set_result(datum)
-            if not futures and self._unclaimed is not None:
-                remember(self._unclaimed, key, datum)
+            if futures and self._received is not None:
+                self._received(key)
 
     def _fail(self, keys: Iterable[bytes], error: Exception) -> None:
         for key in keys:

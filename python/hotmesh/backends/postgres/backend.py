@@ -166,10 +166,11 @@ class PostgresBackend:
         return [(row[0], row[1], row[2]) for row in rows]
 
     async def replies(
-        self, namespace: str, reply_ids: Sequence[bytes]
+        self, namespace: str, reply_ids: Sequence[bytes], received: Sequence[bytes] = ()
     ) -> Sequence[tuple[bytes, bytes]]:
-        """Take the replies that have arrived (they are deleted)."""
-        rows = await self._links.clients.fetch("replies", namespace, reply_ids)
+        """The replies that have arrived; those that earlier calls have received are deleted."""
+        clients = self._links.clients
+        rows = await _repeat(lambda: clients.fetch("replies", namespace, reply_ids, received))
         return [(row[0], row[1]) for row in rows]
 
     async def find(self, keys: Sequence[tuple[str, str, bytes]]) -> Sequence[RunRow | None]:

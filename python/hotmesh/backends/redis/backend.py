@@ -143,10 +143,11 @@ class RedisBackend:
         return [row for row in found if row[1] != RunStatus.RUNNING]
 
     async def replies(
-        self, namespace: str, reply_ids: Sequence[bytes]
+        self, namespace: str, reply_ids: Sequence[bytes], received: Sequence[bytes] = ()
     ) -> Sequence[tuple[bytes, bytes]]:
-        """Take the replies that have arrived. Not repeated: a taken reply is gone."""
-        flat = await self._once(namespace, scripts.REPLIES, [codec.EMPTY_HEADER, *reply_ids])
+        """The replies that have arrived; those that earlier calls have received are deleted."""
+        words = [codec.header({"received": len(received)}), *received, *reply_ids]
+        flat = await self._again(namespace, scripts.REPLIES, words)
         return [*zip(flat[::2], flat[1::2], strict=True)]
 
     async def find(self, keys: Sequence[tuple[str, str, bytes]]) -> Sequence[RunRow | None]:

@@ -118,11 +118,11 @@ class SqliteBackend:
         return await self._read(lambda tx: visibility.results(tx, namespace, run_ids))
 
     async def replies(
-        self, namespace: str, reply_ids: Sequence[bytes]
+        self, namespace: str, reply_ids: Sequence[bytes], received: Sequence[bytes] = ()
     ) -> Sequence[tuple[bytes, bytes]]:
         """See the protocol."""
         return await self._opened().look(
-            lambda tx: visibility.take_replies(tx, namespace, reply_ids)
+            lambda tx: visibility.replies(tx, namespace, reply_ids, received)
         )
 
     async def find(self, keys: Sequence[tuple[str, str, bytes]]) -> Sequence[RunRow | None]:

@@ -61,15 +61,15 @@ def results(
     return cast("list[tuple[bytes, int, bytes]]", tx.all_rows(_RESULTS, columns))
 
 
-def take_replies(
-    tx: Transaction, namespace: str, reply_ids: Sequence[bytes]
+def replies(
+    tx: Transaction, namespace: str, reply_ids: Sequence[bytes], received: Sequence[bytes]
 ) -> list[tuple[bytes, bytes]]:
     """See :meth:`hotmesh.backends.protocol.Backend.replies`."""
+    if received:
+        tx.need_write()
+        tx.run_many(_CLIENT_SQL["delete_reply"], [(key, namespace) for key in received])
     statement = _CLIENT_SQL["read_reply"]
     found = [row for key in reply_ids if (row := tx.one(statement, (key, namespace))) is not None]
-    if found:
-        tx.need_write()
-        tx.run_many(_CLIENT_SQL["delete_reply"], [(key, namespace) for key, _ in found])
     return [(key, data) for key, data in found]
 
 

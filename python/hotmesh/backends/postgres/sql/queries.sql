@@ -109,9 +109,11 @@ left join lateral (
 where run.status is distinct from 1;
 
 -- name: replies
--- Take replies.
-delete from hotmesh.reply where reply_id = any ($2) and namespace = $1
-returning reply_id, data;
+-- Replies, and an end to those that were received.
+with received as (
+    delete from hotmesh.reply where reply_id = any ($3) and namespace = $1
+)
+select reply_id, data from hotmesh.reply where reply_id = any ($2) and namespace = $1;
 
 -- name: journal
 -- The journal of a run.

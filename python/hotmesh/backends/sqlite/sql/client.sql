@@ -74,5 +74,5 @@ WHERE column1 IS NOT NULL AND status IS NOT 1;
 SELECT id, data FROM reply WHERE id = ? AND namespace = ?;
 
 -- name: delete_reply
--- An answer that was taken.
+-- An answer that was received.
 DELETE FROM reply WHERE id = ? AND namespace = ?;

@@ -1,0 +1,263 @@
+"""Workflows and activities of all kinds, whose results do not depend on what faults there are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from hotmesh import activity, workflow
+from hotmesh.common import RetryPolicy
+from hotmesh.exceptions import ApplicationError, RPCError
+
+QUEUE = "simulated"
+
+EAGER: dict[str, Any] = {
+    "start_to_close_timeout": timedelta(seconds=5),
+    "retry_policy": RetryPolicy(
+        initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=1)
+    ),
+}
+TASK: dict[str, Any] = {**EAGER, "heartbeat_timeout": timedelta(seconds=2)}
+"""An activity with a heartbeat timeout never starts without a task."""
+
+
+@dataclass
+class Record:
+    """What the activities of all processes have done: the world outside."""
+
+    attempts: Counter[tuple[str, str, int]] = field(default_factory=Counter)
+    """(run, activity, attempt) → how often it began."""
+    told: list[tuple[str, int]] = field(default_factory=list)
+    """(workflow id, number) of signals that an activity sent and that were accepted."""
+
+    def began(self) -> None:
+        """An attempt has begun."""
+        info = activity.info()
+        assert info.workflow_run_id is not None
+        self.attempts[info.workflow_run_id, info.activity_id, info.attempt] += 1
+
+
+class Activities:
+    """The activities of one process."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+
+    @activity.defn(name="add")
+    async def add(self, number: int) -> int:
+        """End at once."""
+        self._record.began()
+        return number + 1
+
+    @activity.defn(name="add_slowly")
+    async def add_slowly(self, number: int) -> int:
+        """End after a while that differs from call to call."""
+        self._record.began()
+        await asyncio.sleep(0.01 + number % 7 * 0.09)
+        return number + 1
+
+    @activity.defn(name="add_carefully")
+    async def add_carefully(self, number: int) -> int:
+        """Heartbeat now and then."""
+        self._record.began()
+        for _ in range(number % 5):
+            activity.heartbeat(number)
+            await asyncio.sleep(0.3)
+        return number + 1
+
+    @activity.defn(name="add_at_second")
+    async def add_at_second(self, number: int) -> int:
+        """Fail at first."""
+        self._record.began()
+        await asyncio.sleep(0.01)
+        if activity.info().attempt == 1:
+            raise ApplicationError("not yet")
+        return number + 1
+
+    @activity.defn(name="tell")
+    async def tell(self, workflow_id: str, number: int) -> None:
+        """Send a signal; whether it was accepted is known afterwards."""
+        self._record.began()
+        try:
+            await activity.client().get_workflow_handle(workflow_id).signal("note", number)
+        except RPCError:
+            return  # closed: the sender knows
+        self._record.told.append((workflow_id, number))
+
+    def all(self) -> list[Any]:
+        """Every activity, for a worker."""
+        return [self.add, self.add_slowly, self.add_carefully, self.add_at_second, self.tell]
+
+
+@workflow.defn
+class Chain:
+    """One activity after the other, of each kind in turn."""
+
+    @workflow.run
+    async def run(self, first: int, count: int) -> int:
+        number = first
+        for _ in range(count):
+            name = ACTIVITIES[number % len(ACTIVITIES)]
+            options = TASK if name == "add_carefully" or number % 11 == 0 else EAGER
+            number = await workflow.execute_activity(name, number, **options)
+        return number
+
+
+ACTIVITIES = ("add", "add_slowly", "add_carefully", "add_at_second", "add_slowly")
+
+
+@workflow.defn
+class Fan:
+    """Many activities and timers beside each other."""
+
+    @workflow.run
+    async def run(self, first: int, count: int) -> int:
+        async def one(number: int) -> int:
+            await asyncio.sleep(number % 3 * 0.2)
+            name = ACTIVITIES[number % len(ACTIVITIES)]
+            return await workflow.execute_activity(name, number, **EAGER)
+
+        results = await asyncio.gather(*[one(number) for number in range(first, first + count)])
+        return sum(results)
+
+
+@workflow.defn
+class Tree:
+    """Children, their children, and a timer that is no longer wanted."""
+
+    @workflow.run
+    async def run(self, first: int, count: int) -> int:
+        sleeper = asyncio.create_task(asyncio.sleep(3600))
+        children = [
+            await workflow.start_child_workflow(
+                Chain.run,
+                args=[first + number, 2],
+                id=f"{workflow.info().workflow_id}-{number}",
+            )
+            for number in range(count)
+        ]
+        total = sum([await child for child in children])
+        sleeper.cancel()
+        return await workflow.execute_activity("add", total, **EAGER)
+
+
+@workflow.defn
+class Collect:
+    """Waits for signals; what it returns are all that it got."""
+
+    def __init__(self) -> None:
+        self.notes: list[int] = []
+
+    @workflow.run
+    async def run(self, first: int, count: int) -> list[int]:
+        del first
+        await workflow.wait_condition(lambda: len(self.notes) >= count)
+        await workflow.execute_activity("add", len(self.notes), **EAGER)
+        await asyncio.sleep(10)  # it may be sent a signal again by who does not know that it came
+        return sorted(self.notes)
+
+    @workflow.signal
+    def note(self, number: int) -> None:
+        self.notes.append(number)
+
+
+@workflow.defn
+class Sends:
+    """Signals another workflow that it has started, and waits for it."""
+
+    @workflow.run
+    async def run(self, first: int, count: int) -> list[int]:
+        child = await workflow.start_child_workflow(
+            Collect.run, args=[first, count], id=f"{workflow.info().workflow_id}-collects"
+        )
+        for number in range(count):
+            await child.signal(Collect.note, first + number)
+        return await child
+
+
+@workflow.defn
+class Late:
+    """Is sent a signal by its own activity just before it ends."""
+
+    def __init__(self) -> None:
+        self.notes: list[int] = []
+
+    @workflow.run
+    async def run(self, first: int, count: int) -> list[int]:
+        for number in range(first, first + count):
+            args = [workflow.info().workflow_id, number]
+            await workflow.execute_activity("tell", args=args, **EAGER)
+        await workflow.execute_activity("add", first, **EAGER)
+        return sorted(set(self.notes))
+
+    @workflow.signal
+    def note(self, number: int) -> None:
+        self.notes.append(number)
+
+
+@workflow.defn
+class Asks:
+    """Answers updates until it is told to end."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.answered = 0
+
+    @workflow.run
+    async def run(self, first: int, count: int) -> int:
+        self.total = first
+        await workflow.wait_condition(lambda: self.answered >= count)
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return self.total
+
+    @workflow.update
+    async def increase(self, number: int) -> int:
+        more = await workflow.execute_activity("add_slowly", number, **EAGER)
+        self.total += more
+        self.answered += 1
+        return more
+
+
+@workflow.defn
+class Again:
+    """Continues as new a few times."""
+
+    @workflow.run
+    async def run(self, first: int, count: int) -> int:
+        number = await workflow.execute_activity("add_slowly", first, **EAGER)
+        if count > 1:
+            workflow.continue_as_new(args=[number, count - 1])
+        return number
+
+
+@workflow.defn
+class Endless:
+    """Works until it is cancelled or terminated."""
+
+    @workflow.run
+    async def run(self, first: int, count: int) -> None:
+        del count
+        while True:
+            await workflow.execute_activity("add_slowly", first, **EAGER)
+            await workflow.execute_activity("add_carefully", first, **TASK)
+            await asyncio.sleep(0.1)
+
+
+WORKFLOWS = (Chain, Fan, Tree, Collect, Sends, Late, Asks, Again, Endless)
+
+
+def expected(kind: Any, first: int, count: int) -> Any:
+    """What a workflow returns, whatever happens meanwhile."""
+    numbers = range(first, first + count)
+    if kind is Chain or kind is Again:
+        return first + count
+    if kind is Fan:
+        return sum(number + 1 for number in numbers)
+    if kind is Tree:
+        return sum(number + 2 for number in numbers) + 1
+    if kind is Asks:
+        return first + sum(number + 1 for number in numbers)
+    return list(numbers)

@@ -1,0 +1,114 @@
+"""What must hold at the end of a scenario."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from hotmesh.core import decode_transition, kinds
+from hotmesh.exceptions import CancelledError, TerminatedError
+from simulation.app import Record, expected
+
+if TYPE_CHECKING:
+    from simulation.scenario import Case
+    from simulation.world import World
+
+LEFTOVERS = ("stream", "timer", "task", "wait", "mail")
+"""Tables that are empty once every run is closed."""
+
+_SENT = {"signal": kinds.SIGNAL, "cancel": kinds.CANCEL, "terminate": kinds.TERMINATE}
+
+
+def check(world: World, cases: list[Case], record: Record) -> None:
+    """Everything is done, once, and as if there had been no faults.
+
+    Raises:
+        AssertionError: It is not.
+    """
+    for case in cases:
+        _check_outcome(case)
+    _check_attempts(record)
+    _check_store(world)
+    _check_accepted(world, cases, record)
+
+
+def _check_outcome(case: Case) -> None:
+    if case.ending and isinstance(case.outcome, CancelledError | TerminatedError):
+        assert case.is_ending, f"{case.id}: {case.outcome!r} though nobody asked"
+        return
+    wanted = expected(case.kind, case.first, case.count)
+    assert case.outcome == wanted, f"{case.id}: {case.outcome!r} in place of {wanted!r}"
+
+
+def _check_attempts(record: Record) -> None:
+    twice = {key: times for key, times in record.attempts.items() if times > 1}
+    assert not twice, f"attempts that were made more than once: {twice}"
+
+
+def _check_store(world: World) -> None:
+    rows = world.server.connection.execute
+    is_open = rows("SELECT workflow_id, run_id FROM run WHERE status = 1").fetchall()
+    assert not is_open, f"still open: {[workflow_id for workflow_id, _ in is_open]}"
+    for table in LEFTOVERS:
+        left = rows(f"SELECT * FROM {table}").fetchall()
+        assert not left, f"left over in {table}: {left}"
+    gaps = rows(
+        "SELECT run_id FROM journal GROUP BY run_id HAVING max(seq) <> count(*) - 1"
+    ).fetchall()
+    assert not gaps, f"journals with gaps: {gaps}"
+
+
+def _check_accepted(world: World, cases: list[Case], record: Record) -> None:
+    """What the sender was told is accepted is in the journal, as often as it was sent."""
+    journals = _jobs(world)
+    for case in cases:
+        sent = Counter(_SENT[what.split()[0]] for what in case.accepted if "update" not in what)
+        seen = Counter(kind for kind in journals[case.id] if kind in sent)
+        for kind, times in sent.items():
+            assert seen[kind] >= times, f"{case.id}: {kinds.NAMES[kind]} accepted, but not handled"
+    for workflow_id, times in Counter(name for name, _ in record.told).items():
+        seen_times = journals[workflow_id].count(kinds.SIGNAL)
+        assert seen_times >= times, f"{workflow_id}: {times} signals accepted, {seen_times} handled"
+
+
+def _jobs(world: World) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for workflow_id, frame in world.server.connection.execute(
+        "SELECT r.workflow_id, j.frame FROM run AS r JOIN journal AS j ON j.run_id = r.run_id"
+    ):
+        found.setdefault(workflow_id, []).extend(job[0] for job in decode_transition(frame)[1])
+    return found
+
+
+def check_nobody_is_left(world: World) -> None:
+    """All workers have said good-bye: nothing is owned by anybody.
+
+    Raises:
+        AssertionError: Something is.
+    """
+    rows = world.server.connection.execute
+    lanes = rows("SELECT lane FROM lane").fetchall()
+    assert not lanes, f"lanes still owned: {lanes}"
+
+
+def open_ends(world: World, cases: list[Case]) -> str:
+    """What is stored of the runs that are open, for people."""
+    rows = world.server.connection.execute
+    lines = [f"{case.id} {case.outcome!r} accepted {case.accepted}" for case in cases]
+    for workflow_id, run_id, lane in rows(
+        "SELECT workflow_id, run_id, lane FROM run WHERE status = 1"
+    ).fetchall():
+        (transitions,) = rows("SELECT count(*) FROM journal WHERE run_id = ?", (run_id,)).fetchone()
+        counts = {
+            table: rows(f"SELECT count(*) FROM {table} WHERE run_id = ?", (run_id,)).fetchone()[0]
+            for table in ("stream", "timer", "task", "wait")
+        }
+        lines.append(f"open: {workflow_id} lane {lane}, {transitions} transitions, {counts}")
+        for (frame,) in rows("SELECT frame FROM journal WHERE run_id = ? ORDER BY seq", (run_id,)):
+            _, jobs, commands = decode_transition(frame)
+            lines.append(f"  {_names(jobs)} → {_names(commands)}")
+    return "\n".join(lines)
+
+
+def _names(events: list[Any]) -> str:
+    return ", ".join(f"{kinds.NAMES[each[0]]} {each[1]}" for each in events) or "nothing"

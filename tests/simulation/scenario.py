@@ -1,0 +1,307 @@
+"""What clients do and which faults there are: made from a seed, and played."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from hotmesh.client import WorkflowFailureError, WorkflowHandle
+from hotmesh.exceptions import BackendUnavailableError, RPCError
+from simulation import checks
+from simulation.app import (
+    QUEUE,
+    WORKFLOWS,
+    Activities,
+    Again,
+    Asks,
+    Collect,
+    Endless,
+    Record,
+)
+from simulation.clock import VirtualClock, virtual
+from simulation.log import overheard
+from simulation.process import AGAIN_S, Process
+from simulation.world import World
+
+LEASE_S = 1
+FAULTS_END_S = 8.0
+"""Virtual seconds after which nothing goes wrong any more."""
+
+LIMIT_S = 60.0
+"""Virtual seconds within which everything must have come to its end."""
+
+QUIET_S = 8.0
+"""Virtual seconds after which nothing may be left over: longer than any timer is read ahead."""
+
+RATES = (0.0, 0.0, 0.01, 0.05, 0.2)
+
+
+@dataclass
+class Case:
+    """One workflow and what is sent to it."""
+
+    kind: Any
+    first: int
+    count: int
+    begins_s: float
+    id: str
+    ending: str = ""
+    """"cancel" or "terminate": how a client ends it."""
+    after_s: float = 0.0
+    """When the client ends it, or how long it waits between messages."""
+    outcome: Any = None
+    is_ending: bool = False
+    """Whether the client has asked for its end."""
+    accepted: list[str] = field(default_factory=list)
+    """What the client was told is accepted."""
+
+
+@dataclass
+class Plan:
+    """All that a seed decides before anything happens."""
+
+    cases: list[Case]
+    workers: list[dict[str, Any]]
+    lose_request: float
+    lose_answer: float
+    lose_hint: float
+    slow: float
+    troubles: list[tuple[float, str, float]]
+    """(when, what, for how long)."""
+
+
+def plan_of(seed: int) -> Plan:
+    """The plan of a seed."""
+    source = random.Random(f"plan of {seed}")
+    cases = [_case(source, number) for number in range(source.randint(3, 8))]
+    workers = [
+        {
+            "max_concurrent_activities": source.choice([1, 2, 10, 100]),
+            "max_cached_workflows": source.choice([1000, 1000, 3, 0]),
+            "disable_eager_activity_execution": source.random() < 0.1,
+        }
+        for _ in range(source.randint(1, 3))
+    ]
+    troubles = [
+        (
+            source.uniform(0.2, FAULTS_END_S),
+            source.choice(["kill", "pause", "stall step", "stall beat", "stall *", "restart"]),
+            source.choice([0.3, 1.5, 3.0]) * source.uniform(0.5, 1.5),
+        )
+        for _ in range(source.randint(0, 5))
+    ]
+    return Plan(
+        cases,
+        workers,
+        source.choice(RATES),
+        source.choice(RATES),
+        source.choice([0.0, 0.3, 1.0]),
+        source.choice([0.0, 0.1, 0.5]),
+        sorted(troubles),
+    )
+
+
+def _case(source: random.Random, number: int) -> Case:
+    kind = source.choice(WORKFLOWS)
+    case = Case(
+        kind,
+        source.randrange(1000),
+        source.randint(1, 4),
+        source.uniform(0.0, 4.0),
+        f"{kind.__name__}-{number}",
+        after_s=source.uniform(0.0, 2.0),
+    )
+    if kind is Endless:
+        case.ending = source.choice(["cancel", "terminate"])
+    elif source.random() < 0.15 and kind is not Again:
+        case.ending = "cancel"
+    return case
+
+
+class Scenario:
+    """A plan being played in a world."""
+
+    def __init__(self, world: World, plan: Plan) -> None:
+        self.world = world
+        self.plan = plan
+        self.record = Record()
+        self.workers: dict[Process, dict[str, Any]] = {}
+        self._spawned = 0
+
+    def play(self) -> None:
+        """Let it all happen, and check what must hold.
+
+        Raises:
+            AssertionError: Something does not hold.
+        """
+        world, begun_s = self.world, self.world.clock.now_s
+        faults = world.network.faults
+        faults.lose_request, faults.lose_answer = self.plan.lose_request, self.plan.lose_answer
+        faults.lose_hint, faults.slow = self.plan.lose_hint, self.plan.slow
+        for options in self.plan.workers:
+            self._start_worker(options)
+        client = world.spawn("client")
+        asked = [client.run(self._ask(client, case)) for case in self.plan.cases]
+        for when_s, what, seconds in self.plan.troubles:
+            world.at(begun_s + when_s, self._trouble(what, seconds))
+        world.at(begun_s + FAULTS_END_S, self._end_faults)
+        try:
+            world.run_until(lambda: all(each.done() for each in asked), begun_s + LIMIT_S)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{checks.open_ends(world, self.plan.cases)}") from error
+        for each in asked:
+            each.result()
+        self._settle()
+        checks.check(world, self.plan.cases, self.record)
+        self._stop_workers()
+
+    def _settle(self) -> None:
+        """Time passes until all that is left to be cleaned up has been."""
+        world, quiet = self.world, []
+        world.at(world.clock.now_s + QUIET_S, lambda: quiet.append(True))
+        world.run_until(lambda: bool(quiet), world.clock.now_s + 2 * QUIET_S)
+
+    def _stop_workers(self) -> None:
+        world = self.world
+        for process in self.workers:
+            process.stop()
+        ending = [each.tasks[0] for each in world.processes if each.name != "client"]
+        world.run_until(lambda: all(each.done() for each in ending), world.clock.now_s + QUIET_S)
+        for each in ending:
+            each.result()
+        checks.check_nobody_is_left(world)
+
+    # Workers
+
+    def _start_worker(self, options: dict[str, Any]) -> None:
+        self._spawned += 1
+        process = self.world.spawn(f"worker-{self._spawned}")
+        self.workers[process] = options
+        process.host(
+            task_queue=QUEUE,
+            workflows=WORKFLOWS,
+            activities=Activities(self.record).all(),
+            lease=LEASE_S,
+            **options,
+        )
+
+    def _trouble(self, what: str, seconds: float) -> Callable[[], None]:
+        def happen() -> None:
+            world = self.world
+            process = world.random.choice(list(self.workers))
+            now_s = world.clock.now_s
+            if what == "kill":
+                options = self.workers.pop(process)
+                world.kill(process)
+                world.at(now_s + seconds, lambda: self._start_worker(options))
+                if not self.workers:
+                    self._start_worker(options)
+            elif what == "pause":
+                process.paused_until_s = now_s + seconds
+            elif what == "restart":
+                self._restart(process)
+            else:
+                world.network.faults.stalls[process.name, what.split()[1]] = now_s + seconds
+
+        return happen
+
+    def _restart(self, process: Process) -> None:
+        """The worker ends by itself, and another one begins."""
+        options = self.workers.pop(process)
+        process.stop()
+        self._start_worker(options)
+
+    def _end_faults(self) -> None:
+        faults = self.world.network.faults
+        faults.lose_request = faults.lose_answer = faults.slow = 0.0
+        faults.stalls.clear()
+
+    # Clients
+
+    async def _ask(self, process: Process, case: Case) -> None:
+        await asyncio.sleep(case.begins_s)
+        client = process.connect()
+        handle = await client.start_workflow(
+            case.kind.run, args=[case.first, case.count], id=case.id, task_queue=QUEUE
+        )
+        await asyncio.gather(self._send(case, handle), self._await(case, handle))
+
+    async def _send(self, case: Case, handle: WorkflowHandle[Any, Any]) -> None:
+        numbers = range(case.first, case.first + case.count)
+        if case.kind is Collect:
+            for number in numbers:
+                await asyncio.sleep(case.after_s / case.count)
+                await handle.signal(Collect.note, number)
+                case.accepted.append(f"signal {number}")
+        elif case.kind is Asks:
+            await asyncio.gather(*[self._update(case, handle, number) for number in numbers])
+        if case.ending:
+            await asyncio.sleep(case.after_s)
+            case.is_ending = True
+            ending = handle.cancel if case.ending == "cancel" else handle.terminate
+            await self._accepted(case, case.ending, ending)
+
+    async def _accepted(self, case: Case, what: str, call: Callable[[], Any]) -> None:
+        """Make a call that may be repeated until its answer is known."""
+        try:
+            await _surely(call)
+        except RPCError as error:
+            assert case.ending, f"{case.id}: {what}: {error}"
+        else:
+            case.accepted.append(what)
+
+    async def _update(self, case: Case, handle: WorkflowHandle[Any, Any], number: int) -> None:
+        await asyncio.sleep(number % 7 * case.after_s / 7)
+        try:
+            answer = await _surely(
+                lambda: handle.execute_update(Asks.increase, number, id=f"update-{number}")
+            )
+        except Exception as error:
+            assert case.ending, f"{case.id}: update {number}: {error!r}"
+        else:
+            assert answer == number + 1
+            case.accepted.append(f"update {number}")
+
+    async def _await(self, case: Case, handle: WorkflowHandle[Any, Any]) -> None:
+        try:
+            case.outcome = await _surely(handle.result)
+        except WorkflowFailureError as error:
+            case.outcome = error.cause
+
+
+async def _surely(call: Callable[[], Any]) -> Any:
+    """Call until there is an answer."""
+    while True:
+        try:
+            return await call()
+        except BackendUnavailableError:
+            await asyncio.sleep(AGAIN_S)
+
+
+def simulate(seed: int) -> World:
+    """Play a seed in a world of its own.
+
+    Raises:
+        AssertionError: Something does not hold; it names the seed.
+    """
+    clock = VirtualClock()
+    try:
+        with virtual(clock, seed), overheard() as log:
+            world = World(clock, seed)
+            try:
+                Scenario(world, plan_of(seed)).play()
+            finally:
+                log.close()
+                world.close()
+    except AssertionError as error:
+        raise AssertionError(f"seed {seed}: {error}") from error
+    return world
+
+
+def trace_of(seed: int) -> str:
+    """What tells one play of a seed from another."""
+    world = simulate(seed)
+    return f"{world.turns} turns, {world.network.calls} calls, {world.network.digest.hexdigest()}"
