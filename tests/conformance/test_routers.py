@@ -6,7 +6,7 @@ import math
 import pytest
 
 from conformance.mesh import NAMESPACE, SHORT_LEASE_MS, TASK_QUEUE, Mesh, Router, until
-from hotmesh.backends.protocol import Backend
+from hotmesh.backends.protocol import Backend, wanted_queue_id
 from hotmesh.limits import LANES_PER_QUEUE
 
 
@@ -170,13 +170,50 @@ async def test_concurrent_joins_never_share_a_lane(mesh: Mesh, other: Backend) -
     assert len(owned) == LANES_PER_QUEUE
 
 
-async def test_queue_ids_are_small_stable_and_different(mesh: Mesh, other: Backend) -> None:
+async def test_queue_ids_follow_from_their_names(mesh: Mesh) -> None:
+    """A database that has lost a queue gives it the same id again, and that id to no other."""
+    name = (NAMESPACE, "lost")
+    assert await mesh.backend.queue_id(*name) == wanted_queue_id(*name)
+
+
+async def test_queues_that_want_one_id_get_two(
+    mesh: Mesh, other: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hotmesh.backends.protocol.QUEUE_IDS", 1)
+    first = await mesh.backend.queue_id(NAMESPACE, "b")
+    second = await mesh.backend.queue_id(NAMESPACE, "c")
+    assert {first, second} == {1, 2}
+    assert await other.queue_id(NAMESPACE, "c") == second
+
+
+async def test_a_router_that_knows_more_than_the_store_is_told(mesh: Mesh) -> None:
+    router = await mesh.join()
+    registration = router.registration
+    for beats in (1, 2, 3, 3, 2):  # answers may be lost, and beats may overtake each other
+        router.registration = registration._replace(beats=beats)
+        assert (await router.beat()).alive
+        assert not router.last_beat.went_back
+    router.registration = registration._replace(beats=5)
+    beat = await router.beat()
+    assert (beat.alive, beat.went_back, len(beat.lanes)) == (True, True, 64)
+    router.registration = registration._replace(beats=6)
+    assert not (await router.beat()).went_back
+
+
+async def test_a_router_that_the_store_has_never_seen_must_join_again(mesh: Mesh) -> None:
+    router = await mesh.join()
+    router.registration = router.registration._replace(router_id=b"lost".ljust(16), beats=1)
+    assert not (await router.beat()).alive
+    assert router.lanes == []
+
+
+async def test_queue_ids_are_stable_and_different(mesh: Mesh, other: Backend) -> None:
     names = [(NAMESPACE, TASK_QUEUE), (NAMESPACE, "b"), ("elsewhere", TASK_QUEUE)]
     mine = [await mesh.backend.queue_id(*name) for name in names]
     theirs = [await other.queue_id(*name) for name in names]
     assert mine == theirs
     assert len(set(mine)) == 3
-    assert all(1 <= queue_id < 1_000_000 for queue_id in mine)
+    assert all(64 <= queue_id * 64 < 2**31 - 64 for queue_id in mine)
 
 
 async def test_concurrent_first_uses_of_a_queue_agree(mesh: Mesh, other: Backend) -> None:

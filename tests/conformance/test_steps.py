@@ -1,10 +1,11 @@
 """A router's step: reading, acknowledging, journal, both fences, closes, replies."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 
-from conformance.mesh import NAMESPACE, SHORT_LEASE_MS, Mesh, until
+from conformance.mesh import NAMESPACE, SHORT_LEASE_MS, Mesh, Router, new_run_id, until
 from hotmesh.backends.protocol import Backend, MessageKind, RunStatus, SendItem, Step
 
 
@@ -179,6 +180,7 @@ async def test_the_journal_is_loaded_in_order(mesh: Mesh) -> None:
     )
     assert list(loaded.frames) == [b"a", b"b", b"c"]
     assert loaded.attributes == b"{}"
+    assert loaded.next_seq == 3
 
 
 async def test_a_start_read_again_says_that_the_run_is_journaled(mesh: Mesh) -> None:
@@ -190,29 +192,95 @@ async def test_a_start_read_again_says_that_the_run_is_journaled(mesh: Mesh) -> 
     assert [bool(row.journaled) for row in await router.read_all(1)] == [True]
 
 
-async def test_a_second_journal_row_of_one_seq_fences_the_whole_step(mesh: Mesh) -> None:
+async def make_gone(mesh: Mesh, router: Router, run_id: bytes) -> None:
+    """Close the run and delete it."""
+    await router.close_run(run_id, mesh.lane_of("order"))
+    assert await mesh.backend.prune(NAMESPACE, -60_000) == 1
+
+
+async def make_closed(mesh: Mesh, router: Router, run_id: bytes) -> None:
+    """Close the run."""
+    await router.close_run(run_id, mesh.lane_of("order"))
+
+
+async def make_two_rows(mesh: Mesh, router: Router, run_id: bytes) -> None:
+    """Give the run a journal of two rows."""
+    del mesh
+    await router.commit(journal_run=[run_id] * 2, journal_seq=[0, 1], journal_frame=[b"a", b"b"])
+
+
+@pytest.mark.parametrize(
+    ("make", "seqs"),
+    [
+        (make_two_rows, [0]),
+        (make_two_rows, [1]),
+        (make_two_rows, [1, 2]),
+        (make_two_rows, [3]),
+        (make_two_rows, [3, 4]),
+        (make_closed, [0]),
+        (make_gone, [0]),
+        (make_gone, [5]),
+    ],
+    ids=["again", "last again", "overlap", "hole", "two past a hole", "closed", "gone", "gone, 5"],
+)
+async def test_a_step_for_a_run_that_is_stored_otherwise_is_not_applied(
+    mesh: Mesh, make: Callable[[Mesh, Router, bytes], Awaitable[None]], seqs: list[int]
+) -> None:
     router = await mesh.join()
     run_id = await mesh.start("order")
     bill = await mesh.start("bill")
     rows = await router.read_all(2)
-    await router.commit(journal_run=[run_id], journal_seq=[0], journal_frame=[b"a"])
+    await make(mesh, router, run_id)
+    journal = await mesh.backend.journal(NAMESPACE, run_id)
     reply = await router.step(
-        journal_run=[bill, run_id],
-        journal_seq=[0, 0],
-        journal_frame=[b"x", b"x"],
+        journal_run=[bill, *[run_id] * len(seqs)],
+        journal_seq=[0, *seqs],
+        journal_frame=[b"x"] * (1 + len(seqs)),
         ack_lane=[row.lane for row in rows],
         ack_id=[row.id for row in rows],
         starts=[mesh.start_item("parcel")],
         reply_id=[b"q" * 16],
         reply_data=[b"x"],
     )
-    assert reply.fenced
-    assert await mesh.backend.journal(NAMESPACE, run_id) == [b"a"]
+    assert (list(reply.stale), reply.fenced, list(reply.refused)) == ([run_id], False, [])
+    assert await mesh.backend.journal(NAMESPACE, run_id) == journal
     assert await mesh.backend.journal(NAMESPACE, bill) == []
     assert list(await mesh.backend.find([(NAMESPACE, "parcel", b"")])) == [None]
     assert list(await mesh.backend.replies(NAMESPACE, [b"q" * 16])) == []
     router.session.forget()
     assert len(await router.read_all(2)) == 2
+
+
+async def test_every_run_that_is_stored_otherwise_is_named(mesh: Mesh) -> None:
+    router = await mesh.join()
+    runs = [await mesh.start(f"order-{number}") for number in range(300)]
+    lost = runs[::3]
+    reply = await router.step(
+        journal_run=runs,
+        journal_seq=[4 if run_id in lost else 0 for run_id in runs],
+        journal_frame=[b"x"] * len(runs),
+    )
+    assert sorted(reply.stale) == sorted(lost)
+    assert await mesh.backend.journal(NAMESPACE, runs[1]) == []
+
+
+async def test_nothing_is_stored_of_a_run_that_is_not_there(mesh: Mesh) -> None:
+    router = await mesh.join()
+    gone = new_run_id()
+    await router.commit(
+        attribute_run=[gone] * 2,
+        attribute_name=["stage", "stage"],
+        attribute_value=[b"1", b""],
+        message_lane=[mesh.lane_of("order")] * 2,
+        message_run=[gone] * 2,
+        message_kind=[MessageKind.RESULT, MessageKind.EVENT],
+        message_frame=[b"lost"] * 2,
+    )
+    assert await router.read() == []
+    run_id = await mesh.start("order", run_id=gone)
+    (row,) = await mesh.backend.find([(NAMESPACE, "order", run_id)])
+    assert row is not None
+    assert row.attributes == b"{}"
 
 
 async def test_a_dead_router_changes_nothing(mesh: Mesh) -> None:

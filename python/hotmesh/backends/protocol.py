@@ -15,12 +15,26 @@ is done with it. Where no namespace is given beside an id, it is that of the ses
 from __future__ import annotations
 
 import enum
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, cast
 
 new_list = cast("Callable[[], list[Any]]", list)
 """For fields of batches: calling ``list[bytes]`` takes twenty times as long as ``list``."""
+
+
+QUEUE_IDS = 33_000_000
+"""Task queues get ids from 1 to here and a little further: lanes fit into 31 bits."""
+
+
+def wanted_queue_id(namespace: str, task_queue: str) -> int:
+    """The id that a task queue gets unless another has it.
+
+    It follows from the name, so that a database that has lost a queue, because it went back, gives
+    it the same id again, and never gives a known id to another queue.
+    """
+    return 1 + zlib.crc32(f"{namespace}\0{task_queue}".encode()) % QUEUE_IDS
 
 
 class RunStatus(enum.IntEnum):
@@ -149,7 +163,7 @@ class Step:
 
     Applied in this order, in one transaction: fence, refusal check, journal, acks, timers, tasks,
     attributes, closes, starts, messages, sends, waits, mails, replies. Then messages and timers
-    are read.
+    are read. Attributes and messages of runs that do not exist are passed over.
     """
 
     router_id: bytes
@@ -255,9 +269,10 @@ class TimerRow(NamedTuple):
 class StepReply:
     """What a step brought back.
 
-    ``fenced``: the router was declared dead; nothing was applied. ``refused``: runs that can't
-    close because an unread EVENT message waits for them; then nothing was applied either.
-    ``touched_lanes``: lanes of other routers or queues that received messages (to wake them).
+    ``fenced``: the router was declared dead. ``refused``: runs that can't close because an unread
+    EVENT message waits for them. ``stale``: runs with journal rows in the step that are not stored
+    as it believes: they are gone or closed, or what is stored of their journals is not just what
+    precedes these rows. In each of these cases nothing was applied.
     """
 
     now_ms: int
@@ -269,6 +284,7 @@ class StepReply:
     """Lanes that mail was delivered to."""
     fenced: bool = False
     refused: Sequence[bytes] = ()
+    stale: Sequence[bytes] = ()
 
 
 @dataclass(slots=True)
@@ -349,10 +365,14 @@ class Registration(NamedTuple):
     lease_ms: int
     info: bytes
     """JSON for people: task queue, types hosted, build id, process, idle or busy."""
+    beats: int = 0
+    """How many beats of this router were answered. The store counts too: if it knows of fewer, it
+    went back."""
 
 
 class Beat(NamedTuple):
-    """``alive`` false: the router was declared dead and must join again under a new id."""
+    """``alive`` false: the router was declared dead, or the store went back and knows nothing of it
+    or of its task queue: it must join again under a new id."""
 
     alive: bool
     now_ms: int
@@ -362,6 +382,8 @@ class Beat(NamedTuple):
     """How many of them to give back so that the others get their share."""
     routers: int
     """Live routers that share the queue's lanes, this one included."""
+    went_back: bool = False
+    """Whether the store knows of fewer beats than this router: all that it read may be wrong."""
 
 
 class RouterRow(NamedTuple):
@@ -411,6 +433,9 @@ class LoadedRun(NamedTuple):
     input: bytes
     frames: Sequence[bytes]
     attributes: bytes
+    next_seq: int
+    """One more than the seq of the last frame; another number than theirs says that some are
+    missing."""
 
 
 @dataclass(slots=True)
@@ -479,7 +504,10 @@ class Backend(Protocol):
     async def close(self) -> None: ...
 
     async def queue_id(self, namespace: str, task_queue: str) -> int:
-        """The id of a task queue, made on first use and cached (ids start at 1)."""
+        """The id of a task queue, made on first use and cached: see :func:`wanted_queue_id`.
+
+        With each new connection a backend makes sure that the queues it knows are still there.
+        """
         ...
 
     # Client: each call is a batch gathered by the write coalescer.
@@ -523,6 +551,8 @@ class Backend(Protocol):
     # Routers
     async def beat(self, registration: Registration) -> Beat:
         """Join or renew; declare silent routers dead and free their lanes; take a fair share.
+
+        A router that the store knows nothing of after its first beat is not alive.
 
         Fair share is ceil(LANES_PER_QUEUE / live routers of the queue that host workflows).
         Also deletes expired runs and stale replies, a bounded number at a time. A router id that

@@ -49,7 +49,6 @@ class Connection:
         """Calls that are made again while the database can't be reached."""
         self._results: dict[str, Waiter[Result]] = {}
         self._replies: dict[str, Waiter[bytes]] = {}
-        self._queues: dict[tuple[str, str], int] = {}
         self._hints: dict[int, int] = {}
         """Queue id → bit mask of its lanes that received something."""
         self._hinting: asyncio.Task[None] | None = None
@@ -134,13 +133,8 @@ class Connection:
             )
 
     async def queue_id(self, namespace: str, task_queue: str) -> int:
-        """The id of a task queue, remembered."""
-        key = (namespace, task_queue)
-        known = self._queues.get(key)
-        if known is None:
-            known = await self.patient.queue_id(namespace, task_queue)
-            self._queues[key] = known
-        return known
+        """The id of a task queue; the backend remembers it as long as it is right."""
+        return await self.patient.queue_id(namespace, task_queue)
 
     def results(self, namespace: str) -> Waiter[Result]:
         """What waits for runs of a namespace to close, by run id."""

@@ -158,7 +158,7 @@ async def send_update(client: Client, options: StartWorkflowUpdateInput) -> Upda
     try:
         async with patience(options.rpc_timeout):
             run_id = await _send(connection, namespace, options.id, run_id, frame)
-            data = await answer(connection, namespace, reply, run_id)
+            data = await answer(connection, namespace, reply, options.id, run_id)
     finally:
         replies.unwatch(reply_id, reply)
     return await settled(client, options, options.id, update_id, run_id, data)
@@ -194,7 +194,7 @@ async def send_with_start(
                 options.report_error(error)
                 raise
             options.report_start(wire.run_id_text(started.run_id))
-            data = await answer(connection, namespace, reply, started.run_id)
+            data = await answer(connection, namespace, reply, start.id, started.run_id)
     finally:
         replies.unwatch(reply_id, reply)
     return await settled(client, update, start.id, update_id, started.run_id, data)
@@ -272,12 +272,16 @@ async def _send(
 
 
 async def answer(
-    connection: Connection, namespace: str, reply: asyncio.Future[bytes], run_id: bytes
+    connection: Connection,
+    namespace: str,
+    reply: asyncio.Future[bytes],
+    workflow_id: str,
+    run_id: bytes,
 ) -> bytes:
-    """Wait for a run's reply, but not for that of a run that closed without one.
+    """Wait for a run's reply, but not for that of a run that closed without one, or is gone.
 
     Raises:
-        RPCError: NOT_FOUND, the run closed before it saw the message.
+        RPCError: NOT_FOUND, the run closed before it saw the message, or is not there any more.
     """
     results = connection.results(namespace)
     closed = results.watch(run_id, fresh=True)
@@ -286,7 +290,9 @@ async def answer(
         if not reply.done():
             await asyncio.wait((reply,), timeout=LAST_WORD_S)
         if not reply.done():
-            raise already_completed(wire.run_id_text(run_id))
+            status, _ = closed.result()
+            run = wire.run_id_text(run_id)
+            raise already_completed(run) if status else not_found(workflow_id, run)
         return reply.result()
     finally:
         results.unwatch(run_id, closed)
@@ -319,7 +325,7 @@ async def _known_outcome(
         try:
             frame = _frame("", document, await payloads.encode((), "no arguments"))
             sent_to = await _send(connection, namespace, workflow_id, bytes(row.run_id), frame)
-            data = await answer(connection, namespace, reply, sent_to)
+            data = await answer(connection, namespace, reply, workflow_id, sent_to)
         except RPCError as error:
             if error.status != RPCStatusCode.NOT_FOUND:
                 raise  # Else it closed just now: its journal knows.

@@ -64,6 +64,7 @@ class Pipe:
         self._awake = True
         self._stopping = False
         self._dead = False
+        self._went_back = False
 
     # What others call
 
@@ -81,6 +82,8 @@ class Pipe:
     def assign(self, lanes: Sequence[int]) -> None:
         """These are the pipe's lanes now; new ones are read from their start."""
         new = [lane for lane in lanes if lane not in self.lanes]
+        if not set(lanes).issuperset(self.lanes):
+            self.read_again()  # nobody takes a lane from us but a database that went back
         if new and self._session is not None:
             self._session.forget(new)
         self._own(list(lanes))
@@ -95,6 +98,11 @@ class Pipe:
     def give_up(self, lanes: Sequence[int]) -> None:
         """Stop taking work from these lanes; they are reported once nothing is going on there."""
         self._leaving.update(lanes)
+        self.wake()
+
+    def read_again(self) -> None:
+        """The database went back: what was read of it, and decided from that, does not count."""
+        self._went_back = True
         self.wake()
 
     def start_nothing(self) -> None:
@@ -151,6 +159,9 @@ class Pipe:
     async def _turn(self, session: Session) -> bool:
         """One step and what follows from it; true when there was nothing to do."""
         self._awake = False
+        if self._went_back:
+            self._went_back = False
+            self._start_over(self._memory.take_effects(), unknown=False)
         self._activities.slot_free()  # the safety net: once for each turn and idle poll
         if self._memory.local or self._activities.has_retries:
             # Results of this process go straight into the step, without a round trip before.
@@ -160,7 +171,7 @@ class Pipe:
         try:
             reply = await session.step(step)
         except PASSING:
-            self._roll_back(effects, unknown=True)
+            self._start_over(effects, unknown=True)
             raise
         self._context.clock.learn(sent, reply.now_ms)
         if reply.fenced:
@@ -169,8 +180,16 @@ class Pipe:
             self._dead = True
         if self._dead:
             return True
+        if reply.stale:
+            logger.warning(
+                "the database does not hold run(s) %s as this router believed: it went back, or "
+                "another router moved them; everything is read again",
+                ", ".join(wire.run_id_text(run_id) for run_id in reply.stale),
+            )
+            self._start_over(effects, unknown=False)
+            return False
         if reply.refused:
-            self._roll_back(effects, unknown=False)
+            self._roll_back(effects)
             return False
         self._take_in(reply)
         self._after_commit(effects, reply)
@@ -303,10 +322,29 @@ class Pipe:
                 kind = kinds.EXTERNAL_DONE if outcome.delivered else kinds.EXTERNAL_FAILED
                 self._memory.local.append((owner.run_id, (kind, owner.seq, 0, "", b"", b"")))
 
-    def _roll_back(self, effects: Effects, *, unknown: bool) -> None:
-        """The step was not applied, or nobody knows: forget the runs it touched, read again."""
+    def _start_over(self, effects: Effects, *, unknown: bool) -> None:
+        """What the database holds is not known any more: read all of it again.
+
+        Only what this process made itself is kept. Runs come back with what they have in the
+        stream: a message, a timer, or the anchor of their local work.
+
+        Args:
+            effects: Of the step that has failed.
+            unknown: Whether it may have been applied all the same.
+        """
         memory = self._memory
         self._activities.not_committed(effects.placed, unknown=unknown)
+        for run_id in list(memory.states):
+            memory.drop(run_id)
+        memory.loads = []
+        self._core.start_over()
+        if self._session is not None:
+            self._session.forget()
+
+    def _roll_back(self, effects: Effects) -> None:
+        """The step was not applied: forget the runs it touched, read again."""
+        memory = self._memory
+        self._activities.not_committed(effects.placed, unknown=False)
         for run_id in self._core.rollback():
             memory.drop(run_id)
         # Recovered work leaves no row in the core: such runs are taken in anew.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Container, Sequence
 
 import orjson
@@ -18,6 +19,8 @@ from hotmesh.router.memory import PipeMemory
 from hotmesh.router.pipe_context import PipeContext
 from hotmesh.router.state import RunState
 from hotmesh.router.task_failures import TaskFailures
+
+logger = logging.getLogger(__name__)
 
 STALE_PAUSE_SECONDS = 0.02
 """Pause before a journal is read again that was read before the last commit."""
@@ -111,7 +114,12 @@ class Recovery:
         if kept is not None:
             return
         if loaded is None:
-            # Pruned: nobody can handle what came for it.
+            logger.warning(
+                "run %s is not in the database (it was pruned, or the database went back): "
+                "it is dropped, and so is what came for it",
+                wire.run_id_text(run_id),
+            )
+            self._activities.cancel((run_id,))
             memory.core.load(run_id, NO_LANE, [], True, [])
             return
         if loaded.lane not in lanes:
@@ -121,6 +129,11 @@ class Recovery:
             memory.core.forget([loaded.lane])
             return
         state = self._state(loaded)
+        if loaded.next_seq != len(loaded.frames):
+            missing = f"it has {len(loaded.frames)} entries, and the last is {loaded.next_seq - 1}"
+            corrupt = CorruptJournalError(wire.run_id_text(run_id), None, missing)
+            self._failures.report(state, corrupt)
+            return
         inflight = [seq for (owner, seq) in self._activities.inflight if owner == run_id]
         try:
             transitions, lost = memory.core.load(

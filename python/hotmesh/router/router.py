@@ -123,6 +123,8 @@ class WorkerRouter:
         self._reopen_at = 0.0
         """When pipes that have broken may be opened again."""
         self._routers = 1
+        self._beats = 0
+        """How many were answered since this router joined."""
         self._registered_mask = 0
         self._listening: list[tuple[str, Callable[[str | None], None]]] = []
 
@@ -211,7 +213,6 @@ class WorkerRouter:
         while not self._stopping:
             try:
                 await self._options.open()
-                self._queue_id = await self.queue_id(self._options.task_queue)
                 if not self._joined:
                     await self._join()
                 await self._listen()
@@ -221,14 +222,33 @@ class WorkerRouter:
             await backoff.pause()
 
     async def _join(self) -> None:
+        await self._find_queue()
+        self._router_id = os.urandom(16)
+        self._beats = 0
         self._fenced = False
         self._lanes, self._quiet = [], []
         self._pipes = []
         beat = await self._backend.beat(self._registration())
         self._joined = True
+        self._beats += 1
         if self._engine.definitions:
             await self._open_pipes()
         self._take(beat)
+
+    async def _find_queue(self) -> None:
+        """Learn the task queue's id anew: the database may have gone back behind its making.
+
+        Raises:
+            BackendError: It has another id than before.
+        """
+        self._queue_ids.clear()
+        found = await self.queue_id(self._options.task_queue)
+        if self._queue_id and found != self._queue_id:
+            raise BackendError(
+                f"task queue {self._options.task_queue!r} was {self._queue_id} in the database and "
+                f"is {found} now: the database went back. Start this worker again."
+            )
+        self._queue_id = found
 
     async def _open_pipes(self) -> None:
         for _ in range(len(self._pipes), PIPES):
@@ -295,6 +315,7 @@ class WorkerRouter:
             bool(self._engine.definitions),
             options.lease_ms,
             orjson.dumps(info),
+            self._beats,
         )
 
     # Rollcall
@@ -316,6 +337,7 @@ class WorkerRouter:
     async def _renew(self) -> Beat:
         sent = self.clock.mark()
         beat = await self._in_time(self._backend.beat(self._registration()))
+        self._beats += 1
         self.clock.learn(sent, beat.now_ms)
         return beat
 
@@ -345,6 +367,10 @@ class WorkerRouter:
         if not beat.alive:
             await self._rejoin()
             return
+        if beat.went_back:
+            logger.warning("the database went back a moment: everything is read again")
+            for pipe in self._pipes:
+                pipe.read_again()
         if self._engine.definitions:  # the first may have been added later
             await self._open_pipes()
         if beat.routers != self._routers:
@@ -398,8 +424,8 @@ class WorkerRouter:
 
     async def _rejoin(self) -> None:
         logger.warning(
-            "router %s was declared dead (silent for longer than its lease of %.1f s); "
-            "its work went to others, joining again",
+            "router %s is not in the rollcall any more (it was silent for longer than its lease "
+            "of %.1f s, or the database went back); its work goes to others, joining again",
             self._router_id.hex(),
             self._options.lease_ms / 1000,
         )

@@ -311,18 +311,32 @@ impl<F: AsRef<[u8]>> Router<F> {
         touched.sort_unstable();
         touched.dedup();
         self.settle();
-        let mut made_here = self.take_local(&touched.iter().copied().collect());
+        let made_here = self.take_local(&touched.iter().copied().collect());
         self.drained_acks.clear();
         self.drained_drops.clear();
-        for run_id in &touched {
-            if let Some((lane, arrivals)) = made_here.remove(run_id) {
-                let mut run = Run::new(*run_id, lane, false);
-                run.backlog = arrivals;
-                self.runs.insert(*run_id, run);
-                self.recovered.push(*run_id);
-            }
-        }
+        self.take_back(made_here);
         touched
+    }
+
+    /// The store may not be what it was: forget all that was read from it or drained. What this
+    /// process made itself is kept as in `rollback`.
+    pub fn start_over(&mut self) {
+        let made_here = self.take_local(&self.runs.keys().copied().collect());
+        let now_ms = self.now_ms;
+        *self = Self::new(self.horizon_ms);
+        self.now_ms = now_ms;
+        self.take_back(made_here);
+    }
+
+    fn take_back(&mut self, made_here: FxHashMap<RunId, (i64, Vec<Arrival<F>>)>) {
+        let first = self.recovered.len();
+        for (run_id, (lane, arrivals)) in made_here {
+            let mut run = Run::new(run_id, lane, false);
+            run.backlog = arrivals;
+            self.runs.insert(run_id, run);
+            self.recovered.push(run_id);
+        }
+        self.recovered[first..].sort_unstable();
     }
 
     /// Forget a warm run that has nothing going on; false if it must be kept.

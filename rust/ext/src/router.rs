@@ -129,6 +129,10 @@ impl Router {
         run_ids(py, self.inner.rollback().iter())
     }
 
+    fn start_over(&mut self) {
+        self.inner.start_over();
+    }
+
     fn evict(&mut self, run_id: &Bound<'_, PyAny>) -> PyResult<bool> {
         Ok(self.inner.evict(run_id_of(run_id.as_borrowed())?))
     }

@@ -619,6 +619,22 @@ def test_a_rollback_keeps_what_was_made_here(bench: Bench) -> None:
     assert bench.jobs() == [done]
 
 
+def test_starting_over_forgets_all_but_what_was_made_here(bench: Bench) -> None:
+    bench.begin(event(kinds.ACTIVITY, 1), event(kinds.TIMER, 2, 150))
+    bench.read(row(2, START, OTHER, False))
+    bench.router.complete(OTHER, 100, [event(kinds.TIMER, 1, 170)])
+    done = event(kinds.ACTIVITY_COMPLETED, 1, body=b"precious")
+    bench.read(local=[(RUN, done)])
+    bench.router.start_over()
+    assert bench.drain() == {}
+    assert bench.router.next_due() is None
+    assert not bench.router.known(OTHER)
+    signal = event(kinds.SIGNAL, body=b"another message with an old id")
+    assert bench.read(row(1, signal))[1] == [RUN]
+    assert bench.router.load(RUN, LANE, [], False, ())[1] == []
+    assert bench.jobs() == [START, signal], "of a command that is lost nothing is known"
+
+
 def test_evict_keeps_what_is_going_on(bench: Bench) -> None:
     assert not bench.router.evict(RUN)
     bench.jobs(row(1, START, journaled=False))

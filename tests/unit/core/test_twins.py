@@ -88,7 +88,7 @@ calls = st.one_of(
         run_ids,
         st.lists(st.tuples(times, st.sampled_from([-1, -2])), max_size=2),
     ),
-    st.tuples(st.sampled_from(["drain", "rollback", "has_ready"])),
+    st.tuples(st.sampled_from(["drain", "rollback", "start_over", "has_ready"])),
     st.tuples(st.just("evict"), run_ids),
     st.tuples(st.just("forget"), st.one_of(st.none(), st.sets(lanes, max_size=1))),
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from copy import deepcopy
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -132,6 +133,7 @@ class World:
         self.trace: list[Any] = []
         for run_id in self.run_ids:
             self.store.send(run_id, encode_event(START))
+        self.copy = deepcopy(self.store)
         self.reset()
 
     def reset(self) -> None:
@@ -177,9 +179,6 @@ class World:
             kinds.SIGNAL_EXTERNAL: kinds.EXTERNAL_DONE,
         }[command[0]]
         self.local.append((run_id, (outcome, seq, 0, "", b"", b"out")))
-        if command[0] == kinds.CHILD:
-            child_done = (kinds.CHILD_COMPLETED, seq, 0, "", b"", b"out")
-            self.store.send(run_id, encode_event(child_done))
 
     def finish_task(self) -> None:
         """A worker finishes a task; the store moves its result to the run's lane."""
@@ -207,6 +206,21 @@ class World:
         for run_id in touched:
             self.workflows.pop(run_id, None)
         self.undrained = [each for each in self.undrained if each[0] not in touched]
+        self.cursor = 0
+
+    def copy_store(self) -> None:
+        """A copy of the store is made, as a standby has one."""
+        self.copy = deepcopy(self.store)
+
+    def go_back(self) -> None:
+        """The copy takes the store's place: what came after it is lost, its ids come again."""
+        if self.random.random() < 0.5:
+            self._drain()
+        self.store = deepcopy(self.copy)
+        self.router.start_over()
+        self.trace.append(self.router.stats())
+        self.workflows.clear()
+        self.undrained.clear()
         self.cursor = 0
 
     def crash(self) -> None:
@@ -325,12 +339,15 @@ class World:
             self._complete(run_id, redone)
 
     def _apply(self, columns: dict[str, list]) -> None:
-        """The store's transaction: the columns, and mail for those who wait."""
+        """The store's transaction: the columns, mail for those who wait, children that end."""
         self.store.apply(columns)
         for run_id, (kind, seq, _, name, _, _) in self.undrained:
             if kind == kinds.WAIT:
                 prefix = encode_event_prefix((kinds.MAIL, seq, 0, name, b"", b""))
                 self.store.send(run_id, prefix + b"\x03out")
+            if kind == kinds.CHILD:
+                child_done = (kinds.CHILD_COMPLETED, seq, 0, "", b"", b"out")
+                self.store.send(run_id, encode_event(child_done))
 
     def _check_anchors(self) -> None:
         """A crash now loses nothing: somebody reads of each run that has local work."""
@@ -364,6 +381,8 @@ OPERATIONS = (
     "step",
     "evict",
     "lose_step",
+    "copy_store",
+    "go_back",
     "crash",
 )
 

@@ -68,7 +68,31 @@ class LeavingStore:
         raise BackendUnavailableError(f"gone before {run_ids!r}")
 
 
-async def test_what_a_step_has_read_outlives_a_load_that_fails() -> None:
+class ForgettingStore:
+    """Gives a start, refuses the step that it leads to, and gives it again once it is asked to."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.forgotten = True
+
+    async def step(self, step: Step) -> StepReply:
+        self.steps.append(step)
+        if step.journal_run and len(self.steps) == 2:
+            return StepReply(1, stale=[FIRST])
+        if not self.forgotten:
+            return StepReply(1)
+        self.forgotten = False
+        frame = encode_event((kinds.START, 0, 0, "", b"", b""))
+        row = MessageRow(5, step.lanes[0], FIRST, frame, "w", "Asks", b"", BODY, False)
+        return StepReply(1, messages=[row])
+
+    def forget(self, lanes: object = None) -> None:
+        assert lanes is None
+        self.forgotten = True
+
+
+def pipe_of(store: object) -> Pipe:
+    """A pipe with one lane, to be driven turn by turn."""
     definition = WorkflowDefinition.of(Asks)
     assert definition is not None
     context = SimpleNamespace(
@@ -86,12 +110,34 @@ async def test_what_a_step_has_read_outlives_a_load_that_fails() -> None:
         max_cached=10,
         eager=True,
     )
-    store = LeavingStore()
-    pipe = store.pipe = Pipe(cast("PipeContext", cast("Any", context)), b"r" * 16)
+    pipe = Pipe(cast("PipeContext", cast("Any", context)), b"r" * 16)
     pipe.assign([LANE])
+    pipe._session = cast("Session", store)
+    return pipe
+
+
+async def test_what_a_step_has_read_outlives_a_load_that_fails() -> None:
+    store = LeavingStore()
+    pipe = store.pipe = pipe_of(store)
     session = cast("Session", cast("Any", store))
     await pipe._turn(session)
     with pytest.raises(BackendUnavailableError):
         await pipe._turn(session)
     assert pipe._core.known(SECOND)
     assert SECOND in pipe._memory.states
+
+
+async def test_a_pipe_whose_run_is_stored_otherwise_reads_everything_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = ForgettingStore()
+    pipe = pipe_of(store)
+    session = cast("Session", cast("Any", store))
+    for _ in range(4):
+        await pipe._turn(session)
+    first, refused, again, applied = store.steps
+    assert first.journal_run == again.journal_run == []
+    assert (refused.journal_run, refused.journal_seq) == ([FIRST], [0])
+    assert (applied.journal_run, applied.journal_seq) == ([FIRST], [0])
+    (warning,) = caplog.messages
+    assert "31313131-3131-3131-3131-313131313131" in warning

@@ -14,11 +14,12 @@ from hotmesh.backends.postgres.columns import (
     send_columns,
     send_outcomes,
 )
-from hotmesh.backends.postgres.link import SCHEMA_S, Link, LinkPool
+from hotmesh.backends.postgres.link import SCHEMA_S, Connection, Link, LinkPool, Prepare
 from hotmesh.backends.postgres.listener import PAYLOAD_CHARS_MAX, Callback, Listener
 from hotmesh.backends.postgres.rows import run_row, tasks_reply
 from hotmesh.backends.postgres.schema import ensure_schema
 from hotmesh.backends.postgres.session import PostgresSession
+from hotmesh.backends.postgres.statements import statements
 from hotmesh.backends.protocol import (
     Beat,
     MailItem,
@@ -32,6 +33,7 @@ from hotmesh.backends.protocol import (
     StartOutcome,
     Tasks,
     TasksReply,
+    wanted_queue_id,
 )
 from hotmesh.retrying import at_once
 
@@ -63,11 +65,11 @@ _Result = TypeVar("_Result")
 class _Links:
     """The connections of a backend, by what may hold them up. Each is opened when first used."""
 
-    def __init__(self, address: Address, *, pooled: bool) -> None:
+    def __init__(self, address: Address, *, pooled: bool, prepare: Prepare) -> None:
         self.pooled = pooled
-        self.clients = LinkPool(address, pooled=pooled, size=CLIENT_LINKS)
-        self.workers = LinkPool(address, pooled=pooled, size=WORKER_LINKS)
-        self.routers = LinkPool(address, pooled=pooled, size=1)
+        self.clients = LinkPool(address, pooled=pooled, size=CLIENT_LINKS, prepare=prepare)
+        self.workers = LinkPool(address, pooled=pooled, size=WORKER_LINKS, prepare=prepare)
+        self.routers = LinkPool(address, pooled=pooled, size=1, prepare=prepare)
         self.hints = LinkPool(address, pooled=pooled, size=1)
         self.listener = Listener(address, pooled=pooled)
 
@@ -92,8 +94,9 @@ class PostgresBackend:
         self.url = url
         self._address = parse_address(url)
         self._closed = False
+        self._statements = statements(self._address.schema)
         self._queue_ids: dict[tuple[str, str], int] = {}
-        self._links = _Links(self._address, pooled=bool(self._address.pooler))
+        self._links = self._make_links(pooled=bool(self._address.pooler))
 
     # -- Opening and closing --
 
@@ -117,7 +120,7 @@ class PostgresBackend:
             await link.close()
         if self._closed or pooled != self._links.pooled:
             self._closed = False
-            self._links = _Links(self._address, pooled=pooled)
+            self._links = self._make_links(pooled=pooled)
 
     async def close(self) -> None:
         """Close every connection but those of sessions, which their users close."""
@@ -125,13 +128,25 @@ class PostgresBackend:
         await self._links.close()
 
     async def queue_id(self, namespace: str, task_queue: str) -> int:
-        """The id of a task queue, made on first use and cached (ids start at 1)."""
+        """The id of a task queue, made on first use and cached."""
         key = (namespace, task_queue)
         if key not in self._queue_ids:
+            columns = _queue_columns([key])
             self._queue_ids[key] = await _repeat(
-                lambda: self._links.clients.value("queue_id", namespace, task_queue)
+                lambda: self._links.clients.value("queue_ids", *columns)
             )
         return self._queue_ids[key]
+
+    def _make_links(self, *, pooled: bool) -> _Links:
+        return _Links(self._address, pooled=pooled, prepare=self._meet_connection)
+
+    async def _meet_connection(self, connection: Connection) -> None:
+        """Make the known task queues again if the database behind a new connection lacks them."""
+        keys = list(self._queue_ids)
+        if keys:
+            sql = self._statements["queue_ids"]
+            rows = await connection.fetch(sql, *_queue_columns(keys))
+            self._queue_ids.update(zip(keys, (row[0] for row in rows), strict=True))
 
     # -- Clients --
 
@@ -233,6 +248,7 @@ class PostgresBackend:
                 registration.hosts_workflows,
                 registration.lease_ms,
                 registration.info,
+                registration.beats,
                 self._address.lock_key("queue", str(registration.queue_id)),
                 CLEAN_RUNS,
                 REPLY_KEEP_MS,
@@ -240,7 +256,11 @@ class PostgresBackend:
                 ROUTER_KEEP_MS,
             )
         )
-        return Beat(*row)
+        beat = Beat(*row)
+        if not beat.alive:
+            # Perhaps for want of its task queue, behind a pooler that hides new connections.
+            self._queue_ids.clear()
+        return beat
 
     async def release(self, namespace: str, router_id: bytes, lanes: Sequence[int]) -> None:
         """Give these lanes back; everything this router did in them is committed."""
@@ -297,6 +317,11 @@ class PostgresBackend:
     async def unlisten(self, channel: str, callback: Callback) -> None:
         """Stop calling back."""
         await self._links.listener.remove(channel, callback)
+
+
+def _queue_columns(keys: Sequence[tuple[str, str]]) -> Sequence[Sequence[object]]:
+    """Namespaces, task queues and the ids they ask for."""
+    return list(zip(*((*key, wanted_queue_id(*key)) for key in keys), strict=True))
 
 
 async def _repeat(call: Callable[[], Awaitable[_Result]]) -> _Result:

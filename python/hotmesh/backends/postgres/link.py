@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +117,10 @@ def _unavailable(address: Address, error: BaseException) -> BackendUnavailableEr
     return BackendUnavailableError(f"Postgres at {address.shown} is not available: {reason}")
 
 
+Prepare = Callable[[Connection], Awaitable[None]]
+"""What a new connection is given to before its first call."""
+
+
 class Link:
     """One connection with one call in flight.
 
@@ -124,12 +128,23 @@ class Link:
         address: Where.
         pooled: Whether a transaction pooler is in between.
         call_s: How long a call may take; default is ``CALL_S``.
+        prepare: Called with each new connection before it is used: what it leads to may not be
+            what the one before led to.
     """
 
-    def __init__(self, address: Address, *, pooled: bool, call_s: float | None = None) -> None:
+    def __init__(
+        self,
+        address: Address,
+        *,
+        pooled: bool,
+        call_s: float | None = None,
+        prepare: Prepare | None = None,
+    ) -> None:
         self._address = address
         self._pooled = pooled
         self._call_s = call_s
+        self._prepare = prepare
+        self._opened = 0
         self._statements = statements(address.schema)
         self._connection: Connection | None = None
         self._closed = False
@@ -187,18 +202,40 @@ class Link:
                 raise
             await connection.execute(self._statements["commit"])
 
-    @asynccontextmanager
-    async def connected(self) -> AsyncGenerator[Connection]:
-        """The open connection; dropped when it breaks, or when its call is abandoned."""
+    async def open(self) -> int:
+        """Make sure that there is a connection; how many were opened so far.
+
+        Raises:
+            BackendUnavailableError: It can't be opened.
+        """
+        if self._connection is None or self._connection.is_closed():
+            await self._open()
+        return self._opened
+
+    async def _open(self) -> Connection:
         if self._closed:
             raise BackendUnavailableError(
                 f"The connection to Postgres at {self._address.shown} was closed by this process"
             )
+        self._connection = await open_connection(
+            self._address, pooled=self._pooled, call_s=self._call_s
+        )
+        self._opened += 1
+        if self._prepare is not None:
+            try:
+                async with self.connected() as connection:
+                    await self._prepare(connection)
+            except BaseException:
+                self.drop()
+                raise
+        return self._connection
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncGenerator[Connection]:
+        """The open connection; dropped when it breaks, or when its call is abandoned."""
         connection = self._connection
         if connection is None or connection.is_closed():
-            connection = self._connection = await open_connection(
-                self._address, pooled=self._pooled, call_s=self._call_s
-            )
+            connection = await self._open()
         try:
             yield connection
         except _LOST as error:
@@ -236,8 +273,10 @@ class Link:
 class LinkPool:
     """A few links; the one used last is used first, so most stay unopened."""
 
-    def __init__(self, address: Address, *, pooled: bool, size: int) -> None:
-        self._links = [Link(address, pooled=pooled) for _ in range(size)]
+    def __init__(
+        self, address: Address, *, pooled: bool, size: int, prepare: Prepare | None = None
+    ) -> None:
+        self._links = [Link(address, pooled=pooled, prepare=prepare) for _ in range(size)]
         self._free: asyncio.LifoQueue[Link] = asyncio.LifoQueue()
         for link in self._links:
             self._free.put_nowait(link)

@@ -18,6 +18,9 @@ from hotmesh.exceptions import BackendError, BackendUnavailableError
 _UNREAD_EVENTS = "HM001"
 """What ``close_runs`` raises when a run can't close."""
 
+_STALE_RUNS = "HM003"
+"""What ``step`` raises when runs are not stored as it believes."""
+
 _FIELDS_READ = (
     "message_ids",
     "message_lanes",
@@ -37,15 +40,22 @@ class PostgresSession:
     def __init__(
         self, address: Address, namespace: str, router_id: bytes, horizon_ms: int, link: Link
     ) -> None:
+        self._address = address
         self._namespace = namespace
         self._lock_key = address.lock_key("router", router_id)
         self._router_id = router_id
         self._link = link
+        self._connection = 0
+        """The number of the connection that everything was read over; 0 when nothing was."""
+        self._server: int | None = None
+        """When the server started that everything was read from: a pooler may change servers."""
         self._messages = MessageCursor()
         self._timers = TimerCursor(horizon_ms)
 
     async def step(self, step: Step) -> StepReply:
         """Apply a batch and read the next one."""
+        if await self._link.open() != self._connection:
+            await self._meet_connection()
         lanes, room = step.lanes, step.room
         if not self._messages.knows(lanes):
             self._timers.forget()
@@ -74,12 +84,14 @@ class PostgresSession:
                 *step_columns(step, starts),
             )
         except (BackendUnavailableError, asyncio.CancelledError):
-            self.forget()
+            self._lose_all()
             raise
         except BackendError as error:
-            return await self._not_applied(error)
+            return await self._not_applied(step, error)
         if row["fenced"]:
             return StepReply(row["now"], fenced=True)
+        if row["server"] != self._server:
+            self._meet_server(row["server"])
 
         self._messages.settle(step.ack_id)
         found: Sequence[Sequence[object]] = ()
@@ -111,14 +123,48 @@ class PostgresSession:
             mail_lanes=row["mail_lanes"] or (),
         )
 
-    async def _not_applied(self, error: BackendError) -> StepReply:
+    async def _meet_connection(self) -> None:
+        """Take note of a new connection.
+
+        Raises:
+            BackendUnavailableError: There was one before: the database may have gone back.
+        """
+        known, number = self._connection, await self._link.open()
+        self._lose_all()
+        self._connection = number
+        if known:
+            raise BackendUnavailableError(
+                f"the connection to Postgres at {self._address.shown} was replaced by another: "
+                "everything is read again"
+            )
+
+    def _meet_server(self, started: int) -> None:
+        """Take note of the server; as :meth:`_meet_connection`, after a step that was applied."""
+        known = self._server
+        if known is not None:
+            self._lose_all()
+            raise BackendUnavailableError(
+                f"another server than before answers for Postgres at {self._address.shown}: "
+                "everything is read again"
+            )
+        self._server = started
+
+    def _lose_all(self) -> None:
+        self.forget()
+        self._connection, self._server = 0, None
+
+    async def _not_applied(self, step: Step, error: BackendError) -> StepReply:
         """The reply to a step that Postgres rolled back for a reason that the protocol knows."""
         cause = error.__cause__
         if isinstance(cause, asyncpg.UniqueViolationError) and cause.table_name == "journal":
-            return StepReply(await self._link.value("clock"), fenced=True)
+            rows = await self._link.fetch("journaled", step.journal_run, step.journal_seq)
+            # Whoever wrote the row may be about to delete it: then it could be any of them.
+            stale = [row[0] for row in rows] or step.journal_run
+            return StepReply(await self._link.value("clock"), stale=stale)
         if isinstance(cause, asyncpg.PostgresError) and cause.sqlstate == _UNREAD_EVENTS:
-            refused = [bytes.fromhex(text) for text in str(cause.detail).split(",")]
-            return StepReply(await self._link.value("clock"), refused=refused)
+            return StepReply(await self._link.value("clock"), refused=_run_ids(cause))
+        if isinstance(cause, asyncpg.PostgresError) and cause.sqlstate == _STALE_RUNS:
+            return StepReply(await self._link.value("clock"), stale=_run_ids(cause))
         raise error
 
     async def load(self, run_ids: Sequence[bytes]) -> Sequence[LoadedRun]:
@@ -134,6 +180,11 @@ class PostgresSession:
     async def close(self) -> None:
         """Give the connection back."""
         await self._link.close()
+
+
+def _run_ids(error: asyncpg.PostgresError) -> list[bytes]:
+    """The run ids that one of our own errors names."""
+    return [bytes.fromhex(text) for text in str(error.detail).split(",")]
 
 
 def _timer_rows(row: asyncpg.Record) -> list[tuple[object, ...]]:

@@ -227,11 +227,14 @@ class RedisBackend:
             "hosts": registration.hosts_workflows,
             "lease": registration.lease_ms,
             "join": (namespace, router_id) not in self._joined,
+            "beats": registration.beats,
         }
         words = [codec.header(numbers), router_id, registration.info]
-        alive, now_ms, lanes, surplus, routers = await self._again(namespace, scripts.BEAT, words)
+        alive, now_ms, lanes, surplus, routers, went_back = await self._again(
+            namespace, scripts.BEAT, words
+        )
         self._joined.add((namespace, router_id))
-        return Beat(alive == 1, now_ms, lanes, surplus, routers)
+        return Beat(alive == 1, now_ms, lanes, surplus, routers, went_back == 1)
 
     async def release(self, namespace: str, router_id: bytes, lanes: Sequence[int]) -> None:
         """Give these lanes back; everything this router did in them is committed."""

@@ -303,6 +303,7 @@ def loaded_run(run_id: bytes, flat: Sequence[bytes], frames: Sequence[bytes]) ->
         input=columns[b"i"],
         frames=frames,
         attributes=_attributes(columns),
+        next_seq=len(frames),
     )
 
 

@@ -1,17 +1,19 @@
 """Names and numbers of one database: key prefixes, namespaces, task queues.
 
 Queue ids are unique over all namespaces, so that hints need no namespace beside a lane. Both ways
-are kept under a hash tag of their own, "{prefix}", and never change: what was read once is cached
-for good.
+are kept under a hash tag of their own, "{prefix}", and never change: what was read once is cached,
+and made again should a new connection lead to a database that lacks it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 from urllib.parse import quote
 
-from hotmesh.backends.redis import scripts
-from hotmesh.backends.redis.codec import EMPTY_HEADER
+from hotmesh.backends.protocol import wanted_queue_id
+from hotmesh.backends.redis import codec, scripts
+from hotmesh.backends.redis.link import Link
 from hotmesh.backends.redis.servers import Route, Servers
 from hotmesh.exceptions import BackendError, SchemaVersionError
 
@@ -34,7 +36,7 @@ class Names:
 
     def __init__(self, servers: Servers, prefix: str) -> None:
         self._key = f"{{{quote(prefix, safe='')}}}:".encode()
-        self.route = Route(servers, self._key, size=2)
+        self.route = Route(servers, self._key, size=2, prepare=self._meet_connection)
         self._ids: dict[tuple[str, str], int] = {}
         self._queues: dict[int, tuple[str, str]] = {}
 
@@ -55,11 +57,21 @@ class Names:
         known = self._ids.get((namespace, task_queue))
         if known is not None:
             return known
-        name = f"{namespace}\0{task_queue}"
-        arguments = (EMPTY_HEADER, name.encode())
-        queue_id = int(await self.route.evaluate(scripts.QUEUE_ID, arguments))
-        self._remember(queue_id, name)
+        key = (namespace, task_queue)
+        (queue_id,) = await self.route.evaluate(scripts.QUEUE_ID, _queue_words([key]))
+        self._remember(queue_id, _full_name(key))
         return queue_id
+
+    async def _meet_connection(self, link: Link) -> None:
+        """Make the known task queues again if the database behind a new connection lacks them."""
+        keys = list(self._ids)
+        if not keys:
+            return
+        ids: list[int] = await link.evaluate(scripts.QUEUE_ID, self._key, _queue_words(keys))
+        for key, queue_id in zip(keys, ids, strict=True):
+            if self._ids[key] != queue_id:
+                self._queues.pop(self._ids[key], None)
+                self._remember(queue_id, _full_name(key))
 
     async def queue(self, queue_id: int) -> tuple[str, str]:
         """Namespace and task queue of an id.
@@ -86,3 +98,14 @@ class Names:
         self._ids[namespace, task_queue] = queue_id
         self._queues[queue_id] = (namespace, task_queue)
         return namespace, task_queue
+
+
+def _full_name(key: tuple[str, str]) -> str:
+    return "\0".join(key)
+
+
+def _queue_words(keys: Sequence[tuple[str, str]]) -> codec.Words:
+    """The arguments of queue_id.lua."""
+    words: codec.Words = [codec.header({"wanted": [wanted_queue_id(*key) for key in keys]})]
+    words += map(_full_name, keys)
+    return words

@@ -12,7 +12,7 @@ namespace pauses. That is why ASK is waited out and not followed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 from redis import exceptions as redis_errors
@@ -172,14 +172,35 @@ class Route:
         servers: Where to connect.
         key: The namespace's first key, "{prefix:namespace}:".
         size: Calls under way at once, and connections kept.
+        prepare: Called with each new connection before it is used: what it leads to may not be
+            what the one before led to.
     """
 
-    def __init__(self, servers: Servers, key: bytes, size: int) -> None:
+    def __init__(
+        self,
+        servers: Servers,
+        key: bytes,
+        size: int,
+        prepare: Callable[[Link], Awaitable[None]] | None = None,
+    ) -> None:
         self._servers = servers
         self._key = key
         self._turns = asyncio.Semaphore(size)
         self._idle: list[Link] = []
         self._closed = False
+        self._opened = 0
+        self._prepare = prepare
+
+    async def ready(self) -> int:
+        """Make sure that there is a connection; how many were opened so far.
+
+        Raises:
+            BackendUnavailableError: It can't be opened.
+        """
+        if not self._idle:
+            async with self._turns:
+                await self._give_back(await self._take())
+        return self._opened
 
     async def evaluate(self, script: Script, arguments: Sequence[bytes | str]) -> Any:
         """Run a script where the namespace lives.
@@ -234,7 +255,21 @@ class Route:
     async def _take(self) -> Link:
         if self._closed:
             raise ClosedError("this connection to Redis was closed")
-        return self._idle.pop() if self._idle else await self._servers.open(self._key)
+        if self._idle:
+            return self._idle.pop()
+        link = await self._servers.open(self._key)
+        self._opened += 1
+        if self._prepare is not None:
+            try:
+                await self._prepare(link)
+            except REDIRECTS as error:
+                await link.close()
+                await self._servers.refresh()
+                raise BackendUnavailableError(f"the Redis Cluster is moving: {error}") from error
+            except BaseException:
+                await link.close()
+                raise
+        return link
 
     async def drop_idle(self) -> None:
         """Close the connections that no call is using; new ones are made when needed."""

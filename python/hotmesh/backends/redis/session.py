@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 TIMER_SLACK_MS_MAX = 100
 """How far the horizon moves before a lane's timers are read again."""
 
-_DONE, _FENCED, _REFUSED = 0, 1, 2
+_DONE, _FENCED, _REFUSED, _STALE = 0, 1, 2, 3
 
 
 class RedisSession:
@@ -52,6 +52,8 @@ class RedisSession:
         self._namespace = namespace
         self._horizon_ms = horizon_ms
         self._slack_ms = min(TIMER_SLACK_MS_MAX, horizon_ms // 50)
+        self._connection = 0
+        """The number of the connection that everything was read over; 0 when nothing was."""
         self._next_number: dict[int, int] = {}
         self._timers_until: dict[int, int] = {}
         self._late_seen = 0
@@ -63,6 +65,7 @@ class RedisSession:
         What the batch says to other namespaces goes out first, in calls of its own: a crash in
         between may repeat it (its receivers tell repetitions apart) and never loses it.
         """
+        await self._meet_connection()
         abroad = await self._send_abroad(step) if self._has_abroad(step) else None
         if abroad is not None:
             step = abroad.rest
@@ -74,12 +77,15 @@ class RedisSession:
             answer: list[Any] = await self._route.evaluate(scripts.STEP, words)
         except BackendUnavailableError:
             self.forget()
+            self._connection = 0
             raise
         status, now_ms = answer[0], answer[1]
         if status == _FENCED:
             return StepReply(now_ms, fenced=True)
         if status == _REFUSED:
             return StepReply(now_ms, refused=answer[2])
+        if status == _STALE:
+            return StepReply(now_ms, stale=list(dict.fromkeys(answer[2])))
         assert status == _DONE, status
         _, _, flat, started, timers, self._late_seen, starts, sends, mail_lanes = answer
         messages = self._note_messages(codec.message_rows(flat, started), step.room)
@@ -92,6 +98,22 @@ class RedisSession:
             mail_lanes=mail_lanes,
         )
         return reply if abroad is None else abroad.merge(reply)
+
+    async def _meet_connection(self) -> None:
+        """Take note of a new connection.
+
+        Raises:
+            BackendUnavailableError: There was one before: the database may have gone back.
+        """
+        number = await self._route.ready()
+        if number == self._connection:
+            return
+        known, self._connection = self._connection, number
+        self.forget()
+        if known:
+            raise BackendUnavailableError(
+                "the connection to Redis was replaced by another: everything is read again"
+            )
 
     async def load(self, run_ids: Sequence[bytes]) -> Sequence[LoadedRun]:
         """The runs with their journals; unknown ones are left out."""
@@ -220,7 +242,7 @@ class _Abroad:
 
     def merge(self, reply: StepReply) -> StepReply:
         """The reply with all outcomes, in the order of the step's items."""
-        if reply.fenced or reply.refused:
+        if reply.fenced or reply.refused or reply.stale:
             return reply
         start_sources = (iter(reply.start_outcomes), iter(self.starts))
         send_sources = (iter(reply.send_outcomes), iter(self.sends))

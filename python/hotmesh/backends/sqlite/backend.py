@@ -22,7 +22,8 @@ from hotmesh.backends.protocol import (
     Tasks,
     TasksReply,
 )
-from hotmesh.backends.sqlite import routers, statements, store, tasks, visibility
+from hotmesh.backends.sqlite import routers, store, tasks, visibility
+from hotmesh.backends.sqlite.queues import ensure_queue
 from hotmesh.backends.sqlite.session import SqliteSession
 from hotmesh.backends.sqlite.starts import mail_all, send_all, start_all
 from hotmesh.backends.sqlite.transaction import Transaction
@@ -32,8 +33,6 @@ T = TypeVar("T")
 
 PRUNE_BATCH = 500
 """Runs that one transaction prunes, so that steps get their turn in between."""
-
-_SQL = statements.load("client")
 
 
 class SqliteBackend:
@@ -88,13 +87,7 @@ class SqliteBackend:
         key = (namespace, task_queue)
         known = self._opened().queue_ids
         if key not in known:
-
-            def work(tx: Transaction) -> int:
-                tx.run(_SQL["insert_queue"], key)
-                ((queue_id,),) = tx.all(_SQL["queue_id"], key)
-                return queue_id
-
-            known[key] = await self._write(work)
+            known[key] = await self._write(lambda tx: ensure_queue(tx, key))
         return known[key]
 
     # -- Client --
@@ -156,7 +149,11 @@ class SqliteBackend:
 
     async def beat(self, registration: Registration) -> Beat:
         """See the protocol."""
-        return await self._write(lambda tx: routers.beat(tx, registration))
+        beat = await self._write(lambda tx: routers.beat(tx, registration))
+        if not beat.alive:
+            # Perhaps the file's content was restored; its task queues may be gone, too.
+            self._opened().queue_ids.clear()
+        return beat
 
     async def release(self, namespace: str, router_id: bytes, lanes: Sequence[int]) -> None:
         """See the protocol."""

@@ -62,7 +62,11 @@ class DoneReader:
             return None
         rows: list[tuple[int, bytes]] = connection.execute(_READ, (last,)).fetchall()
         if not rows:
-            return ""
+            (newest,) = connection.execute(_NEWEST).fetchone()
+            if newest >= last:
+                return ""
+            self._last = newest  # the database went back
+            return None
         self._last = rows[-1][0]
         if rows[0][0] != last + 1:  # ids have no gaps, so those in between were deleted
             return None

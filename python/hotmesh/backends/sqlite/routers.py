@@ -22,7 +22,7 @@ RUNS_DELETED_MAX = 200
 ROUTER_KEEP_MS = 24 * 60 * 60 * 1000
 """How long a dead router stays listed: one that wakes up before hears that it was dead."""
 
-_SQL = statements.load("routers")
+_SQL = {**statements.load("client"), **statements.load("routers")}
 _ABANDON_TASKS = statements.load("tasks")["abandon_tasks"]
 
 _ALIVE = 1
@@ -31,10 +31,15 @@ _ALIVE = 1
 def beat(tx: Transaction, registration: Registration) -> Beat:
     """See :meth:`hotmesh.backends.protocol.Backend.beat`."""
     router_id, namespace = registration.router_id, registration.namespace
+    state = tx.one(_SQL["router_state"], (router_id,))
+    if registration.beats and (
+        state is None or tx.one(_SQL["queue_of_id"], (registration.queue_id,)) is None
+    ):
+        return Beat(False, tx.now_ms, (), 0, 0, went_back=True)
+    went_back = state is not None and state[2] < registration.beats
     check_queue(tx, namespace, registration.queue_id)
     _declare_dead(tx, router_id)
-    state = tx.one(_SQL["router_state"], (router_id,))
-    if state is not None and state != (_ALIVE, namespace):
+    if state is not None and state[:2] != (_ALIVE, namespace):
         return Beat(False, tx.now_ms, (), 0, _count_routers(tx, registration.queue_id))
     tx.run(
         _SQL["put_router"],
@@ -45,16 +50,17 @@ def beat(tx: Transaction, registration: Registration) -> Beat:
             registration.hosts_workflows,
             tx.now_ms,
             tx.now_ms + registration.lease_ms,
+            registration.beats + 1,
             registration.info,
         ),
     )
     _clean_up(tx)
     routers = _count_routers(tx, registration.queue_id)
     if not registration.hosts_workflows:
-        return Beat(True, tx.now_ms, (), 0, routers)
+        return Beat(True, tx.now_ms, (), 0, routers, went_back)
     fair = -(-LANES_PER_QUEUE // routers)
     lanes = _take_lanes(tx, registration, fair)
-    return Beat(True, tx.now_ms, lanes, max(0, len(lanes) - fair), routers)
+    return Beat(True, tx.now_ms, lanes, max(0, len(lanes) - fair), routers, went_back)
 
 
 def _declare_dead(tx: Transaction, asking: bytes) -> None:

@@ -10,6 +10,7 @@ from hotmesh.backends.sqlite.reading import Positions, read_messages, read_timer
 from hotmesh.backends.sqlite.step import apply, changes_anything
 from hotmesh.backends.sqlite.store import Store
 from hotmesh.backends.sqlite.transaction import Transaction
+from hotmesh.exceptions import BackendUnavailableError
 
 _SQL = statements.load("step")
 _LOAD_RUN = _SQL["load_run"]
@@ -24,6 +25,8 @@ class SqliteSession:
         self._namespace = namespace
         self._horizon_ms = horizon_ms
         self._positions = Positions()
+        self._generation: int | None = None
+        """The file that everything was read of; None when nothing was."""
         self._reading: Sequence[int] = ()
         """Lanes of the latest step."""
         self._forgotten: set[int] = set()
@@ -34,6 +37,7 @@ class SqliteSession:
         moved = Positions()
 
         def work(tx: Transaction) -> StepReply:
+            self._meet_file(tx)
             reply = apply(tx, self._namespace, step)
             reply.messages = read_messages(tx, step, self._positions, moved)
             reply.timers = read_timers(tx, step, self._horizon_ms, self._positions, moved)
@@ -42,10 +46,28 @@ class SqliteSession:
         self._reading = step.lanes
         self._forgotten.clear()
         run = self._store.write if changes_anything(step) else self._store.look
-        reply = await run(work)
-        if not reply.fenced and not reply.refused:
+        try:
+            reply = await run(work)
+        except BackendUnavailableError:
+            self.forget()
+            self._generation = None
+            raise
+        if not (reply.fenced or reply.refused or reply.stale):
             self._positions.advance(moved, self._forgotten)
         return reply
+
+    def _meet_file(self, tx: Transaction) -> None:
+        """Take note of the file; called on the database's thread.
+
+        Raises:
+            BackendUnavailableError: another was read before, of which this one may be a copy.
+        """
+        if self._generation is None:
+            self._generation = tx.generation
+        elif self._generation != tx.generation:
+            raise BackendUnavailableError(
+                "the SQLite database was replaced by another file: everything is read again"
+            )
 
     async def load(self, run_ids: Sequence[bytes]) -> Sequence[LoadedRun]:
         """See the protocol."""
@@ -55,8 +77,10 @@ class SqliteSession:
             for run_id in run_ids:
                 row = tx.one(_LOAD_RUN, (run_id, self._namespace))
                 if row is not None:
-                    frames = [frame for (frame,) in tx.all(_READ_JOURNAL, (run_id,))]
-                    loaded.append(LoadedRun._make((*row[:7], frames, row[7].encode())))
+                    journal = tx.all(_READ_JOURNAL, (run_id,))
+                    frames = [frame for frame, _ in journal]
+                    next_seq = journal[-1][1] + 1 if journal else 0
+                    loaded.append(LoadedRun._make((*row[:7], frames, row[7].encode(), next_seq)))
             return loaded
 
         return await self._store.read(work) if run_ids else []

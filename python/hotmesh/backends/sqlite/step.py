@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from hotmesh.backends.protocol import MessageKind, Step, StepReply
 from hotmesh.backends.sqlite import statements
 from hotmesh.backends.sqlite.done import write_done
@@ -16,11 +14,13 @@ from hotmesh.limits import LANES_PER_QUEUE
 _SQL = statements.load("step")
 _ROUTER_ALIVE = _SQL["router_alive"]
 _INSERT_JOURNAL = Rows(_SQL["insert_journal"])
+_STALE = Rows(_SQL["stale"])
 _DELETE_MESSAGES = Rows(_SQL["delete_messages"])
 _INSERT_TIMERS = Rows(_SQL["insert_timers"])
 _DELETE_TIMER = _SQL["delete_timer"]
 _INSERT_TASKS = Rows(_SQL["insert_tasks"])
 _DELETE_TASKS = Rows(_SQL["delete_tasks"])
+_EXISTING = Rows(_SQL["existing"])
 _CLOSE_RUNS = Rows(_SQL["close_runs"])
 _INSERT_REPLY = _SQL["insert_reply"]
 
@@ -74,11 +74,11 @@ def apply(tx: Transaction, namespace: str, step: Step) -> StepReply:
         step: What.
 
     Raises:
-        AbortError: the step is fenced or refused, so nothing of it is kept.
+        AbortError: the step is fenced, refused or stale, so nothing of it is kept.
         BackendError: a lane to read is not one of the router's queue.
     """
     queue_id = check_fence(tx, namespace, step)
-    _write_journal(tx, step)
+    _write_journal(tx, step, queue_id)
     if step.ack_lane:
         tx.run_rows(_DELETE_MESSAGES, (step.ack_lane, step.ack_id))
     _refuse_closes(tx, step)
@@ -105,14 +105,19 @@ def apply(tx: Transaction, namespace: str, step: Step) -> StepReply:
     )
 
 
-def _write_journal(tx: Transaction, step: Step) -> None:
+def _write_journal(tx: Transaction, step: Step, queue_id: int) -> None:
     if not step.journal_run:
         return
-    try:
-        tx.run_rows(_INSERT_JOURNAL, (step.journal_run, step.journal_seq), (step.journal_frame,))
-    except sqlite3.IntegrityError as error:
-        # Another router wrote this transition, so this one is out of date whatever it believes.
-        raise AbortError(StepReply(tx.now_ms, fenced=True)) from error
+    first: dict[bytes, int] = {}
+    next_seq: dict[bytes, int] = {}
+    for run_id, seq in zip(step.journal_run, step.journal_seq, strict=True):
+        assert next_seq.get(run_id, seq) == seq, "a step's rows of one run follow each other"
+        first.setdefault(run_id, seq)
+        next_seq[run_id] = seq + 1
+    stale = tx.all_rows(_STALE, (list(first), list(first.values()), [queue_id] * len(first)))
+    if stale:
+        raise AbortError(StepReply(tx.now_ms, stale=[run_id for (run_id,) in stale]))
+    tx.run_rows(_INSERT_JOURNAL, (step.journal_run, step.journal_seq), (step.journal_frame,))
 
 
 def _refuse_closes(tx: Transaction, step: Step) -> None:
@@ -195,15 +200,13 @@ def _close_runs(tx: Transaction, step: Step, queue_id: int) -> None:
 
 
 def _deliver_messages(tx: Transaction, namespace: str, step: Step) -> None:
-    """Append messages to lanes of the namespace; in others there is nobody they are for."""
+    """Append messages to runs that exist, in lanes of the namespace."""
     queues = {lane // LANES_PER_QUEUE for lane in step.message_lane}
     own = {queue_id for queue_id in queues if is_queue_of(tx, namespace, queue_id)}
+    there = {run_id for (run_id,) in tx.all_rows(_EXISTING, (step.message_run,))}
     columns = (step.message_lane, step.message_run, step.message_kind, step.message_frame)
-    if own == queues:
-        tx.deliver(*columns)
-        return
     rows = zip(*columns, strict=True)
-    kept = [row for row in rows if row[0] // LANES_PER_QUEUE in own]
+    kept = [row for row in rows if row[0] // LANES_PER_QUEUE in own and row[1] in there]
     if kept:
         lanes, runs, kinds, frames = zip(*kept, strict=True)
         tx.deliver(lanes, runs, kinds, frames)

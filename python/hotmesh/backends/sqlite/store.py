@@ -11,6 +11,7 @@ from typing import TypeVar
 from hotmesh.backends.sqlite.connection import open_reader, open_writer
 from hotmesh.backends.sqlite.done import DoneReader
 from hotmesh.backends.sqlite.hints import DONE, Hints
+from hotmesh.backends.sqlite.queues import ensure_queue
 from hotmesh.backends.sqlite.thread import DatabaseThread
 from hotmesh.backends.sqlite.transaction import Transaction
 
@@ -41,12 +42,18 @@ class Store:
         self._done = DoneReader()
         foreign = None if path == MEMORY else self._on_foreign_commit
         self._writer = DatabaseThread(
-            path, open_writer, clock, poll_s=POLL_S, on_foreign_commit=foreign
+            path,
+            open_writer,
+            clock,
+            poll_s=POLL_S,
+            on_foreign_commit=foreign,
+            follows_file=path != MEMORY,
+            on_new_file=self._on_new_file,
         )
         self._writer.open()
         self._reader = self._writer
         if path != MEMORY:
-            self._reader = DatabaseThread(path, open_reader, clock)
+            self._reader = DatabaseThread(path, open_reader, clock, follows_file=True)
             try:
                 self._reader.open()
             except BaseException:
@@ -64,6 +71,12 @@ class Store:
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """Run work that only reads, beside the writes; it sees every finished one."""
         return await self._reader.submit(work, writes=False)
+
+    def _on_new_file(self, tx: Transaction) -> None:
+        """Another file is the database now: it has the task queues that are known here, too."""
+        self._done.skip()
+        for key in list(self.queue_ids):
+            self.queue_ids[key] = ensure_queue(tx, key)
 
     def _on_foreign_commit(self, connection: sqlite3.Connection) -> None:
         """Wake everybody; those who wait for runs and replies only for what is done."""

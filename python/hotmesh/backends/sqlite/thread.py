@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import queue
 import random
 import sqlite3
@@ -45,6 +46,12 @@ _RELEASE = _SQL["release"]
 _ROLLBACK_BATCH = _SQL["rollback_batch"]
 
 
+_NOT_SEEN = -1
+"""No database has this data version."""
+
+_FileIdentity = tuple[int, int]
+
+
 class _Job(NamedTuple):
     work: Callable[[Transaction], Any]
     writes: bool
@@ -68,6 +75,8 @@ class DatabaseThread:
         poll_s: How often to look for commits of other processes.
         on_foreign_commit: Called on the thread with its connection when there were some; None
             doesn't look.
+        follows_file: Whether to look if another file was put in this one's place, and open that.
+        on_new_file: Called on the thread with a transaction on such a file.
     """
 
     def __init__(
@@ -78,12 +87,19 @@ class DatabaseThread:
         *,
         poll_s: float = 0.0,
         on_foreign_commit: Callable[[sqlite3.Connection], None] | None = None,
+        follows_file: bool = False,
+        on_new_file: Callable[[Transaction], None] | None = None,
     ) -> None:
         self._path = path
         self._open_connection = open_connection
         self._clock = clock
         self._poll_s = poll_s
         self._on_foreign_commit = on_foreign_commit
+        self._follows_file = follows_file
+        self._on_new_file = on_new_file
+        self._file: _FileIdentity | None = None
+        self._generation = 0
+        """How many files have been in the place of the first one."""
         self._data_version = 0
         self._next_poll_s = 0.0
         self._held_s = 0.0
@@ -149,17 +165,72 @@ class DatabaseThread:
             self._ready.set()
             return
         self._data_version = _data_version(connection)
+        self._file = self._find_file()
         self._ready.set()
         try:
             stopping = False
             while not stopping:
                 jobs, stopping = self._gather()
                 if jobs:
-                    _hand_over(self._run_group(connection, jobs))
+                    try:
+                        connection = self._follow_file(connection)
+                    except Exception as error:  # noqa: BLE001 - raised by each await
+                        _hand_over([_Outcome(job, None, error) for job in jobs])
+                    else:
+                        _hand_over(self._run_group(connection, jobs))
                 self._look_around(connection)
                 self._let_others_in()
         finally:
             connection.close()
+
+    def _find_file(self) -> _FileIdentity | None:
+        """Which file the path names now; None if there is none, or if nobody wants to know."""
+        if not self._follows_file:
+            return None
+        try:
+            found = os.stat(self._path)  # noqa: PTH116 - a third of the time of a Path's
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _follow_file(self, connection: sqlite3.Connection) -> sqlite3.Connection:
+        """The connection to the file that the path names: the one before may have been replaced.
+
+        Raises:
+            BackendUnavailableError: there is no file now. None is made: whoever took it away may
+                be about to put another in its place.
+            BackendError: the new file can't be opened.
+        """
+        if not self._follows_file:
+            return connection
+        found = self._find_file()
+        if found == self._file:
+            return connection
+        if found is None:
+            raise BackendUnavailableError(
+                f"SQLite database {self._path} is gone. Put a file in its place."
+            )
+        try:
+            new = self._open_connection(self._path)
+        except sqlite3.Error as error:
+            raise translate(error, self._path) from error
+        try:
+            if self._on_new_file is not None:
+                new.execute(_BEGIN_WRITE)
+                self._on_new_file(Transaction(new, self._clock(), self._generation, writes=True))
+                new.execute(_COMMIT)
+        except BaseException as error:
+            new.close()
+            if isinstance(error, sqlite3.Error):
+                raise translate(error, self._path) from error
+            raise
+        _LOG.warning("SQLite database %s was replaced by another file", self._path)
+        connection.close()
+        self._file = found
+        self._generation += 1
+        self._data_version = _NOT_SEEN
+        self._next_poll_s = 0.0
+        return new
 
     def _gather(self) -> tuple[list[_Job], bool]:
         """Everything that waits, up to a limit; whether the thread is to end afterwards."""
@@ -219,7 +290,7 @@ class DatabaseThread:
         self, connection: sqlite3.Connection, jobs: list[_Job], *, writes: bool
     ) -> list[_Outcome]:
         connection.execute(_BEGIN_WRITE if writes else _BEGIN_READ)
-        transaction = Transaction(connection, self._clock(), writes=writes)
+        transaction = Transaction(connection, self._clock(), self._generation, writes=writes)
         outcomes: list[_Outcome] = []
         # One that is alone has the whole transaction to undo; one that reads has nothing to undo.
         apart = writes and len(jobs) > 1

@@ -34,6 +34,7 @@ class Transaction:
 
     Attributes:
         now_ms: The backend's time, read after the write lock was taken.
+        generation: Which file it is, of those that have had the database's name.
         writes: Whether the write lock is held.
     """
 
@@ -41,12 +42,16 @@ class Transaction:
         "_connection",
         "_state",
         "_state_changed",
+        "generation",
         "now_ms",
         "writes",
     )
 
-    def __init__(self, connection: sqlite3.Connection, now_ms: int, *, writes: bool) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, now_ms: int, generation: int = 0, *, writes: bool
+    ) -> None:
         self._connection = connection
+        self.generation = generation
         self.now_ms = now_ms
         self.writes = writes
         self._state: list[int] | None = None

@@ -77,7 +77,7 @@ def journal(tx: Transaction, namespace: str, run_id: bytes) -> list[bytes]:
     """See :meth:`hotmesh.backends.protocol.Backend.journal`."""
     if tx.one(_CLIENT_SQL["run_status"], (run_id, namespace)) is None:
         return []
-    return [frame for (frame,) in tx.all(statements.load("step")["read_journal"], (run_id,))]
+    return [frame for frame, _ in tx.all(statements.load("step")["read_journal"], (run_id,))]
 
 
 def prune(tx: Transaction, namespace: str, closed_until_ms: int, limit: int) -> int:

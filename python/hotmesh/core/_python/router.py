@@ -274,13 +274,26 @@ class Router:
         self._forget_runs(touched)
         self._drained_acks = []
         self._drained_drops = []
-        for run_id in touched:
-            if run_id in made_here:
-                lane, arrivals = made_here[run_id]
-                run = self._runs[run_id] = Run(run_id, lane, warm=False)
-                run.backlog = arrivals
-                self._recovered.append(run_id)
+        self._take_back(made_here)
         return touched
+
+    def start_over(self) -> None:
+        """The store may not be what it was: forget all that was read from it or drained.
+
+        Whatever it holds must be read again. Only what this process made itself, and nobody could
+        read again, is kept: such runs are known, cold, and among the next `loads`.
+        """
+        made_here = self._local_of(sorted(self._runs))
+        now_ms = self._now_ms
+        self._reset()
+        self._now_ms = now_ms
+        self._take_back(made_here)
+
+    def _take_back(self, made_here: dict[bytes, tuple[int, list[Arrival]]]) -> None:
+        for run_id, (lane, arrivals) in made_here.items():
+            run = self._runs[run_id] = Run(run_id, lane, warm=False)
+            run.backlog = arrivals
+            self._recovered.append(run_id)
 
     # Memory
 
@@ -402,13 +415,14 @@ class Router:
 
     def _local_of(self, run_ids: Sequence[bytes]) -> dict[bytes, tuple[int, list[Arrival]]]:
         """Lane and local events, committed ones apart, of those runs that have any."""
+        written: dict[bytes, list[Arrival]] = {}
+        for owner, arrival in (*self._drained_local, *self._local):
+            written.setdefault(owner, []).append(arrival)
         found: dict[bytes, tuple[int, list[Arrival]]] = {}
         for run_id in run_ids:
             run = self._runs.get(run_id)
             if run is not None:
-                written = [*self._drained_local, *self._local]
-                arrivals = [arrival for owner, arrival in written if owner == run_id]
-                arrivals += run.local_arrivals()
+                arrivals = written.get(run_id, []) + run.local_arrivals()
                 if arrivals:
                     found[run_id] = (run.lane, arrivals)
         return found

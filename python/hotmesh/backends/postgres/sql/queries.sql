@@ -53,6 +53,15 @@ select pg_backend_pid();
 -- A router's batch: see functions/step.sql.
 select * from hotmesh.step(@87@);
 
+-- name: journaled
+-- Which of these journal rows are there already, by their runs.
+select distinct item.run_id
+from unnest($1::bytea[], $2::int[]) item (run_id, seq)
+where exists (
+    select from hotmesh.journal
+    where journal.run_id = item.run_id and journal.seq = item.seq offset 0
+);
+
 -- name: start
 -- A client's batch of starts.
 select * from hotmesh.start(@17@);
@@ -73,13 +82,14 @@ select * from hotmesh.tasks(@20@);
 -- Finish an activity from outside its worker; the lane told, null for none.
 select hotmesh.complete_task(@5@);
 
--- name: queue_id
--- The id of a task queue, made on first use.
-select hotmesh.queue_id(@2@);
+-- name: queue_ids
+-- The ids of task queues, made on first use.
+select hotmesh.queue_id(queue.namespace, queue.task_queue, queue.wanted)
+from unnest($1::text[], $2::text[], $3::int[]) queue (namespace, task_queue, wanted);
 
 -- name: beat
 -- A router's heartbeat.
-select * from hotmesh.beat(@12@);
+select * from hotmesh.beat(@13@);
 
 -- name: release
 -- Give lanes back.
@@ -138,6 +148,10 @@ select run.run_id, run.lane, run.status, run.workflow_id, run.workflow_type, run
     array(
         select attribute.value from hotmesh.attribute
         where attribute.run_id = run.run_id order by attribute.name
+    ),
+    (
+        select coalesce(max(journal.seq) + 1, 0) from hotmesh.journal
+        where journal.run_id = run.run_id
     )
 from hotmesh.run
 join hotmesh.queue on queue.id = run.lane / 64 and queue.namespace = $1

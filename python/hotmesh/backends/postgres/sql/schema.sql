@@ -10,9 +10,9 @@ create table hotmesh.meta (
     version int not null
 );
 
--- A task queue of a namespace. `id` is the upper part of its lanes' numbers.
+-- A task queue of a namespace. `id`, the upper part of its lanes' numbers, follows from its name.
 create table hotmesh.queue (
-    id int generated always as identity primary key,
+    id int not null primary key,
     namespace text collate "C" not null,
     task_queue text collate "C" not null,
     unique (namespace, task_queue)
@@ -166,12 +166,14 @@ create table hotmesh.reply (
 create index reply_created on hotmesh.reply (created_ms);
 
 -- The rollcall: one row for each router. `alive` is the fence; `lock_key` is the advisory lock
--- that its steps share and that whoever declares it dead takes alone.
+-- that its steps share and that whoever declares it dead takes alone. `beats` counts them: fewer
+-- than the router knows of say that the database went back.
 create table hotmesh.router (
     lock_key bigint not null,
     seen_ms bigint not null,
     lease_ms bigint not null,
     queue_id int not null,
+    beats int not null default 0,
     hosts_workflows boolean not null,
     alive boolean not null default true,
     router_id bytea not null primary key,

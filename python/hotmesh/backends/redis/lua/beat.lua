@@ -1,5 +1,5 @@
 -- Join or renew a router, declare silent ones dead, take a fair share of the queue's lanes.
--- Bytes: router id, info. Answers {alive, now, lanes, surplus, routers}.
+-- Bytes: router id, info. Answers {alive, now, lanes, surplus, routers, went back}.
 
 local ROUTERS_PER_BEAT = 100
 local EXPIRED_PER_BEAT = 500
@@ -63,10 +63,12 @@ local function take_share(routers)
 end
 
 local alive = call('HGET', P .. 'router:' .. router, 'alive')
-if alive == '0' or (not alive and not h.join) then
-  return { 0, now, {}, 0, 0 }
+local known = tonumber(call('HGET', P .. 'router:' .. router, 'beats') or 0)
+if alive == '0' or (not alive and (h.beats > 0 or not h.join)) then
+  return { 0, now, {}, 0, 0, 0 }
 end
-call('HSET', P .. 'router:' .. router, 'alive', 1, 'q', queue, 'seen', text(now), 'info', info)
+call('HSET', P .. 'router:' .. router, 'alive', 1, 'q', queue, 'seen', text(now), 'info', info,
+  'beats', math.max(known, h.beats + 1))
 call('ZADD', P .. 'leases', text(now + h.lease), router)
 call('ZADD', P .. 'rollcall', text(now), router)
 call('SADD', P .. 'queues', queue)
@@ -85,4 +87,4 @@ local lanes, surplus = {}, 0
 if h.hosts then
   lanes, surplus = take_share(routers)
 end
-return { 1, now, lanes, surplus, routers }
+return { 1, now, lanes, surplus, routers, known < h.beats and 1 or 0 }

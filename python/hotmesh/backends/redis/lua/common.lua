@@ -25,7 +25,7 @@
 --   waits:<key>        list of waiters: run id .. lane .. ":" .. frame
 --   waiting:<run id>   hash, mail key = how many waits
 --   reply:<reply id>   a reply to a client, with a time to live
---   router:<id>        hash: alive, q queue id, seen, info
+--   router:<id>        hash: alive, q queue id, seen, info, beats
 --   leases             zset of live routers, score = end of the lease
 --   rollcall           zset of routers dead or alive, score = last seen
 --   members:<queue>    set of live routers that host workflows
@@ -211,14 +211,15 @@ local function send_messages(items)
   return outcomes
 end
 
--- Messages to known lanes: numbers are columns of lanes and kinds, bytes columns of runs, frames.
+-- Messages to known lanes; none to a run that is not there. Numbers are columns of lanes and kinds, bytes columns of runs, frames.
 local function post_messages(lanes, kinds)
   local runs, frames = column(#lanes), column(#lanes)
   for i = 1, #lanes do
     local run = ARGV[runs + i]
-    if kinds[i] == EVENT and call('HGET', P .. 'run:' .. run, 's') == RUNNING then
+    local status = call('HGET', P .. 'run:' .. run, 's')
+    if kinds[i] == EVENT and status == RUNNING then
       append_event(lanes[i], run, ARGV[frames + i])
-    else
+    elseif status then
       append(lanes[i], kinds[i], run, ARGV[frames + i])
     end
   end

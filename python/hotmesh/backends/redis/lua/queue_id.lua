@@ -1,10 +1,18 @@
--- The id of a task queue, made on first use. KEYS[1] is "{prefix}:". Bytes: the queue's full name
--- (namespace, a zero byte, task queue).
-local name = take()
-local id = call('HGET', P .. 'queue_ids', name)
-if not id then
-  id = call('HINCRBY', P .. 'queue_ids', '', 1)
-  call('HSET', P .. 'queue_ids', name, id)
-  call('HSET', P .. 'queue_names', id, name)
+-- The ids of task queues, made on first use. KEYS[1] is "{prefix}:". h.wanted: the ids that their
+-- names ask for; each gets it or the next free one, so that a database which has lost a queue gives
+-- the same one again. Bytes: the full name of each (namespace, a zero byte, task queue).
+local ids = {}
+for i = 1, #h.wanted do
+  local name = take()
+  local id = call('HGET', P .. 'queue_ids', name)
+  if not id then
+    id = h.wanted[i]
+    while call('HEXISTS', P .. 'queue_names', id) == 1 do
+      id = id + 1
+    end
+    call('HSET', P .. 'queue_ids', name, id)
+    call('HSET', P .. 'queue_names', id, name)
+  end
+  ids[i] = tonumber(id)
 end
-return tonumber(id)
+return ids

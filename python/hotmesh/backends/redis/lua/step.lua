@@ -1,10 +1,10 @@
 -- One batch of a router's pipe. Everything that can say no looks before anything is written: a
 -- script that has begun to write is not undone. See Step in backends/protocol.py for the order.
 --
--- Answers {"fenced"}, {"refused", now, runs} or {"done", now, messages, starts of runs, timers,
--- late counter, start outcomes, send outcomes, mail lanes}.
+-- Answers {FENCED, now}, {REFUSED, now, runs}, {STALE, now, runs} or {DONE, now, messages, starts
+-- of runs, timers, late counter, start outcomes, send outcomes, mail lanes}.
 
-local FENCED, REFUSED, DONE = 1, 2, 0
+local DONE, FENCED, REFUSED, STALE = 0, 1, 2, 3
 local TIMERS_PER_LANE = 500
 
 local router = take()
@@ -19,18 +19,24 @@ local attribute_run, attribute_name = column(h.attributes), column(h.attributes)
 local attribute_value = column(h.attributes)
 local close_run, close_result = column(#h.close_status), column(#h.close_status)
 
--- A journal grows by one frame at a time, so its length is the only seq that may come next.
-local function journal_is_ours()
-  local length = {}
+-- Runs that are not stored as the step believes. A journal grows by one frame at a time, so its
+-- length is the only seq that may come next, and it grows only while its run is open.
+local function find_stale()
+  local stale, next_seq = {}, {}
   for i = 1, #h.journal_seq do
     local run = ARGV[journal_run + i]
-    local expected = length[run] or call('LLEN', P .. 'journal:' .. run)
-    if h.journal_seq[i] ~= expected then
-      return false
+    local expected = next_seq[run]
+    if not expected then
+      expected = call('HGET', P .. 'run:' .. run, 's') == RUNNING
+        and call('LLEN', P .. 'journal:' .. run)
     end
-    length[run] = expected + 1
+    if h.journal_seq[i] == expected then
+      next_seq[run] = expected + 1
+    else
+      stale[#stale + 1] = run
+    end
   end
-  return true
+  return stale
 end
 
 -- How many events of each run this step acknowledges (those still in the stream).
@@ -227,8 +233,12 @@ local function read_timers()
   return answers, tonumber(call('GET', P .. 'late_counter') or 0)
 end
 
-if call('HGET', P .. 'router:' .. router, 'alive') ~= '1' or not journal_is_ours() then
+if call('HGET', P .. 'router:' .. router, 'alive') ~= '1' then
   return { FENCED, now }
+end
+local stale = find_stale()
+if #stale > 0 then
+  return { STALE, now, stale }
 end
 local events, closing = count_event_acks(), {}
 local refused = find_refused(events, closing)

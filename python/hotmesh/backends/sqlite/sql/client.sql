@@ -1,6 +1,10 @@
 -- name: insert_queue
 -- A task queue on its first use.
-INSERT OR IGNORE INTO queue (namespace, name) VALUES (?, ?);
+INSERT INTO queue (id, namespace, name) VALUES (?, ?, ?);
+
+-- name: queue_of_id
+-- Whether a queue has an id.
+SELECT 1 FROM queue WHERE id = ?;
 
 -- name: queue_in_namespace
 -- Whether a task queue is one of a namespace.

@@ -14,17 +14,18 @@ DELETE FROM lane WHERE owner = ?
     AND EXISTS (SELECT 1 FROM queue WHERE queue.id = lane.lane / 64 AND queue.namespace = ?);
 
 -- name: router_state
--- Whether a router is alive, dead or gone, and where.
-SELECT state, namespace FROM router WHERE router_id = ?;
+-- Whether a router is alive, dead or gone, and where, and its beats.
+SELECT state, namespace, beats FROM router WHERE router_id = ?;
 
 -- name: put_router
 -- Join or renew.
 INSERT INTO router
-    (router_id, namespace, queue_id, hosts_workflows, state, seen_ms, lease_until_ms, info)
-VALUES (?, ?, ?, ?, 1, ?, ?, ?)
+    (router_id, namespace, queue_id, hosts_workflows, state, seen_ms, lease_until_ms, beats, info)
+VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?)
 ON CONFLICT (router_id) DO UPDATE SET
     queue_id = excluded.queue_id, hosts_workflows = excluded.hosts_workflows, seen_ms = excluded.seen_ms,
-    lease_until_ms = excluded.lease_until_ms, info = excluded.info;
+    lease_until_ms = excluded.lease_until_ms, beats = max(beats, excluded.beats),
+    info = excluded.info;
 
 -- name: count_routers
 -- Live routers that share the lanes of a queue.

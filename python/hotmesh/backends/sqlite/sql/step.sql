@@ -2,8 +2,23 @@
 -- The fence: a row says that the router was not declared dead; its queue.
 SELECT queue_id FROM router WHERE router_id = ? AND state = 1 AND namespace = ?;
 
+-- name: stale
+-- Runs that are gone, closed or of another queue, or of whose journal not just what precedes a
+-- transition is there.
+SELECT column1 FROM (VALUES (?, ?, ?))
+WHERE column1 IS NOT NULL AND (
+    NOT EXISTS (
+        SELECT 1 FROM run AS r WHERE r.run_id = column1 AND r.status = 1 AND r.lane / 64 = column3)
+    OR column2 > 0 AND NOT EXISTS (
+        SELECT 1 FROM journal AS j WHERE j.run_id = column1 AND j.seq = column2 - 1)
+    OR EXISTS (SELECT 1 FROM journal AS j WHERE j.run_id = column1 AND j.seq = column2));
+
+-- name: existing
+-- Which of these runs there are.
+SELECT r.run_id FROM (VALUES (?)) JOIN run AS r ON r.run_id = column1;
+
 -- name: insert_journal
--- Transitions; a second one of the same seq violates the key: the step is fenced.
+-- Transitions that follow those which are there.
 INSERT INTO journal (run_id, seq, frame)
 SELECT * FROM (VALUES (?, ?, ?)) WHERE column1 IS NOT NULL;
 
@@ -121,4 +136,4 @@ FROM run WHERE run_id = ? AND namespace = ?;
 
 -- name: read_journal
 -- The transitions of a run, in order.
-SELECT frame FROM journal WHERE run_id = ? ORDER BY seq;
+SELECT frame, seq FROM journal WHERE run_id = ? ORDER BY seq;

@@ -1,5 +1,6 @@
--- The id of a task queue; its lanes are made with it.
-create or replace function hotmesh.queue_id(queue_namespace text, queue_name text)
+-- The id of a task queue; its lanes are made with it. A new one gets the id that its name asks for
+-- (or the next free one), so that a database which has lost it gives the same one again.
+create or replace function hotmesh.queue_id(queue_namespace text, queue_name text, wanted int)
 returns int language plpgsql as $$
 declare
     found_id int;
@@ -9,15 +10,18 @@ begin
     if found then
         return found_id;
     end if;
-    -- Not `on conflict`: that would use up an id each time two processes race.
     lock table hotmesh.queue in share row exclusive mode;
     select queue.id into found_id from hotmesh.queue
     where queue.namespace = queue_namespace and queue.task_queue = queue_name;
     if found then
         return found_id;
     end if;
-    insert into hotmesh.queue (namespace, task_queue)
-    values (queue_namespace, queue_name) returning id into found_id;
+    found_id := wanted;
+    while exists (select from hotmesh.queue where queue.id = found_id) loop
+        found_id := found_id + 1;
+    end loop;
+    insert into hotmesh.queue (id, namespace, task_queue)
+    values (found_id, queue_namespace, queue_name);
     insert into hotmesh.lane (lane)
     select found_id * 64 + n from generate_series(0, 63) n;
     return found_id;
@@ -40,14 +44,31 @@ end $$;
 -- Join or renew; declare the silent dead; take free lanes up to the fair share; clean up.
 create or replace function hotmesh.beat(
     own_id bytea, own_lock bigint, router_namespace text, router_queue int,
-    hosts boolean, router_lease_ms bigint, router_info bytea, queue_lock bigint,
+    hosts boolean, router_lease_ms bigint, router_info bytea, router_beats int, queue_lock bigint,
     runs_room int, replies_before_ms bigint, replies_room int, routers_before_ms bigint,
-    out alive boolean, out now bigint, out lanes int[], out surplus int, out routers int
+    out alive boolean, out now bigint, out lanes int[], out surplus int, out routers int,
+    out went_back boolean
 ) language plpgsql as $$
 declare
     fair int;
     owned int;
 begin
+    alive := false;
+    lanes := '{}';
+    surplus := 0;
+    routers := 0;
+    went_back := false;
+    if router_beats > 0 then
+        select router.beats < router_beats into went_back
+        from hotmesh.router
+        join hotmesh.queue on queue.id = router.queue_id
+        where router.router_id = own_id;
+        if not found then
+            now := hotmesh.now_ms();
+            went_back := true;
+            return;
+        end if;
+    end if;
     perform hotmesh.check_queue(router_namespace, router_queue);
 
     -- Beats of one queue take turns, so that free lanes are counted and taken by one at a time.
@@ -55,16 +76,14 @@ begin
     now := hotmesh.now_ms();
 
     insert into hotmesh.router
-        (lock_key, seen_ms, lease_ms, queue_id, hosts_workflows, router_id, namespace, info)
-    values (own_lock, now, router_lease_ms, router_queue, hosts, own_id, router_namespace,
-        router_info)
+        (lock_key, seen_ms, lease_ms, queue_id, hosts_workflows, beats, router_id, namespace, info)
+    values (own_lock, now, router_lease_ms, router_queue, hosts, router_beats + 1, own_id,
+        router_namespace, router_info)
     on conflict (router_id) do update set
-        seen_ms = excluded.seen_ms, lease_ms = excluded.lease_ms, info = excluded.info
+        seen_ms = excluded.seen_ms, lease_ms = excluded.lease_ms, info = excluded.info,
+        beats = greatest(router.beats, excluded.beats)
     where router.namespace = router_namespace
     returning router.alive into alive;
-    lanes := '{}';
-    surplus := 0;
-    routers := 0;
     if not found or not alive then
         alive := false;
         return;

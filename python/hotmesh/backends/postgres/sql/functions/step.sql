@@ -8,8 +8,9 @@
 -- allow.
 --
 -- Raises HM001, with the run ids in hex as its detail, when runs can't close because an unread
--- event waits for them; a duplicate journal row raises a unique violation. Nothing was applied
--- then, so the rare cases cost a round trip and the usual ones no check beforehand.
+-- event waits for them; HM003 when runs are not stored as the step believes (gone, closed, of
+-- another queue, or their journal has not just what precedes the new rows); a duplicate journal row raises a unique
+-- violation. Nothing was applied then.
 create or replace function hotmesh.step(
     own_namespace text,
     router bytea,
@@ -100,12 +101,13 @@ create or replace function hotmesh.step(
     mail_data bytea[],
     reply_ids bytea[],
     reply_datas bytea[],
-    -- What came back. `oldest_xid` tells the reader what it can't have seen yet: a transaction
+    -- What came back. `server` is when the server started. `oldest_xid` tells the reader what it can't have seen yet: a transaction
     -- before it was over when the read began. `last_id` is the last message id handed out before
     -- the step applied anything, if `probe` or `mark`; `mark_xid`, if `mark`, is later than any
     -- transaction that was given a message id up to there.
     out now bigint,
     out fenced boolean,
+    out server bigint,
     out oldest_xid bigint,
     out mark_xid bigint,
     out last_id bigint,
@@ -140,8 +142,10 @@ set plan_cache_mode = force_generic_plan
 as $$
 declare
     own_queue int;
+    stale text;
 begin
     now := hotmesh.now_ms();
+    server := extract(epoch from pg_postmaster_start_time()) * 1000;
 
     -- Whoever declares this router dead holds the lock alone, so either the death is committed
     -- and seen here, or it waits until this step is over.
@@ -182,6 +186,23 @@ begin
     if journal_run is not null then
         insert into hotmesh.journal (run_id, seq, frame)
         select unnest(journal_run), unnest(journal_seq), unnest(journal_frame);
+
+        -- A statement of its own, for it must see these rows: a run may have several.
+        select string_agg(distinct encode(item.run_id, 'hex'), ',') into stale
+        from (select unnest(journal_run) as run_id, unnest(journal_seq) as seq) item
+        where not exists (
+                select from hotmesh.run
+                where run.run_id = item.run_id and run.status = 1 and run.lane / 64 = own_queue
+                offset 0
+            )
+            or item.seq > 0 and not exists (
+                select from hotmesh.journal before
+                where before.run_id = item.run_id and before.seq = item.seq - 1 offset 0
+            );
+        if stale is not null then
+            raise exception 'runs are not stored as the step believes'
+                using errcode = 'HM003', detail = stale;
+        end if;
     end if;
 
     if ack_id is not null then
@@ -262,10 +283,13 @@ begin
         select item.lane, item.kind, item.run_id, item.frame
         from unnest(message_lane, message_kind, message_run, message_frame)
             with ordinality item (lane, kind, run_id, frame, position)
-        where item.lane / 64 = own_queue or exists (
-            select from hotmesh.queue
-            where queue.id = item.lane / 64 and queue.namespace = own_namespace
-        )
+        where exists (select from hotmesh.run where run.run_id = item.run_id offset 0)
+            and (
+                item.lane / 64 = own_queue or exists (
+                    select from hotmesh.queue
+                    where queue.id = item.lane / 64 and queue.namespace = own_namespace
+                )
+            )
         order by item.position;
     end if;
 
@@ -434,6 +458,8 @@ begin
         where item.value = '' and attribute.ctid = found.place
     )
     insert into hotmesh.attribute (run_id, name, value)
-    select item.run_id, item.name, item.value from item where item.value <> ''
+    select item.run_id, item.name, item.value from item
+    where item.value <> ''
+        and exists (select from hotmesh.run where run.run_id = item.run_id offset 0)
     on conflict (run_id, name) do update set value = excluded.value;
 end $$;

@@ -8,9 +8,9 @@ CREATE TABLE state (
 );
 INSERT INTO state (id, message_id, delayed_starts) VALUES (1, 0, 0);
 
--- A task queue of a namespace; its id is part of every lane number.
+-- A task queue of a namespace; its id, part of every lane number, follows from its name.
 CREATE TABLE queue (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    id INTEGER PRIMARY KEY,
     namespace TEXT NOT NULL,
     name TEXT NOT NULL,
     UNIQUE (namespace, name)
@@ -146,7 +146,8 @@ CREATE TABLE done (
     keys BLOB NOT NULL
 );
 
--- The rollcall. state: 1 alive, 0 declared dead, 2 left.
+-- The rollcall. state: 1 alive, 0 declared dead, 2 left. Fewer beats than the router knows of say
+-- that the database went back.
 CREATE TABLE router (
     router_id BLOB PRIMARY KEY,
     namespace TEXT NOT NULL,
@@ -155,6 +156,7 @@ CREATE TABLE router (
     state INTEGER NOT NULL,
     seen_ms INTEGER NOT NULL,
     lease_until_ms INTEGER NOT NULL,
+    beats INTEGER NOT NULL,
     info BLOB NOT NULL
 ) WITHOUT ROWID;
 
