@@ -121,6 +121,11 @@ class ActivityDefinition:
     """None when it takes any number of arguments."""
 
     @staticmethod
+    def is_declared(fn: Callable[..., Any]) -> bool:
+        """Whether the callable was declared with :func:`defn`."""
+        return isinstance(getattr(fn, _DEFINITION_ATTRIBUTE, None), ActivityDefinition)
+
+    @staticmethod
     def of(fn: Callable[..., Any]) -> ActivityDefinition:
         """The definition of a decorated callable, or of a plain function as it stands.
 

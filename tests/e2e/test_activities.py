@@ -118,10 +118,6 @@ async def unserialisable() -> Any:
     return object()
 
 
-async def plain_activity(first: int, second: int) -> int:
-    return first - second
-
-
 @workflow.defn
 class Calls:
     """Runs one activity with the options the test names."""
@@ -221,11 +217,6 @@ async def test_the_dynamic_activity_takes_unknown_types(client: Client) -> None:
     async with working(client, Calls, activities=[shout, anything]):
         assert await call(client, "unheard-of", 1, 2) == ["unheard-of", 2]
         assert await call(client, "shout", "a") == "A"
-
-
-async def test_a_plain_function_is_an_activity(client: Client) -> None:
-    async with working(client, Calls, activities=[plain_activity]):
-        assert await call(client, "plain_activity", 5, 3) == 2
 
 
 async def test_an_activity_may_run_on_another_task_queue(any_client: Client) -> None:

@@ -24,7 +24,16 @@ from hotmesh.exceptions import (
 )
 from hotmesh.worker import Worker
 from support.damage import Change, damage_journal
-from support.running import SOON, eventually, execute, failure_of, start, task_failure, working
+from support.running import (
+    SOON,
+    at_module_level,
+    eventually,
+    execute,
+    failure_of,
+    start,
+    task_failure,
+    working,
+)
 
 
 @activity.defn
@@ -194,6 +203,7 @@ async def test_a_dynamic_definition_cannot_be_called_by_itself(client: Client) -
     @workflow.defn(dynamic=True)
     class AnyName:
         @workflow.run
+        @at_module_level
         async def run(self, args: Any) -> None:
             return None
 
@@ -251,10 +261,12 @@ def test_decorators_refuse_what_makes_no_workflow() -> None:
         @workflow.defn
         class TwoRuns:
             @workflow.run
+            @at_module_level
             async def one(self) -> None:
                 return None
 
             @workflow.run
+            @at_module_level
             async def two(self) -> None:
                 return None
 
@@ -263,6 +275,7 @@ def test_decorators_refuse_what_makes_no_workflow() -> None:
         @workflow.defn
         class TwoSignals:
             @workflow.run
+            @at_module_level
             async def run(self) -> None:
                 return None
 
@@ -411,6 +424,7 @@ async def test_a_failure_over_the_limit_is_cut_down(client: Client, text: str | 
 async def test_a_failure_of_a_workflow_over_the_limit_is_cut_down(client: Client) -> None:
     class Reports:
         @workflow.run
+        @at_module_level
         async def run(self, how: str) -> None:
             if how == "fail":
                 raise ApplicationError("m", "x" * (2 * 1024 * 1024), type="Chosen")

@@ -13,7 +13,7 @@ from hotmesh import activity, workflow
 from hotmesh.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 from hotmesh.exceptions import ActivityError, ApplicationError, CancelledError
 from hotmesh.workflow import ActivityCancellationType
-from support.running import SOON, eventually, execute, failure_of, start, working
+from support.running import SOON, at_module_level, eventually, execute, failure_of, start, working
 
 
 class Probe:
@@ -197,6 +197,7 @@ async def test_an_abandoned_activity_is_not_told(client: Client) -> None:
     @workflow.defn
     class Abandons:
         @workflow.run
+        @at_module_level
         async def run(self) -> str:
             handle = workflow.start_activity_method(
                 Probe.wait,

@@ -11,7 +11,7 @@ from hotmesh.client import Client, WorkflowContinuedAsNewError, WorkflowExecutio
 from hotmesh.common import RetryPolicy, SearchAttributeKey, SearchAttributePair
 from hotmesh.common import TypedSearchAttributes as Typed
 from hotmesh.exceptions import ApplicationError, InvalidArgumentError, TimeoutError  # noqa: A004 - the SDK's name
-from support.running import attempts, execute, failure_of, start, working
+from support.running import at_module_level, attempts, execute, failure_of, start, working
 
 COLOR = SearchAttributeKey.for_keyword("color")
 
@@ -78,6 +78,7 @@ async def test_what_is_given_replaces_what_was(client: Client) -> None:
     @workflow.defn
     class Replaces:
         @workflow.run
+        @at_module_level
         async def run(self, again: bool) -> list[Any]:
             info = workflow.info()
             if again:
@@ -111,6 +112,7 @@ async def test_upserts_are_carried_over(client: Client) -> None:
     @workflow.defn
     class Upserts:
         @workflow.run
+        @at_module_level
         async def run(self, again: bool) -> list[Any]:
             if again:
                 workflow.upsert_memo({"note": "changed", "gone": None})
@@ -130,6 +132,7 @@ async def test_what_was_removed_stays_removed(any_client: Client) -> None:
     @workflow.defn
     class Removes:
         @workflow.run
+        @at_module_level
         async def run(self, again: bool) -> list[Any]:
             if again:
                 workflow.upsert_memo({"gone": None})
@@ -155,12 +158,14 @@ async def test_a_workflow_may_go_on_as_another_type_and_queue(client: Client) ->
     @workflow.defn
     class Second:
         @workflow.run
+        @at_module_level
         async def run(self, value: str) -> list[str]:
             return [value, workflow.info().workflow_type, workflow.info().task_queue]
 
     @workflow.defn
     class First:
         @workflow.run
+        @at_module_level
         async def run(self) -> list[str]:
             workflow.continue_as_new("x", workflow=Second.run, task_queue="second")
 
@@ -211,6 +216,7 @@ async def test_continuing_with_a_delay_waits(client: Client) -> None:
     @workflow.defn
     class Delays:
         @workflow.run
+        @at_module_level
         async def run(self, since: float | None) -> float:
             if since is None:
                 workflow.continue_as_new(
@@ -303,6 +309,7 @@ async def test_the_execution_timeout_spans_continued_runs(client: Client) -> Non
     @workflow.defn
     class Forever:
         @workflow.run
+        @at_module_level
         async def run(self) -> None:
             await asyncio.sleep(0.02)
             workflow.continue_as_new()

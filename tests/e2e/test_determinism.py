@@ -14,7 +14,16 @@ import pytest
 from hotmesh import activity, workflow
 from hotmesh.client import Client, WorkflowExecutionStatus
 from hotmesh.exceptions import ApplicationError
-from support.running import SOON, eventually, execute, failure_of, start, task_failure, working
+from support.running import (
+    SOON,
+    at_module_level,
+    eventually,
+    execute,
+    failure_of,
+    start,
+    task_failure,
+    working,
+)
 
 
 @activity.defn
@@ -119,6 +128,7 @@ def release(version: int) -> Any:
             self.ready = False
 
         @workflow.run
+        @at_module_level
         async def run(self) -> list[Any]:
             took: list[Any] = [
                 await workflow.execute_activity(echo, "begin", start_to_close_timeout=SOON)
@@ -193,6 +203,7 @@ def shaped(change: str) -> Any:
             self.open = True
 
         @workflow.run
+        @at_module_level
         async def run(self) -> str:
             if change == "extra first":
                 await workflow.sleep(0.001)

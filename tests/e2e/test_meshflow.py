@@ -16,7 +16,7 @@ from hotmesh.exceptions import (
     TerminatedError,
     WorkflowAlreadyStartedError,
 )
-from support.running import eventually
+from support.running import at_module_level, eventually
 
 calls: Counter[str] = Counter()
 
@@ -479,6 +479,7 @@ async def test_both_faces_call_each_other(memory: str) -> None:
     @workflow.defn(name="classy")
     class Classy:
         @workflow.run
+        @at_module_level
         async def run(self, text: str) -> list[Any]:
             loud = await texts.shout(text)
             return [loud, await workflow.execute_child_workflow("child", "x")]

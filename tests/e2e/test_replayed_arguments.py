@@ -12,7 +12,7 @@ from hotmesh import activity, workflow
 from hotmesh.client import Client
 from hotmesh.common import Payload
 from hotmesh.converter import DataConverter, PayloadCodec
-from support.running import SOON, eventually, start, task_failure, working
+from support.running import SOON, at_module_level, eventually, start, task_failure, working
 
 CHANGED = "hotmesh.arguments_changed"
 
@@ -55,6 +55,7 @@ def calls(values: Sequence[Any], *, together: bool = True) -> Any:
             self.ready = False
 
         @workflow.run
+        @at_module_level
         async def run(self) -> list[Any]:
             found: list[Any] = []
             if together:

@@ -12,7 +12,7 @@ from hotmesh import workflow
 from hotmesh.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 from hotmesh.common import RawValue
 from hotmesh.exceptions import ApplicationError, RPCError, RPCStatusCode, TerminatedError
-from support.running import execute, failure_of, run, start, task_failure, working
+from support.running import at_module_level, execute, failure_of, run, start, task_failure, working
 
 
 @workflow.defn
@@ -121,6 +121,7 @@ async def test_a_dynamic_workflow_configures_itself_by_its_type(client: Client) 
             )
 
         @workflow.run
+        @at_module_level
         async def run(self, args: Sequence[RawValue]) -> None:
             raise ValueError("not for us")
 
@@ -131,7 +132,7 @@ async def test_a_dynamic_workflow_configures_itself_by_its_type(client: Client) 
 
 
 def test_a_dynamic_config_has_its_place() -> None:
-    with pytest.raises(ValueError, match="no dynamic workflow"):
+    with pytest.raises(ValueError, match="not dynamic"):
 
         @workflow.defn
         class Named:  # pyright: ignore[reportUnusedClass]
@@ -140,6 +141,7 @@ def test_a_dynamic_config_has_its_place() -> None:
                 return workflow.DynamicWorkflowConfig()
 
             @workflow.run
+            @at_module_level
             async def run(self) -> None:
                 pass
 
@@ -215,6 +217,7 @@ def fixed() -> type:
     @workflow.defn(name="Raises")
     class Fixed:
         @workflow.run
+        @at_module_level
         async def run(self, what: str) -> str:
             return f"fixed: {what}"
 

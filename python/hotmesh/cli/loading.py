@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
+from hotmesh import activity
 from hotmesh.activity import ActivityDefinition
 from hotmesh.engine.definition import WorkflowDefinition
 from hotmesh.exceptions import InvalidArgumentError
@@ -46,11 +47,11 @@ class Hosted:
             for each in cast("Iterable[Any]", found):
                 self.add(each, name, as_activity=as_activity)
         elif _is_activity(found) or (as_activity and callable(found)):
-            _append(self.activities, found)
+            _append(self.activities, _declared(found))
         elif _is_workflow(found) or inspect.iscoroutinefunction(found):
             _append(self.workflows, found)
         elif inspect.isroutine(found):
-            _append(self.activities, cast("Callable[..., Any]", found))
+            _append(self.activities, _declared(cast("Callable[..., Any]", found)))
         else:
             raise InvalidArgumentError(
                 f"{name}: {found!r} is neither a workflow nor an activity. Name a class with "
@@ -145,6 +146,20 @@ def _proxied() -> Sequence[Callable[..., Any]]:
     from hotmesh.meshflow._services import SERVICES
 
     return (*offered().values(), *SERVICES)
+
+
+def _declared(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The activity; a plain function is declared under its own name.
+
+    Raises:
+        InvalidArgumentError: It can't be an activity.
+    """
+    if not inspect.isfunction(function) or ActivityDefinition.is_declared(function):
+        return function
+    try:
+        return activity.defn(function)
+    except TypeError as error:
+        raise InvalidArgumentError(str(error)) from error
 
 
 def _append(hosted: list[Any], found: Any) -> None:

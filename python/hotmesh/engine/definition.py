@@ -114,10 +114,37 @@ def is_raw_sequence(hint: Any) -> bool:
     return typing.get_origin(hint) is Sequence and typing.get_args(hint) == (RawValue,)
 
 
-def takes_raw_values(function: Callable[..., Any]) -> bool:
+def takes_raw_values(function: Callable[..., Any], *, is_method: bool = True) -> bool:
     """Whether a dynamic handler has the form ``(self, name, args: Sequence[RawValue])``."""
-    types, _ = type_hints_of(function, skip_self=True)
+    types, _ = type_hints_of(function, skip_self=is_method)
     return types is not None and is_raw_sequence(types[-1])
+
+
+def check_dynamic_handler(function: Callable[..., Any], what: str, *, is_method: bool) -> bool:
+    """Refuse a dynamic handler that can't take every name with its arguments.
+
+    Args:
+        function: ``(name, args: Sequence[RawValue])``, or in the old form ``(name, *args)``.
+        what: The kind of handler, for the error.
+        is_method: Whether its first parameter is the workflow object.
+
+    Returns:
+        Whether it has the old form.
+
+    Raises:
+        RuntimeError: It has neither form.
+    """
+    parameters = list(inspect.signature(function).parameters.values())[is_method:]
+    if len(parameters) == 2 and parameters[0].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
+        if parameters[1].kind is inspect.Parameter.VAR_POSITIONAL:
+            return True
+        if takes_raw_values(function, is_method=is_method):
+            return False
+    own = "self, " if is_method else ""
+    raise RuntimeError(
+        f"Dynamic {what} handler {function.__qualname__} must take ({own}name: str, "
+        "args: Sequence[RawValue])"
+    )
 
 
 @dataclass(slots=True)
@@ -241,92 +268,3 @@ class WorkflowDefinition:
             arg_types=arg_types,
             ret_type=ret_type,
         )
-
-
-def define_workflow(
-    cls: type,
-    name: str | None,
-    *,
-    dynamic: bool,
-    sandboxed: bool,
-    failure_exception_types: Sequence[type[BaseException]],
-    versioning_behavior: VersioningBehavior,
-) -> WorkflowDefinition:
-    """Read a class's decorated members into its definition and attach it.
-
-    Raises:
-        ValueError: no run method, several, one inherited without override, two handlers of
-            one name, or a dynamic config where it has no place.
-    """
-    run_fn = _find_run(cls)
-    signals: dict[str | None, SignalDefinition] = {}
-    queries: dict[str | None, QueryDefinition] = {}
-    updates: dict[str | None, UpdateDefinition] = {}
-    for member_name, member in inspect.getmembers(cls):
-        for table, found in (
-            (signals, SignalDefinition.of(member)),
-            (queries, QueryDefinition.of(member)),
-            (updates, UpdateDefinition.of(member)),
-        ):
-            if found is None:
-                continue
-            if found.name in table:
-                kind = type(found).__name__.removesuffix("Definition").lower()
-                shown = "<dynamic>" if found.name is None else found.name
-                raise ValueError(
-                    f"multiple {kind} methods found for {shown} "
-                    f"(at least on {member_name} and {table[found.name].fn.__name__})"
-                )
-            table[found.name] = found  # type: ignore[assignment]
-    arg_types, ret_type = type_hints_of(run_fn, skip_self=True)
-    init = cls.__dict__.get("__init__")
-    definition = WorkflowDefinition(
-        name=None if dynamic else (name or cls.__name__),
-        cls=cls,
-        run_fn=run_fn,
-        arg_types=arg_types,
-        ret_type=ret_type,
-        signals=signals,
-        queries=queries,
-        updates=updates,
-        init_takes_arguments=bool(getattr(init, INIT_ATTRIBUTE, False)),
-        failure_exception_types=tuple(failure_exception_types),
-        versioning_behavior=versioning_behavior,
-        sandboxed=sandboxed,
-        takes_raw=dynamic and takes_raw_values(run_fn),
-        dynamic_config=_find_dynamic_config(cls, dynamic),
-    )
-    setattr(cls, WORKFLOW_ATTRIBUTE, definition)
-    setattr(run_fn, RUN_ATTRIBUTE, definition)
-    return definition
-
-
-def _find_dynamic_config(cls: type, dynamic: bool) -> Callable[[Any], DynamicWorkflowConfig] | None:
-    found = [
-        member for _, member in inspect.getmembers(cls) if getattr(member, CONFIG_ATTRIBUTE, False)
-    ]
-    if len(found) > 1:
-        raise ValueError(f"multiple @workflow.dynamic_config methods found on {cls.__qualname__}")
-    if found and not dynamic:
-        raise ValueError(
-            f"@workflow.dynamic_config on {cls.__qualname__}, which is no dynamic workflow"
-        )
-    return found[0] if found else None
-
-
-def _find_run(cls: type) -> Callable[..., Any]:
-    found = [
-        member for member in vars(cls).values() if getattr(member, RUN_ATTRIBUTE, None) is not None
-    ]
-    if len(found) > 1:
-        raise ValueError(f"multiple @workflow.run methods found on {cls.__qualname__}")
-    if found:
-        return found[0]
-    for base in cls.__mro__[1:]:
-        for member_name, member in vars(base).items():
-            if getattr(member, RUN_ATTRIBUTE, None) is not None:
-                raise ValueError(
-                    f"@workflow.run defined on {base.__qualname__}.{member_name} "
-                    f"but not on the override in {cls.__qualname__}"
-                )
-    raise ValueError(f"missing @workflow.run method in {cls.__qualname__}")

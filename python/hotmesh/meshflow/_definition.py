@@ -99,7 +99,9 @@ def named_activity(function: Function, name: str | None) -> tuple[str, Function]
     if name is None or name == own:
         if own is None:
             raise ValueError("A dynamic activity can't be called by name: don't proxy it")
-        return own, function
+        # A plain function is declared where it stands: it stays the one that was given.
+        plain = inspect.isfunction(function) and not ActivityDefinition.is_declared(function)
+        return own, activity.defn(function) if plain else function
     return name, activity.defn(name=name)(_wrapped(function))
 
 

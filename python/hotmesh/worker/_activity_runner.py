@@ -110,7 +110,7 @@ class ActivityRunner:
         self._runs_processes = not isinstance(activity_executor, ThreadPoolExecutor)
         self._converter = data_converter
         self._converter_needs_context = _needs_context(data_converter)
-        self._client = client
+        self.client = client
         self._shared_state_manager = shared_state_manager
         self._graceful_shutdown_timeout = graceful_shutdown_timeout
         self._on_fatal = on_fatal
@@ -326,7 +326,7 @@ class ActivityRunner:
             self._shutdown,
             running.converter.payload_converter,
             program_meter,
-            self._client if is_async else None,
+            self.client if is_async else None,
             log_fields=running.log_fields,
         )
         return running

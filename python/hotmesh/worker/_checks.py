@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
+from concurrent.futures import Executor
 from datetime import timedelta
+from typing import Any
 
+from hotmesh.activity import ActivityDefinition
 from hotmesh.engine.options import milliseconds
 from hotmesh.exceptions import InvalidArgumentError
 from hotmesh.limits import LEASE_MS_MIN
+
+
+def check_declared(activity: Callable[..., Any]) -> None:
+    """Refuse an activity that was not declared with ``activity.defn``.
+
+    Raises:
+        TypeError: It was not.
+    """
+    if not ActivityDefinition.is_declared(activity):
+        raise TypeError(
+            f"Activity {getattr(activity, '__qualname__', activity)!s} missing attributes, was it "
+            "decorated with @activity.defn?"
+        )
+
+
+def warn_of_few_threads(executor: Executor | None, activities_max: int) -> None:
+    """Warn that an executor runs fewer activities at a time than the worker takes on."""
+    workers_max: object = getattr(executor, "_max_workers", None)
+    if isinstance(workers_max, int) and workers_max < activities_max:
+        warnings.warn(
+            f"Worker max_concurrent_activities is {activities_max} but activity_executor's "
+            f"max_workers is only {workers_max}",
+            stacklevel=3,
+        )
 
 
 def checked_count(value: object, least: int, what: str) -> None:

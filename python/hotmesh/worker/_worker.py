@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import inspect
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -23,7 +24,13 @@ from hotmesh.router.router import RouterOptions, WorkerRouter
 from hotmesh.worker import _collector
 from hotmesh.worker._activity_processes import SharedStateManager
 from hotmesh.worker._activity_runner import ActivityRunner
-from hotmesh.worker._checks import checked_count, deadlock_seconds, lease_milliseconds
+from hotmesh.worker._checks import (
+    check_declared,
+    checked_count,
+    deadlock_seconds,
+    lease_milliseconds,
+    warn_of_few_threads,
+)
 from hotmesh.worker._interceptor import Interceptor
 from hotmesh.worker._other_options import check_other_options
 from hotmesh.worker._workflow_interception import intercepted_instances
@@ -46,11 +53,15 @@ class WorkerConfig(TypedDict, total=False):
     identity: str | None
     max_cached_workflows: int
     max_concurrent_activities: int | None
+    max_heartbeat_throttle_interval: timedelta
+    default_heartbeat_throttle_interval: timedelta
     graceful_shutdown_timeout: timedelta
     workflow_failure_exception_types: Sequence[type[BaseException]]
     shared_state_manager: SharedStateManager | None
     debug_mode: bool
     disable_eager_activity_execution: bool
+    no_remote_activities: bool
+    max_concurrent_workflow_tasks: int | None
     strict_replay: bool
     on_fatal_error: Callable[[BaseException], Awaitable[None]] | None
     lease: timedelta | float
@@ -68,7 +79,7 @@ class Worker:
     Args:
         client: The connection and namespace.
         task_queue: The task queue.
-        activities: Activity functions; decorated or plain.
+        activities: Activities, declared with ``activity.defn``.
         workflows: Workflow classes; also plain coroutine functions and definitions.
         activity_executor: Runs activities that are not ``async def``.
         interceptors: Wrapped around activities and workflows, the first one outermost.
@@ -101,6 +112,7 @@ class Worker:
 
     Raises:
         ValueError: nothing to run, a type given twice, or an activity without its executor.
+        TypeError: an activity was not declared with ``activity.defn``, or an unknown argument.
         InvalidArgumentError: the task queue's name or the lease is not acceptable.
         UnsupportedOptionError: an option was given that this version can't honour.
     """
@@ -134,6 +146,11 @@ class Worker:
         strict_replay: bool = False,
         **others: Any,
     ) -> None:
+        given = locals()
+        self._config = WorkerConfig(
+            **{name: given[name] for name in _PARAMETERS},  # type: ignore[typeddict-item]
+            **others,
+        )
         if not activities and not workflows:
             raise ValueError("At least one activity or workflow must be specified")
         check_other_options(others, client.plugins)
@@ -143,37 +160,18 @@ class Worker:
         checked_count(max_cached_workflows, 0, "max_cached_workflows")
         if max_concurrent_activities is not None:
             checked_count(max_concurrent_activities, 1, "max_concurrent_activities")
+            warn_of_few_threads(activity_executor, max_concurrent_activities)
         if max_concurrent_workflow_tasks is not None:
             checked_count(max_concurrent_workflow_tasks, 1, "max_concurrent_workflow_tasks")
         milliseconds(graceful_shutdown_timeout, "graceful_shutdown_timeout")
-        self._config = WorkerConfig(
-            client=client,
-            task_queue=task_queue,
-            activities=activities,
-            workflows=workflows,
-            activity_executor=activity_executor,
-            interceptors=interceptors,
-            build_id=build_id,
-            identity=identity,
-            max_cached_workflows=max_cached_workflows,
-            max_concurrent_activities=max_concurrent_activities,
-            graceful_shutdown_timeout=graceful_shutdown_timeout,
-            workflow_failure_exception_types=workflow_failure_exception_types,
-            shared_state_manager=shared_state_manager,
-            debug_mode=debug_mode,
-            disable_eager_activity_execution=disable_eager_activity_execution,
-            on_fatal_error=on_fatal_error,
-            lease=lease,
-            deadlock_timeout=deadlock_timeout,
-            events_url=events_url,
-            strict_replay=strict_replay,
-        )
         self._client = client
         self._task_queue = task_queue
         self._on_fatal_error = on_fatal_error
         identity = identity or client.identity
         build_id = build_id or _default_build_id()
         inherited = [each for each in client.interceptors if isinstance(each, Interceptor)]
+        for activity in activities:
+            check_declared(activity)
         self._runner: ActivityRunner | None = None
         if activities:
             self._runner = ActivityRunner(
@@ -250,8 +248,23 @@ class Worker:
 
     @property
     def client(self) -> Client:
-        """The client."""
+        """The client. One that is set is what activities and the configuration get from now on;
+        the worker's own work goes on over the connection that it has."""
         return self._client
+
+    @client.setter
+    def client(self, client: Client) -> None:
+        if (client.backend.url, client.namespace) != (
+            self._client.backend.url,
+            self._client.namespace,
+        ):
+            raise ValueError(
+                f"The new client of task queue {self._task_queue!r}'s worker must be of the same "
+                "database and namespace"
+            )
+        self._client = self._config["client"] = client
+        if self._runner is not None:
+            self._runner.client = client
 
     @property
     def is_running(self) -> bool:
@@ -289,6 +302,7 @@ class Worker:
                 "This worker was made without activities and can't host one; "
                 "pass at least one to Worker(activities=…)"
             )
+        check_declared(activity)
         self._runner.add(activity, replace=replace)
         self._router.show_activities(self._runner.shown_types)
 
@@ -300,6 +314,7 @@ class Worker:
         Raises:
             BackendAccessError: the database turns this worker away when it begins.
             RuntimeError: it is running, or was shut down before.
+            RuntimeError: the executor of its activities is broken.
             HotMeshError: it can't go on; ``on_fatal_error`` has been awaited.
         """
         if self._running:
@@ -406,7 +421,9 @@ class Worker:
 
     def _on_fatal(self, error: BaseException) -> None:
         if self._fatal is not None and not self._fatal.done():
-            self._fatal.set_exception(error)
+            failed = RuntimeError("Activity worker failed")
+            failed.__cause__ = error
+            self._fatal.set_exception(failed)
 
 
 def _definitions(workflows: Sequence[Any]) -> dict[str | None, WorkflowDefinition]:
@@ -437,3 +454,10 @@ def _definition(workflow: Any) -> WorkflowDefinition:
 def _default_build_id() -> str:
     program = " ".join((sys.argv[0] if sys.argv else "", sys.version))
     return hashlib.sha256(program.encode()).hexdigest()[:12]
+
+
+_PARAMETERS = tuple(
+    name
+    for name, each in inspect.signature(Worker).parameters.items()
+    if each.kind is not inspect.Parameter.VAR_KEYWORD
+)

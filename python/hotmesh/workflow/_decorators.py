@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
 from hotmesh.common import VersioningBehavior
+from hotmesh.engine.declaration import define_workflow
 from hotmesh.engine.definition import (
     CONFIG_ATTRIBUTE,
     INIT_ATTRIBUTE,
@@ -18,7 +20,7 @@ from hotmesh.engine.definition import (
     QueryDefinition,
     SignalDefinition,
     UpdateDefinition,
-    define_workflow,
+    check_dynamic_handler,
     type_hints_of,
 )
 
@@ -58,7 +60,8 @@ def defn(
         versioning_behavior: Means nothing: runs are not tied to builds.
 
     Raises:
-        ValueError: the class has no run method, or two handlers share a name.
+        ValueError: the class is declared already or wrong: it has no run method, two handlers share
+            a name, a validator takes other arguments than its update, …; all of it is named.
     """
 
     def decorate(target: _Class) -> _Class:
@@ -81,10 +84,15 @@ def run(fn: _Function) -> _Function:
     """Mark the workflow's run method, a coroutine function.
 
     Raises:
-        ValueError: it isn't a coroutine function, or is a nested or lambda function.
+        ValueError: it isn't a coroutine function, or its class is defined inside a function.
     """
     if not inspect.iscoroutinefunction(fn):
         raise ValueError("Workflow run method must be an async function")
+    if "<locals>" in fn.__qualname__:
+        raise ValueError(
+            f"Local classes unsupported, @workflow.run cannot be on {fn.__qualname__}: define the "
+            "class at the top of its module"
+        )
     setattr(fn, RUN_ATTRIBUTE, True)
     return fn
 
@@ -117,10 +125,20 @@ def dynamic_config(fn: _Function) -> _Function:
     return fn
 
 
-def _handler_name(fn: Callable[..., Any], name: str | None, dynamic: bool | None) -> str | None:
+def _handler_name(
+    fn: Callable[..., Any], name: str | None, dynamic: bool | None, kind: str
+) -> str | None:
     if name is not None and dynamic:
         raise RuntimeError("Cannot provide name and dynamic boolean")
-    return None if dynamic else (name or fn.__name__)
+    if not dynamic:
+        return name or fn.__name__
+    if check_dynamic_handler(fn, kind, is_method=True):
+        warnings.warn(
+            f"Dynamic {kind} handlers that take *args are deprecated, use Sequence[RawValue]",
+            DeprecationWarning,
+            stacklevel=4,
+        )
+    return None
 
 
 def _arg_types(fn: Callable[..., Any], dynamic: bool | None) -> list[Any] | None:
@@ -144,11 +162,14 @@ def signal(
             of :class:`hotmesh.common.RawValue`.
         unfinished_policy: Whether to warn if the run closes while it is at work.
         description: Shown to people.
+
+    Raises:
+        RuntimeError: it is both dynamic and named, or dynamic and takes something else.
     """
 
     def decorate(function: _Function) -> _Function:
         definition = SignalDefinition(
-            name=_handler_name(function, name, dynamic),
+            name=_handler_name(function, name, dynamic, "signal"),
             fn=function,
             arg_types=_arg_types(function, dynamic),
             unfinished_policy=unfinished_policy,
@@ -174,11 +195,14 @@ def query(
         name: The query's name; the method's by default.
         dynamic: Take every query that has no handler.
         description: Shown to people.
+
+    Raises:
+        RuntimeError: it is both dynamic and named, or dynamic and takes something else.
     """
 
     def decorate(function: _Function) -> _Function:
         definition = QueryDefinition(
-            name=_handler_name(function, name, dynamic),
+            name=_handler_name(function, name, dynamic, "query"),
             fn=function,
             arg_types=_arg_types(function, dynamic),
             ret_type=type_hints_of(function, skip_self=True)[1],
@@ -209,11 +233,14 @@ def update(
         dynamic: Take every update that has no handler.
         unfinished_policy: Whether to warn if the run closes while it is at work.
         description: Shown to people.
+
+    Raises:
+        RuntimeError: it is both dynamic and named, or dynamic and takes something else.
     """
 
     def decorate(function: Any) -> Any:
         definition = UpdateDefinition(
-            name=_handler_name(function, name, dynamic),
+            name=_handler_name(function, name, dynamic, "update"),
             fn=function,
             arg_types=_arg_types(function, dynamic),
             ret_type=type_hints_of(function, skip_self=True)[1],
