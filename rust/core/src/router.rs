@@ -105,7 +105,7 @@ impl<F: AsRef<[u8]>> Router<F> {
 
     /// Deliver all that has come: what was read before, what was made here, what is due.
     pub fn ingest(&mut self, local: Vec<(RunId, Arrival<F>)>, now_ms: i64) -> Ingested<F> {
-        self.now_ms = self.now_ms.max(now_ms);
+        self.now_ms = now_ms; // it may go back: what is due follows it
         self.ingests += 1;
         let mut batch = Ingested {
             active: Vec::new(),

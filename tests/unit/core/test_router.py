@@ -452,6 +452,19 @@ def test_a_timer_set_and_canceled_at_once_is_never_written(bench: Bench) -> None
     assert set(columns) == {"journal_run", "journal_seq", "journal_frame", "ack_lane", "ack_id"}
 
 
+def test_a_clock_that_is_set_back_fires_nothing_before_its_time(bench: Bench) -> None:
+    bench.begin(event(kinds.TIMER, 1, 150))
+    assert bench.read(now_ms=5_000)[0] == [(RUN, [event(kinds.TIMER_FIRED, 1)], -1)]
+    bench.router.complete(RUN, 5_000, [event(kinds.TIMER, 2, 200)])
+    bench.commit()
+    later = (LANE, 180, OTHER, 4)
+    assert bench.read(timers=[later], now_ms=179) == ([], [], [], [], [])
+    assert bench.router.next_due() == 180
+    assert bench.read(now_ms=180)[1] == [OTHER]
+    assert bench.read(now_ms=199)[0] == []
+    assert bench.jobs(now_ms=200) == [event(kinds.TIMER_FIRED, 2)]
+
+
 def test_a_timer_canceled_while_it_fires_is_dropped_once(bench: Bench) -> None:
     bench.begin(event(kinds.TIMER, 1, 150))
     bench.jobs(row(2, event(kinds.SIGNAL)))

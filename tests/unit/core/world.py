@@ -167,6 +167,10 @@ class World:
     def tick(self) -> None:
         self.now_ms += self.random.randrange(20)
 
+    def set_back(self) -> None:
+        """The store's clock is set back."""
+        self.now_ms -= self.random.randrange(60)
+
     def finish_local(self) -> None:
         """Work in this process ends."""
         if not self.inflight:
@@ -374,6 +378,7 @@ OPERATIONS = (
     "query",
     "duplicate",
     "tick",
+    "set_back",
     "finish_local",
     "finish_task",
     "step",

@@ -81,7 +81,7 @@ class Router:
             CodecError: A local event has a number out of range; nothing was delivered.
         """
         made_here = [(run_id, Arrival(event, encode_event(event), None)) for run_id, event in local]
-        self._now_ms = max(self._now_ms, now_ms)
+        self._now_ms = now_ms  # it may go back: what is due follows it
         batch = Batch(self._recovered)
         self._recovered = []
         self._flush(batch)
