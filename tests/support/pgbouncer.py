@@ -1,4 +1,4 @@
-"""A private PgBouncer in transaction mode, in front of a Postgres."""
+"""A private PgBouncer in front of a Postgres."""
 
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,13 +15,15 @@ class PgBouncerServer(Server):
 
     Args:
         url: Of a database on the Postgres behind it.
+        mode: Whether clients share servers by transaction, or have one for their session.
     """
 
     name = "pgbouncer"
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, mode: str = "transaction") -> None:
         super().__init__()
         self._parts = urlsplit(url)
+        self._mode = mode
 
     @property
     def url(self) -> str:
@@ -38,8 +40,8 @@ class PgBouncerServer(Server):
             "listen_port": self.port,
             "unix_socket_dir": "",
             "auth_type": "any",
-            "pool_mode": "transaction",
-            "default_pool_size": SERVER_CONNECTIONS,
+            "pool_mode": self._mode,
+            "default_pool_size": SERVER_CONNECTIONS if self._mode == "transaction" else 100,
             "max_client_conn": 200,
         }
         lines = [

@@ -44,6 +44,60 @@ class RedisServer(Server):
         return self.call("PING").startswith(b"+PONG")  # "-LOADING" while it reads its file
 
 
+class RedisReplica(RedisServer):
+    """A copy of another Redis.
+
+    Args:
+        master: The other one.
+    """
+
+    name = "redis-replica"
+
+    def __init__(self, master: RedisServer) -> None:
+        super().__init__()
+        self._master = master
+
+    def _command(self) -> list[str]:
+        return [*super()._command(), "--replicaof", f"{HOST} {self._master.port}"]
+
+
+class RedisSentinel(RedisServer):
+    """A sentinel that alone decides on who is master.
+
+    Args:
+        master: The first master.
+    """
+
+    name = "redis-sentinel"
+    service = "mine"
+
+    def __init__(self, master: RedisServer) -> None:
+        super().__init__()
+        self._master = master
+
+    @property
+    def url(self) -> str:
+        """The master's URL, by the sentinel."""
+        return f"redis+sentinel://{HOST}:{self.port}/{self.service}/0"
+
+    def _prepare(self) -> None:
+        lines = [
+            f"port {self.port}",
+            f"bind {HOST}",
+            f"dir {self.directory}",
+            f"sentinel monitor {self.service} {HOST} {self._master.port} 1",
+            f"sentinel down-after-milliseconds {self.service} 500",
+            f"sentinel failover-timeout {self.service} 2000",
+        ]
+        file = self.directory / "sentinel.conf"
+        file.write_text("\n".join(lines) + "\n")
+        self._own(file)
+
+    def _command(self) -> list[str]:
+        binary = find_binary("redis-server", "redis-server")
+        return [str(binary), str(self.directory / "sentinel.conf"), "--sentinel"]
+
+
 class RedisClusterNode(RedisServer):
     """One master of a `RedisCluster`."""
 

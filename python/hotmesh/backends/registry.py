@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from typing import NamedTuple, cast
 
@@ -22,21 +23,35 @@ _SQLITE = _Home("hotmesh.backends.sqlite", "SqliteBackend", ("sqlite3",), "")
 _POSTGRES = _Home("hotmesh.backends.postgres", "PostgresBackend", ("asyncpg",), "postgres")
 _REDIS = _Home("hotmesh.backends.redis", "RedisBackend", ("redis", "hiredis"), "redis")
 
+_DRIVERS_OF_POSTGRES = ("asyncpg", "psycopg", "psycopg2", "psycopg_async")
+"""What URLs for SQLAlchemy name; a URL says where a database is, not who connects to it."""
+
 _HOMES = {
     "sqlite": _SQLITE,
+    "sqlite+aiosqlite": _SQLITE,
+    "sqlite+pysqlite": _SQLITE,
     "postgres": _POSTGRES,
     "postgresql": _POSTGRES,
-    "redis": _REDIS,
-    "rediss": _REDIS,
+    **{f"postgresql+{driver}": _POSTGRES for driver in _DRIVERS_OF_POSTGRES},
+    **{f"postgres+{driver}": _POSTGRES for driver in _DRIVERS_OF_POSTGRES},
+    **{
+        f"{scheme}{how}": _REDIS
+        for scheme in ("redis", "rediss", "valkey", "valkeys")
+        for how in ("", "+sentinel", "-sentinel")
+    },
+    "redis+socket": _REDIS,
+    "unix": _REDIS,
 }
+_SHOWN = ("sqlite", "postgresql", "redis", "rediss", "valkey", "redis+sentinel", "unix")
+"""Schemes to suggest; the others are spellings of these."""
 
 
 def backend_for(url: str) -> Backend:
     """Make the backend that a URL names, not connected yet.
 
     Args:
-        url: ``sqlite://`` (memory, shared by the whole process), ``sqlite:///file.db``,
-            ``postgres://…`` or ``redis://…``.
+        url: ``sqlite://`` or ``sqlite:///:memory:`` (memory, shared by the whole process),
+            ``sqlite:///file.db``, ``postgresql://…`` or ``redis://…``, or one of their spellings.
 
     Returns:
         A backend; ``connect`` it before use and ``close`` it afterwards. SQLite backends of one
@@ -49,9 +64,11 @@ def backend_for(url: str) -> Backend:
     scheme, separator, _ = url.partition("://")
     home = _HOMES.get(scheme.lower()) if separator else None
     if home is None:
+        near = difflib.get_close_matches(scheme.lower(), _HOMES, n=1) if separator else ()
+        meant = f"Did you mean {near[0]}://? " if near else ""
         raise InvalidArgumentError(
-            f"Unknown database URL scheme {scheme if separator else '(none)'!r}. "
-            f"Use one of: {', '.join(f'{name}://' for name in _HOMES)}"
+            f"Unknown database URL scheme {scheme if separator else '(none)'!r}. {meant}"
+            f"Use one of: {', '.join(f'{name}://' for name in _SHOWN)}"
         )
     try:
         module = importlib.import_module(home.module)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 from hotmesh.exceptions import (
     ActivityError,
@@ -95,16 +94,6 @@ def _of_what(error: BaseException) -> str:
 def one_line(error: BaseException) -> str:
     """What an error says, without line breaks; its class if it says nothing."""
     return _SPACE.sub(" ", str(error)).strip() or type(error).__name__
-
-
-def without_password(url: str) -> str:
-    """A URL that may be shown."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    account, _, address = parts.netloc.rpartition("@")
-    user = account.partition(":")[0]
-    return parts._replace(netloc=f"{user}:***@{address}").geturl()
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

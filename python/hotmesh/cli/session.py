@@ -7,10 +7,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from hotmesh.cli.arguments import Run
-from hotmesh.cli.failures import without_password
 from hotmesh.cli.output import Output
 from hotmesh.client import Client
 from hotmesh.client._configure import chosen_url
+from hotmesh.redaction import shown_url
 
 Command = Callable[[Client, argparse.Namespace, Output], Awaitable[int]]
 """A command that works with a client."""
@@ -45,4 +45,4 @@ def where(options: argparse.Namespace) -> str:
     """The namespace and the database that the options name, for messages."""
     url: str = chosen_url(getattr(options, "url", None))
     namespace: str = getattr(options, "namespace", "default")
-    return f"namespace {namespace!r} of {without_password(url)}"
+    return f"namespace {namespace!r} of {shown_url(url)}"

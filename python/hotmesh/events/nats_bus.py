@@ -20,6 +20,8 @@ from hotmesh.exceptions import (
     MissingExtraError,
     PayloadTooLargeError,
 )
+from hotmesh.redaction import Redaction
+from hotmesh.retrying import complain
 from hotmesh.topics import check_event, checked_pattern, checked_topic
 
 SUBJECT_PREFIX = "hotmesh"
@@ -44,6 +46,7 @@ class NatsBus:
         prefix: First token of every subject.
 
     Raises:
+        InvalidArgumentError: It is no URL.
         MissingExtraError: nats-py is not installed.
     """
 
@@ -58,8 +61,13 @@ class NatsBus:
             TimeoutError,
         )
         self._url = url
-        parts = urlsplit(url)
-        self._shown = f"{parts.scheme}://{parts.hostname}:{parts.port or 4222}"  # No credentials.
+        self._redaction = Redaction(url)
+        if not _is_readable(url):
+            raise InvalidArgumentError(
+                "not a NATS URL: it reads nats://user:password@host:port. Percent-encode "
+                "characters like @ : / ? # in user and password"
+            )
+        self._shown = self._redaction.shown
         self._root = f"{checked_topic(prefix)}.{_one_token(namespace)}."
         self._connection: Any = None
         self._connecting = asyncio.Lock()
@@ -113,7 +121,11 @@ class NatsBus:
                 if connection is not None:
                     await connection.close()
         except self._errors as error:
-            _log.warning("The event bus at %s was left without a good-bye: %r", self._shown, error)
+            _log.warning(
+                "The event bus at %s was left without a good-bye: %s",
+                self._shown,
+                self._said(error),
+            )
 
     def _receiver(self, subscription: Subscription) -> Callable[[Any], Awaitable[None]]:
         async def receive(message: Any) -> None:
@@ -130,6 +142,7 @@ class NatsBus:
 
     async def _connect(self) -> Any:
         connection = self._library.NATS()
+        failure: BackendUnavailableError | None = None
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await connection.connect(
@@ -140,9 +153,12 @@ class NatsBus:
                 )
         except BaseException as error:
             await self._abandon(connection)
-            if isinstance(error, self._errors):
-                raise self._unavailable(error) from error
-            raise
+            if not isinstance(error, self._errors):
+                raise
+            failure = self._unavailable(error)
+            self._redaction.because(failure, error)
+        if failure is not None:
+            raise failure
         return connection
 
     async def _abandon(self, connection: Any) -> None:
@@ -151,7 +167,7 @@ class NatsBus:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await connection.close()
         except self._errors as error:
-            _log.debug("The event bus at %s: %r while leaving it", self._shown, error)
+            _log.debug("The event bus at %s: %s while leaving it", self._shown, self._said(error))
 
     async def _release(self, subscription: Subscription) -> None:
         found = self._subscriptions.pop(subscription)
@@ -159,13 +175,25 @@ class NatsBus:
             await found.unsubscribe()
 
     async def _failed(self, error: Exception) -> None:
-        _log.warning("The event bus at %s: %r", self._shown, error)
+        complain(_log, self._url, "The event bus at %s: %s", self._shown, self._said(error))
+
+    def _said(self, error: BaseException) -> str:
+        return self._redaction.hide(repr(error))
 
     def _unavailable(self, error: Exception) -> BackendUnavailableError:
         return BackendUnavailableError(
-            f"The event bus at {self._shown} can't be reached: {error!r}. "
+            f"The event bus at {self._shown} can't be reached: {self._said(error)}. "
             "Is the server running, and the address right?"
         )
+
+
+def _is_readable(url: str) -> bool:
+    """Whether a URL has a host and a port, if any, that is a number."""
+    try:
+        parts = urlsplit(url)
+        return parts.hostname is not None and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _one_token(namespace: str) -> str:

@@ -14,7 +14,12 @@ from hotmesh.backends.postgres import PostgresBackend
 from hotmesh.backends.postgres.schema import SCHEMA_VERSION
 from hotmesh.backends.postgres.session import PostgresSession
 from hotmesh.backends.protocol import MessageKind, Registration, SendItem, StartItem, Step
-from hotmesh.exceptions import BackendError, BackendUnavailableError, SchemaVersionError
+from hotmesh.exceptions import (
+    BackendAccessError,
+    BackendError,
+    BackendUnavailableError,
+    SchemaVersionError,
+)
 from servers import PostgresServer
 
 ROUTER = b"router-1"
@@ -177,7 +182,7 @@ async def test_the_reason_is_given_without_the_password(monkeypatch: pytest.Monk
 
 
 async def test_a_wrong_database_is_reported_at_once(postgres_url: str) -> None:
-    with pytest.raises(BackendUnavailableError, match="does not exist"):
+    with pytest.raises(BackendAccessError, match="does not exist"):
         await PostgresBackend(f"{postgres_url}_absent").connect()
 
 

@@ -7,7 +7,6 @@ from hotmesh.cli.failures import (
     explain,
     failure_document,
     failure_text,
-    without_password,
 )
 from hotmesh.exceptions import (
     ActivityError,
@@ -102,16 +101,3 @@ def test_a_chain_that_bites_its_tail_ends() -> None:
     error = ApplicationError("round")
     error.__cause__ = error
     assert failure_text(error).count("round") == CAUSES_MAX
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("postgresql://me:secret@host:5432/db", "postgresql://me:***@host:5432/db"),
-        ("redis://:secret@host/0", "redis://:***@host/0"),
-        ("sqlite:////tmp/x.db", "sqlite:////tmp/x.db"),
-        ("postgresql://host/db", "postgresql://host/db"),
-    ],
-)
-def test_passwords_are_not_shown(url: str, shown: str) -> None:
-    assert without_password(url) == shown

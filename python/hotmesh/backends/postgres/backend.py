@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+from hotmesh.backends.postgres import pooling
 from hotmesh.backends.postgres.address import Address, parse_address
 from hotmesh.backends.postgres.columns import (
     StartBatch,
@@ -85,7 +86,8 @@ class PostgresBackend:
     Args:
         url: ``postgresql://user:password@host:port/database``. ``?schema=`` names the schema that
             everything lives in ("hotmesh"), ``?pooler=1`` says that a transaction pooler is in
-            between (found out by itself where the pooler shows).
+            between, ``?pooler=0`` that none is (found out by itself); see
+            :mod:`hotmesh.backends.postgres.parameters` for the others.
     """
 
     name = "postgres"
@@ -106,15 +108,15 @@ class PostgresBackend:
         Raises:
             SchemaVersionError: the stored schema is newer than this code.
             BackendUnavailableError: it can't be reached.
+            BackendAccessError: it does not let us in, or denies a right; the message says which.
+            InvalidArgumentError: it does not take a parameter of the URL.
         """
+        pooled = self._address.pooler
+        if pooled is None:
+            pooled = await pooling.in_transactions(self._address)
         # This connection takes nothing for granted, so that it works through any pooler.
         link = Link(self._address, pooled=True, call_s=SCHEMA_S)
         try:
-            pooled = self._address.pooler
-            if pooled is None:
-                async with link.connected() as connection:
-                    announced = connection.get_server_pid()
-                pooled = await link.value("backend_pid") != announced
             await ensure_schema(link, self._address)
         finally:
             await link.close()

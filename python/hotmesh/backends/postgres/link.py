@@ -5,17 +5,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import socket
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import asyncpg
 
-from hotmesh.backends.postgres.address import Address
+from hotmesh.backends.postgres.address import Address, Place
 from hotmesh.backends.postgres.arrays import use_own_arrays
+from hotmesh.backends.postgres.failures import (
+    DRIVER_ERRORS,
+    LOST,
+    connect_failure,
+    unavailable,
+)
+from hotmesh.backends.postgres.parameters import Keepalives
 from hotmesh.backends.postgres.statements import statements
-from hotmesh.exceptions import BackendError, BackendUnavailableError
+from hotmesh.exceptions import (
+    BackendAccessError,
+    BackendError,
+    BackendUnavailableError,
+    HotMeshError,
+)
 from hotmesh.retrying import Backoff
 
 if TYPE_CHECKING:
@@ -29,9 +42,6 @@ CONNECT_PATIENCE_S = 1.0
 """How long opening a connection is retried before the database counts as unavailable: it may be
 short of connections for a moment. Whoever called waits longer if it wants to."""
 
-CONNECT_ATTEMPT_S = 10.0
-"""How long one attempt to connect may take."""
-
 CALL_S = 30.0
 """How long a call may take before its connection is given up: it may be open at this end only."""
 
@@ -44,25 +54,6 @@ CLOSE_S = 2.0
 CONFLICT_RETRIES = 20
 """Attempts of a batch that Postgres rolled back for a deadlock or a serialisation conflict."""
 
-_POOLED_SETTINGS = {"application_name": "hotmesh"}
-_DIRECT_SETTINGS = {
-    **_POOLED_SETTINGS,
-    # The functions count on each of their statements seeing what was committed just before.
-    "default_transaction_isolation": "read committed",
-}
-
-_LOST = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,  # it stops, starts, or cancels what takes too long
-    asyncpg.InsufficientResourcesError,  # connections, memory, disk
-    asyncpg.ReadOnlySQLTransactionError,  # it is, or has just become, a standby
-    OSError,  # TimeoutError is one
-)
-"""What passes, or what another connection does not meet."""
-
-DRIVER_ERRORS = (asyncpg.InterfaceError, asyncpg.InternalClientError)
-"""What the driver itself raises; on a connection that broke, either of the two."""
-
 _CONFLICTS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
 
@@ -72,33 +63,71 @@ async def open_connection(
     """Connect, trying again for a moment.
 
     Args:
-        address: Where.
+        address: Where; of several hosts the first one that will do.
         pooled: Whether a transaction pooler is in between: then statements are not kept.
-        call_s: How long a call may take; default is ``CALL_S``.
+        call_s: How long a call may take; default is the URL's ``command_timeout``, else ``CALL_S``.
 
     Raises:
-        BackendUnavailableError: It can't be reached, or does not let us in.
+        BackendUnavailableError: It can't be reached.
+        BackendAccessError: It does not let us in.
+        InvalidArgumentError: It does not take a parameter of the URL.
     """
     deadline = time.monotonic() + CONNECT_PATIENCE_S
     backoff = Backoff()
     while True:
-        try:
-            connection = await asyncpg.connect(
-                address.dsn,
-                timeout=CONNECT_ATTEMPT_S,
-                command_timeout=CALL_S if call_s is None else call_s,
-                statement_cache_size=0 if pooled else 100,
-                max_cached_statement_lifetime=0,
-                server_settings=_POOLED_SETTINGS if pooled else _DIRECT_SETTINGS,
-            )
-            use_own_arrays(connection)
-            return connection
-        except (*_LOST, *DRIVER_ERRORS) as error:
-            if time.monotonic() > deadline:
-                raise _unavailable(address, error) from error
-        except (asyncpg.PostgresError, ValueError) as error:  # a password, a database, a DSN
-            raise _unavailable(address, error) from error
+        failure: HotMeshError | None = None
+        for place in address.places or (None,):
+            try:
+                return await _open_at(address, place, pooled=pooled, call_s=call_s)
+            except (OSError, ValueError, asyncpg.PostgresError, *DRIVER_ERRORS) as error:
+                failure = connect_failure(address, place, error)
+            if not isinstance(failure, BackendUnavailableError):
+                raise failure  # of no other host, and at no other time, would it be different
+        assert failure is not None
+        if time.monotonic() > deadline:
+            raise failure
         await backoff.pause()
+
+
+async def _open_at(
+    address: Address, place: Place | None, *, pooled: bool, call_s: float | None
+) -> Connection:
+    """Connect to one host, once."""
+    options: dict[str, Any] = {"target_session_attrs": address.session_attributes}
+    if place is not None:
+        options |= {"host": place[0], "port": place[1]}
+    connection = await asyncpg.connect(
+        address.dsn,
+        timeout=address.connect_s,
+        command_timeout=call_s or address.call_s or CALL_S,
+        statement_cache_size=0 if pooled else address.statements_cached,
+        max_cached_statement_lifetime=0,
+        server_settings=dict(address.settings),
+        direct_tls=address.direct_tls,
+        **options,
+    )
+    try:
+        keep_alive(connection, address.keepalives)
+        use_own_arrays(connection)
+        if not pooled:
+            # Not among the settings: a pooler refuses those that it does not know.
+            await connection.execute(statements(address.schema)["session"])
+    except BaseException:
+        connection.terminate()
+        raise
+    return connection
+
+
+def keep_alive(connection: Connection, keepalives: Keepalives) -> None:
+    """Have the system ask now and then whether the other end of a connection is still there."""
+    # The driver has no way to the socket of its own.
+    transport: asyncio.Transport = cast("Any", connection)._transport
+    link = transport.get_extra_info("socket")
+    if link is None or link.family == getattr(socket, "AF_UNIX", None):
+        return
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(keepalives.on))
+    for option, value in keepalives.options.items():
+        link.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 async def close_connection(connection: Connection | None) -> None:
@@ -110,11 +139,6 @@ async def close_connection(connection: Connection | None) -> None:
             await connection.close()
     except (OSError, asyncpg.PostgresError, *DRIVER_ERRORS):
         connection.terminate()  # it was broken, so this loses nothing
-
-
-def _unavailable(address: Address, error: BaseException) -> BackendUnavailableError:
-    reason = str(error) or type(error).__name__
-    return BackendUnavailableError(f"Postgres at {address.shown} is not available: {reason}")
 
 
 Prepare = Callable[[Connection], Awaitable[None]]
@@ -167,9 +191,24 @@ class Link:
                     ) from error
                 _log.debug("%r rolled back by Postgres, trying again: %s", name, error)
                 await asyncio.sleep(random.uniform(0, 0.002 * attempt))
+            except asyncpg.InsufficientPrivilegeError as error:
+                raise BackendAccessError(
+                    f"Postgres at {self._address.shown} refused {name!r}: {error}. "
+                    f"{await self._missing_rights()}"
+                ) from error
             except asyncpg.PostgresError as error:
                 raise BackendError(f"Postgres refused {name!r}: {error}") from error
         raise AssertionError("unreachable")
+
+    async def _missing_rights(self) -> str:
+        """Which rights the user lacks, for people."""
+        try:
+            rows = await self._run(self._statements["missing_rights"], (self._address.schema,))
+        except asyncpg.PostgresError as error:
+            return f"Which rights are missing can't be found out: {error}"
+        missing = [f"{row['rights']} on {row['object']}" for row in rows]
+        user = rows[0]["role"] if rows else ""
+        return f"User {user!r} lacks {'; '.join(missing)}" if missing else "No right is missing now"
 
     async def row(self, name: str, *arguments: object) -> asyncpg.Record:
         """As :meth:`fetch`, for a statement that returns one row."""
@@ -197,7 +236,7 @@ class Link:
             try:
                 yield connection
             except asyncpg.PostgresError as error:
-                if not isinstance(error, _LOST):
+                if not isinstance(error, LOST):
                     await connection.execute(self._statements["rollback"])
                 raise
             await connection.execute(self._statements["commit"])
@@ -238,15 +277,15 @@ class Link:
             connection = await self._open()
         try:
             yield connection
-        except _LOST as error:
+        except LOST as error:
             self.drop()
-            raise _unavailable(self._address, error) from error
+            raise unavailable(self._address, error) from error
         except DRIVER_ERRORS as error:
             # What the driver says of a connection that broke, and of a mistake in a call.
             broken = connection.is_closed()
             self.drop()
             if broken:
-                raise _unavailable(self._address, error) from error
+                raise unavailable(self._address, error) from error
             raise BackendError(f"The Postgres driver refused a call: {error}") from error
         except asyncpg.InvalidCachedStatementError:
             self.drop()  # the functions were replaced under us; nothing ran

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import asyncpg
 
 from hotmesh.backends.postgres.address import Address
+from hotmesh.backends.postgres.failures import DRIVER_ERRORS
 from hotmesh.backends.postgres.link import (
-    DRIVER_ERRORS,
     Connection,
     close_connection,
     open_connection,

@@ -14,7 +14,7 @@ from hotmesh.backends.postgres.statements import (
     schema_script,
     statements,
 )
-from hotmesh.exceptions import BackendError, SchemaVersionError
+from hotmesh.exceptions import BackendAccessError, BackendError, SchemaVersionError
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +37,12 @@ async def ensure_schema(link: Link, address: Address) -> None:
                 return
             await connection.execute(named["schema_lock"], address.lock_key("schema"))
             await _bring_forward(connection, address, named)
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise BackendAccessError(
+            f"Can't make or use the schema {address.schema!r} at {address.shown}: {error}. Grant "
+            "the user CREATE on the database, or make the schema as its owner and grant USAGE on "
+            "it and rights on what is in it (docs/operations.md has the list)."
+        ) from error
     except asyncpg.PostgresError as error:
         raise BackendError(
             f"Can't make the schema {address.schema!r} at {address.shown}: {error}"

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar, cast
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from hotmesh.backends.protocol import (
     Beat,
@@ -33,11 +32,11 @@ from hotmesh.backends.redis.names import Names, namespace_key
 from hotmesh.backends.redis.scripts import Script
 from hotmesh.backends.redis.servers import ClosedError, Route, Servers
 from hotmesh.backends.redis.session import RedisSession
+from hotmesh.backends.redis.url import parse_url
 from hotmesh.exceptions import BackendError, InvalidArgumentError
 from hotmesh.limits import LANES_PER_QUEUE
 from hotmesh.retrying import at_once
 
-DEFAULT_PREFIX = "hotmesh"
 LINKS_PER_NAMESPACE = 4
 """Calls of clients and workers under way at once; sessions have connections of their own."""
 TIMES = 2
@@ -53,11 +52,11 @@ _Outcome = TypeVar("_Outcome")
 
 
 class RedisBackend:
-    """Redis 6.2+ or Valkey, alone or as a cluster.
+    """Redis 6.2+ or Valkey, alone, with replicas and sentinels, or as a cluster.
 
     Args:
-        url: ``redis://``, ``rediss://`` or ``unix://``; the query's ``prefix`` (default
-            ``hotmesh``) is put before every key and channel, other options are redis-py's.
+        url: See :func:`hotmesh.backends.redis.url.parse_url`; the query's ``prefix`` (default
+            ``hotmesh``) is put before every key and channel, other parameters are redis-py's.
 
     Raises:
         InvalidArgumentError: the URL can't be understood.
@@ -67,10 +66,9 @@ class RedisBackend:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        parts = urlsplit(url)
-        options = dict(parse_qsl(parts.query, keep_blank_values=True))
-        self._prefix = options.pop("prefix", "") or DEFAULT_PREFIX
-        self._servers = Servers(urlunsplit(parts._replace(query=urlencode(options))))
+        parsed = parse_url(url)
+        self._prefix = parsed.prefix
+        self._servers = Servers(parsed)
         self._names = Names(self._servers, self._prefix)
         self._hints = Hints(self._servers, self._names.route, self._prefix)
         self._routes: dict[str, Route] = {}

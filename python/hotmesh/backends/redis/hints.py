@@ -18,6 +18,7 @@ from hotmesh.backends.redis import codec, scripts
 from hotmesh.backends.redis.link import Link
 from hotmesh.backends.redis.servers import Route, Servers
 from hotmesh.exceptions import BackendError
+from hotmesh.retrying import Backoff, complain
 
 Callback = Callable[[str | None], None]
 
@@ -110,22 +111,21 @@ class Hints:
 
     async def _run(self) -> None:
         """Listen for ever, over one connection after another."""
-        pause = RECONNECT_PAUSE_S
+        backoff = Backoff(RECONNECT_PAUSE_S, RECONNECT_PAUSE_MAX_S)
         while True:
             try:
                 self._link = await self._servers.open_any()
                 for name in tuple(self._callbacks):
                     await self._say(b"SUBSCRIBE", name)
-                pause = RECONNECT_PAUSE_S
+                backoff.reset()
                 await self._read(self._link)
             except (BackendError, redis_errors.RedisError, OSError) as error:
-                _logger.info("hints: connection lost, connecting again: %s", error)
+                complain(_logger, f"{self._prefix!r} hints", "not listening for hints: %s", error)
             finally:
                 link, self._link = self._link, None
                 if link is not None:
                     await link.close()
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, RECONNECT_PAUSE_MAX_S)
+            await backoff.pause()
 
     async def _read(self, link: Link) -> None:
         """Pass on what arrives, until the connection is silent for too long."""

@@ -12,8 +12,10 @@ from typing import Any, NamedTuple, Protocol, cast
 import hiredis
 from redis import exceptions as redis_errors
 
+from hotmesh.backends.redis.failures import call_failure, connect_failure
 from hotmesh.backends.redis.scripts import Script
-from hotmesh.exceptions import BackendError, BackendUnavailableError
+from hotmesh.exceptions import BackendError
+from hotmesh.redaction import Redaction
 
 Word = bytes | str | int
 _pack = cast("Callable[[tuple[Word, ...]], bytes]", cast("Any", hiredis).pack_command)
@@ -25,10 +27,8 @@ REDIRECTS = (
 )
 """Answers of a cluster that mean: not done here or not now. They pass through untranslated."""
 
-_NOT_NOW_PREFIXES = ("MISCONF", "READONLY", "NOREPLICAS", "OOM", "LOADING", "MASTERDOWN", "BUSY")
 
-
-class Address(NamedTuple):
+class Node(NamedTuple):
     """Where a node listens; the host is a path (and the port 0) for a Unix socket."""
 
     host: str
@@ -55,27 +55,32 @@ class Link:
     Args:
         connection: Connected or not; it is connected by `open`.
         address: Of the node, for messages and to see whether a key has moved away.
+        redaction: Hides secrets in what the server says.
     """
 
-    def __init__(self, connection: Connection, address: Address) -> None:
+    def __init__(self, connection: Connection, address: Node, redaction: Redaction) -> None:
         self.connection = connection
         self.address = address
+        self._redaction = redaction
+        self._checks_health = bool(getattr(connection, "health_check_interval", 0))
 
     async def open(self) -> None:
         """Connect and authenticate.
 
         Raises:
             BackendUnavailableError: the node can't be reached.
-            BackendError: it refuses the user or the password.
+            BackendAccessError: it refuses the user, the password or the database, or its
+                certificate can't be trusted.
         """
+        failure: BackendError | None = None
         try:
             await self.connection.connect()
-        except (redis_errors.AuthenticationError, redis_errors.AuthorizationError) as error:
-            raise BackendError(f"Redis at {self.address} refuses the login: {error}") from error
         except (redis_errors.RedisError, OSError) as error:
-            raise BackendUnavailableError(
-                f"Redis at {self.address} can't be reached: {error}"
-            ) from error
+            text = self._redaction.hide(str(error) or type(error).__name__)
+            failure = connect_failure(str(self.address), error, text)
+            self._redaction.because(failure, error)
+        if failure is not None:
+            raise failure
 
     async def close(self) -> None:
         """Drop the connection without waiting for the node."""
@@ -86,6 +91,7 @@ class Link:
 
         Raises:
             BackendUnavailableError: the connection was lost or the node refuses for now.
+            BackendAccessError: the user may not do that.
             BackendError: the command failed.
         """
         try:
@@ -101,6 +107,7 @@ class Link:
         Raises:
             BackendUnavailableError: the connection was lost (whether the script ran is unknown)
                 or the node refuses for now (it did not run).
+            BackendAccessError: the user may not do that.
             BackendError: the script failed.
         """
         try:
@@ -120,7 +127,7 @@ class Link:
     async def _exchange(self, words: tuple[Word, ...]) -> Any:
         connection = self.connection
         try:
-            await connection.send_packed_command(_pack(words), check_health=False)
+            await connection.send_packed_command(_pack(words), check_health=self._checks_health)
             return await connection.read_response(disable_decoding=True)
         except redis_errors.ResponseError:
             raise  # a complete answer: the connection is fine
@@ -130,19 +137,4 @@ class Link:
 
     def _translate(self, error: redis_errors.RedisError, what: str) -> BackendError:
         """The error of ours that says what happened, where, and whether to try again."""
-        if isinstance(error, (redis_errors.ConnectionError, redis_errors.TimeoutError)):
-            return BackendUnavailableError(
-                f"Redis at {self.address}: connection lost during {what!r} ({error}); "
-                "it may or may not have been applied"
-            )
-        refusal = f"Redis at {self.address} refused {what!r}: {error}"
-        if isinstance(
-            error,
-            (
-                redis_errors.OutOfMemoryError,
-                redis_errors.ReadOnlyError,
-                redis_errors.MasterDownError,
-            ),
-        ) or str(error).startswith(_NOT_NOW_PREFIXES):
-            return BackendUnavailableError(refusal)
-        return BackendError(refusal)
+        return call_failure(str(self.address), what, error, self._redaction.hide(str(error)))

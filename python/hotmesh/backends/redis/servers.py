@@ -1,5 +1,8 @@
 """Which node serves a key, and connections to it: one server, or the masters of a cluster.
 
+Of several servers that are no cluster the master is looked for with each new connection, by asking
+them, or sentinels: after a failover the next connection finds the new one.
+
 Every key of a namespace has the namespace's hash tag, so a call goes to one node as a whole. A
 cluster's answer that a slot has moved is followed here, and is safe to follow: the call did not
 run. A lost connection is not repeated here.
@@ -12,19 +15,17 @@ namespace pauses. That is why ASK is waited out and not followed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, cast
 
 from redis import exceptions as redis_errors
-from redis.asyncio import connection as redis_connection
 from redis.crc import key_slot
 
-from hotmesh.backends.redis.link import REDIRECTS, Address, Connection, Link, Word
+from hotmesh.backends.redis.link import REDIRECTS, Connection, Link, Node, Word
 from hotmesh.backends.redis.scripts import Script
-from hotmesh.exceptions import BackendError, BackendUnavailableError, InvalidArgumentError
+from hotmesh.backends.redis.url import RedisUrl
+from hotmesh.exceptions import BackendAccessError, BackendError, BackendUnavailableError
 
-CONNECT_TIMEOUT_S = 5.0
-CALL_TIMEOUT_S = 30.0
 OLDEST_VERSION = (6, 2)
 REDIRECTS_MAX = 8
 """Answers of "not here" or "not now" that one call follows."""
@@ -40,49 +41,32 @@ class Servers:
     """The server or cluster behind a URL.
 
     Args:
-        url: redis://, rediss:// or unix://, with redis-py's query options.
-
-    Raises:
-        InvalidArgumentError: the URL is not one of those.
+        url: Where to look for it.
     """
 
-    def __init__(self, url: str) -> None:
-        try:
-            options = cast("dict[str, Any]", redis_connection.parse_url(url))
-        except ValueError as error:
-            raise InvalidArgumentError(f"not a Redis URL: {error}") from error
-        self._class: Any = options.pop("connection_class", redis_connection.Connection)
-        self._options: dict[str, Any] = {
-            "socket_connect_timeout": CONNECT_TIMEOUT_S,
-            "socket_timeout": CALL_TIMEOUT_S,
-            **options,
-            "protocol": 2,  # one shape of answers, whatever redis-py's default
-            "decode_responses": False,
-        }
-        if path := options.get("path"):
-            self._seed = Address(str(path), 0)
-        else:
-            host, port = self._options.pop("host", "localhost"), self._options.pop("port", 6379)
-            self._seed = Address(str(host), int(port))
-        self._nodes: list[Address] = [self._seed]
-        self._slots: list[tuple[int, int, Address]] = []
+    def __init__(self, url: RedisUrl) -> None:
+        self._url = url
+        self._nodes: list[Node] = []
+        self._slots: list[tuple[int, int, Node]] = []
 
     async def discover(self) -> None:
         """Find out whether this is a cluster, and its slots if it is.
 
         Raises:
             BackendUnavailableError: the server can't be reached.
+            BackendAccessError: it does not let us in.
             BackendError: it is too old.
         """
-        link = await self._connect(self._seed)
+        link = await self._open_home()
         try:
-            facts = _facts(cast("bytes", await link.command("INFO")))
+            facts = await _facts(link)
             version = facts.get("redis_version", "0.0")
             if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_VERSION:
                 raise BackendError(
-                    f"Redis at {self._seed} is version {version}; HotMesh needs "
+                    f"Redis at {link.address} is version {version}; HotMesh needs "
                     f"{'.'.join(map(str, OLDEST_VERSION))} or newer"
                 )
+            self._nodes = [link.address]
             if facts.get("cluster_enabled") == "1":
                 await self._read_slots(link)
         finally:
@@ -92,7 +76,7 @@ class Servers:
     def is_cluster(self) -> bool:
         return bool(self._slots)
 
-    def masters(self) -> Sequence[Address]:
+    def masters(self) -> Sequence[Node]:
         """Every node that holds keys."""
         return tuple(self._nodes)
 
@@ -101,31 +85,30 @@ class Servers:
 
         Raises:
             BackendUnavailableError: it can't be reached; a cluster is asked for its new master.
+            BackendAccessError: it does not let us in.
         """
+        if not self.is_cluster:
+            return await self._open_home()
         try:
-            return await self._connect(self._address(key))
+            return await self._connect(self._node_of(key))
         except BackendUnavailableError:
-            if self.is_cluster:
-                await self.refresh()
+            await self.refresh()
             raise
 
     async def open_any(self) -> Link:
         """A new connection to whichever node answers first, for what any node can do."""
-        failure: BackendUnavailableError | None = None
-        for address in (*self._nodes, self._seed):
-            try:
-                return await self._connect(address)
-            except BackendUnavailableError as error:
-                failure = error
-        assert failure is not None
-        raise failure
+        if not self.is_cluster:
+            return await self._open_home()
+        return await self._first((*self._nodes, *self._url.seeds))
 
-    async def open_at(self, address: Address) -> Link:
+    async def open_at(self, node: Node) -> Link:
         """A new connection to a certain node."""
-        return await self._connect(address)
+        return await self._connect(node)
 
     async def refresh(self) -> None:
         """Read the cluster's slots again, from any node that answers."""
+        if not self.is_cluster:
+            return  # the master is looked for with each connection
         try:
             link = await self.open_any()
         except BackendUnavailableError:
@@ -135,34 +118,107 @@ class Servers:
         finally:
             await link.close()
 
-    async def _connect(self, address: Address) -> Link:
-        options = dict(self._options)
-        if address.port:
-            options |= {"host": address.host, "port": address.port}
-        try:
-            connection = cast("Connection", self._class(**options))
-        except TypeError as error:
-            raise InvalidArgumentError(f"unknown option in the Redis URL: {error}") from error
-        link = Link(connection, address)
+    async def _open_home(self) -> Link:
+        """A connection to the master, or to a node of a cluster."""
+        seeds = self._url.seeds
+        if self._url.service:
+            node = await self._ask_sentinels()
+        elif len(seeds) == 1:
+            return await self._connect(seeds[0])
+        else:
+            return await self._first(seeds, is_home=_is_home)
+        link = await self._connect(node)
+        if await _is_home(link):
+            return link
+        await link.close()
+        raise BackendUnavailableError(
+            f"Redis at {node}, of which sentinels say that it is the master of "
+            f"{self._url.service!r}, is a replica: it fails over"
+        )
+
+    async def _first(
+        self,
+        nodes: Sequence[Node],
+        is_home: Callable[[Link], Awaitable[bool]] | None = None,
+    ) -> Link:
+        """A connection to the first that answers, and will do."""
+        failure: BackendUnavailableError | None = None
+        for node in nodes:
+            try:
+                link = await self._connect(node)
+            except BackendUnavailableError as error:
+                failure = error
+                continue
+            if is_home is None or await is_home(link):
+                return link
+            await link.close()
+            failure = BackendUnavailableError(f"Redis at {node} is a replica")
+        assert failure is not None
+        raise failure
+
+    async def _ask_sentinels(self) -> Node:
+        service = self._url.service
+        failure: BackendError | None = None
+        for sentinel in self._url.seeds:
+            try:
+                link = await self._connect(sentinel, self._url.sentinel_options)
+                try:
+                    found: Any = await link.command("SENTINEL", "get-master-addr-by-name", service)
+                finally:
+                    await link.close()
+            except BackendUnavailableError as error:
+                failure = failure or error
+                continue
+            if found is not None:
+                return Node(bytes(found[0]).decode(), int(found[1]))
+            failure = BackendAccessError(
+                f"the Redis sentinel at {sentinel} knows no service {service!r}"
+            )
+        assert failure is not None
+        raise failure
+
+    async def _connect(self, node: Node, other: Mapping[str, Any] | None = None) -> Link:
+        options = dict(self._url.options if other is None else other)
+        if node.port:
+            options |= {"host": node.host, "port": node.port}
+        else:
+            options["path"] = node.host
+        connection = cast("Connection", self._url.connection_class(**options))
+        link = Link(connection, node, self._url.redaction)
         await link.open()
         return link
 
     async def _read_slots(self, link: Link) -> None:
         ranges = cast("list[list[Any]]", await link.command("CLUSTER", "SLOTS"))
         self._slots = [
-            (first, last, Address(bytes(master[0] or b"").decode() or link.address.host, master[1]))
+            (first, last, Node(bytes(master[0] or b"").decode() or link.address.host, master[1]))
             for first, last, master, *_ in ranges
         ]
-        self._nodes = sorted({address for _, _, address in self._slots}) or [self._seed]
+        self._nodes = sorted({node for _, _, node in self._slots}) or list(self._url.seeds)
 
-    def _address(self, key: bytes) -> Address:
-        if not self._slots:
-            return self._seed
+    def _node_of(self, key: bytes) -> Node:
         slot = key_slot(key)
-        for first, last, address in self._slots:
+        for first, last, node in self._slots:
             if first <= slot <= last:
-                return address
+                return node
         raise BackendUnavailableError(f"no node of the Redis Cluster serves slot {slot}")
+
+
+async def _facts(link: Link, *sections: str) -> dict[str, str]:
+    """The name:value lines of INFO."""
+    info = cast("bytes", await link.command("INFO", *sections))
+    lines = info.decode().splitlines()
+    return {name: value for name, colon, value in (line.partition(":") for line in lines) if colon}
+
+
+async def _is_home(link: Link) -> bool:
+    """Whether this server takes what is written: a master, or any node of a cluster."""
+    try:
+        facts = await _facts(link)
+    except BaseException:
+        await link.close()
+        raise
+    return facts.get("role") == "master" or facts.get("cluster_enabled") == "1"
 
 
 class Route:
@@ -281,9 +337,3 @@ class Route:
             await link.close()
         else:
             self._idle.append(link)
-
-
-def _facts(info: bytes) -> dict[str, str]:
-    """The name:value lines of INFO."""
-    lines = info.decode().splitlines()
-    return {name: value for name, colon, value in (line.partition(":") for line in lines) if colon}

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from hotmesh.backends.protocol import (
     Beat,
@@ -28,6 +28,7 @@ from hotmesh.backends.sqlite.session import SqliteSession
 from hotmesh.backends.sqlite.starts import mail_all, send_all, start_all
 from hotmesh.backends.sqlite.transaction import Transaction
 from hotmesh.exceptions import BackendUnavailableError, InvalidArgumentError
+from hotmesh.redaction import shown_url
 
 T = TypeVar("T")
 
@@ -39,8 +40,9 @@ class SqliteBackend:
     """Runs in a SQLite file, or in this process's memory.
 
     Args:
-        url: ``sqlite:///relative.db``, ``sqlite:////absolute.db``, or ``sqlite://`` for a
-            database in memory that lives as long as any backend of the process has it open.
+        url: ``sqlite:///relative.db``, ``sqlite:////absolute.db``, or ``sqlite://`` (also
+            ``sqlite:///:memory:``) for a database in memory, one for the whole process, that lives
+            as long as any backend of it has it open.
         clock: The backend's time in milliseconds; whoever opens a database first decides. The
             default is the machine's.
 
@@ -196,13 +198,27 @@ class SqliteBackend:
 
 def _path_of(url: str) -> str:
     """The absolute path that a URL names, or ``:memory:``."""
-    parts = urlsplit(url)
-    if parts.scheme != "sqlite" or parts.netloc or parts.query or parts.fragment:
+    scheme, _, rest = url.partition("://")
+    place, _, query = rest.partition("?")
+    if query:
+        names = [piece.partition("=")[0] for piece in query.split("&")]
         raise InvalidArgumentError(
-            f"Not a SQLite URL: {url!r}. Use sqlite:///relative.db (three slashes), "
+            f"SQLite URLs have no parameters; leave out {', '.join(map(repr, names))} "
+            f"in {shown_url(url)!r}. A file is always opened for reading and writing, with a "
+            "write-ahead log; sqlite:// is a database in memory."
+        )
+    host, slash, path = place.partition("/")
+    if not scheme.startswith("sqlite") or (host and host != store.MEMORY) or "#" in place:
+        raise InvalidArgumentError(
+            f"Not a SQLite URL: {shown_url(url)!r}. Use sqlite:///relative.db (three slashes), "
             "sqlite:////absolute.db (four), or sqlite:// for a database in memory."
         )
-    path = unquote(parts.path)
-    if path in ("", "/"):
+    path = unquote(path) if slash else host
+    if path in ("", store.MEMORY):
         return store.MEMORY
-    return str(Path(path.removeprefix("/")).absolute())
+    if path.startswith("file:"):
+        raise InvalidArgumentError(
+            f"SQLite's own URIs are not taken: {shown_url(url)!r}. Use sqlite:///relative.db or "
+            "sqlite:// for a database in memory."
+        )
+    return str(Path(path).absolute())

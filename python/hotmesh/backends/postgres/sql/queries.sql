@@ -2,6 +2,39 @@
 -- The database's time in milliseconds.
 select (extract(epoch from clock_timestamp()) * 1000)::bigint;
 
+-- name: session
+-- What a connection without a pooler begins with. The functions count on each of their statements
+-- seeing what was committed just before.
+set default_transaction_isolation to 'read committed';
+
+-- name: missing_rights
+-- What the user may not do in a schema, by object.
+select current_user::text as role, missing.object, string_agg(missing.privilege, ', ') as rights
+from (
+    select format('schema %I', n.nspname) as object, 'USAGE' as privilege
+    from pg_namespace n
+    where n.nspname = $1 and not has_schema_privilege(n.oid, 'USAGE')
+    union all
+    select format('table %I.%I', n.nspname, c.relname), p.privilege
+    from pg_namespace n
+    join pg_class c on c.relnamespace = n.oid and c.relkind in ('r', 'p')
+    cross join unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p (privilege)
+    where n.nspname = $1 and not has_table_privilege(c.oid, p.privilege)
+    union all
+    select format('sequence %I.%I', n.nspname, c.relname), p.privilege
+    from pg_namespace n
+    join pg_class c on c.relnamespace = n.oid and c.relkind = 'S'
+    cross join unnest(array['USAGE', 'SELECT']) p (privilege)
+    where n.nspname = $1
+        and case when c.relkind = 'S' then not has_sequence_privilege(c.oid, p.privilege) end
+    union all
+    select format('function %s', f.oid::regprocedure), 'EXECUTE'
+    from pg_namespace n
+    join pg_proc f on f.pronamespace = n.oid
+    where n.nspname = $1 and not has_function_privilege(f.oid, 'EXECUTE')
+) missing
+group by missing.object order by missing.object;
+
 -- name: begin
 -- Open a transaction, for what takes several messages. Who opened it may stop or vanish in the
 -- middle; the locks it holds then, a router's fence among them, must not outlive that for long.
