@@ -8,7 +8,8 @@ import pytest
 from hotmesh import workflow
 from hotmesh.backends.postgres import link, listener
 from hotmesh.backends.protocol import RouterRow
-from hotmesh.backends.redis import hints, servers
+from hotmesh.backends.redis import hints
+from hotmesh.backends.redis import url as redis_url_module
 from hotmesh.client import Client
 from support.proxy import Proxy
 from support.running import eventually, start, working
@@ -41,7 +42,7 @@ async def proxy(
         (link, "CALL_S"),
         (listener, "QUIET_S"),
         (listener, "TELL_S"),
-        (servers, "CALL_TIMEOUT_S"),
+        (redis_url_module, "CALL_TIMEOUT_S"),
         (hints, "QUIET_S"),
     ):
         monkeypatch.setattr(module, name, PATIENCE_S)
@@ -83,7 +84,7 @@ async def test_a_lease_outlives_a_silent_connection(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A beat without an answer is made again on another connection, long before calls end."""
-    for module, name in ((link, "CALL_S"), (servers, "CALL_TIMEOUT_S")):
+    for module, name in ((link, "CALL_S"), (redis_url_module, "CALL_TIMEOUT_S")):
         monkeypatch.setattr(module, name, 30.0)
     async with (
         await Client.connect(proxy.direct_url) as other,

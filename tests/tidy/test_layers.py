@@ -46,7 +46,16 @@ ALLOWED = {
     "command": set(LAYERS),
 }
 # What a backend may know of its own leaf layer: no payloads, no workflow code.
-BACKEND_LEAVES = {"_version", "exceptions", "ids", "limits", "log", "printing", "redaction", "retrying"}
+BACKEND_LEAVES = {
+    "_version",
+    "exceptions",
+    "ids",
+    "limits",
+    "log",
+    "printing",
+    "redaction",
+    "retrying",
+}
 BACKEND_COMMON = {"protocol", "registry"}
 # Names that the package itself exports, which are no modules.
 ROOT_NAMES = {"__version__"}
