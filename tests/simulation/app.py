@@ -77,6 +77,13 @@ class Activities:
             raise ApplicationError("not yet")
         return number + 1
 
+    @activity.defn(name="add_for_long")
+    async def add_for_long(self, number: int) -> int:
+        """Take longer than a lease."""
+        self._record.began()
+        await asyncio.sleep(1.0 + number % 3)
+        return number + 1
+
     @activity.defn(name="tell")
     async def tell(self, workflow_id: str, number: int) -> None:
         """Send a signal; whether it was accepted is known afterwards."""
@@ -89,7 +96,10 @@ class Activities:
 
     def all(self) -> list[Any]:
         """Every activity, for a worker."""
-        return [self.add, self.add_slowly, self.add_carefully, self.add_at_second, self.tell]
+        return [
+            *(self.add, self.add_slowly, self.add_carefully, self.add_for_long),
+            *(self.add_at_second, self.tell),
+        ]
 
 
 @workflow.defn
@@ -101,12 +111,16 @@ class Chain:
         number = first
         for _ in range(count):
             name = ACTIVITIES[number % len(ACTIVITIES)]
-            options = TASK if name == "add_carefully" or number % 11 == 0 else EAGER
+            is_task = name == "add_carefully" or (number % 11 == 0 and name != "add_for_long")
+            options = TASK if is_task else EAGER
             number = await workflow.execute_activity(name, number, **options)
         return number
 
 
-ACTIVITIES = ("add", "add_slowly", "add_carefully", "add_at_second", "add_slowly")
+ACTIVITIES = (
+    *("add", "add_slowly", "add_carefully", "add_slowly", "add_for_long"),
+    *("add_slowly", "add_at_second"),
+)
 
 
 @workflow.defn

@@ -107,6 +107,11 @@ def open_ends(world: World, cases: list[Case]) -> str:
         for (frame,) in rows("SELECT frame FROM journal WHERE run_id = ? ORDER BY seq", (run_id,)):
             _, jobs, commands = decode_transition(frame)
             lines.append(f"  {_names(jobs)} → {_names(commands)}")
+    for table in ("task", "router", "stream", "timer"):
+        found = rows(f"SELECT * FROM {table}")
+        names = [each[0] for each in found.description]
+        lines += [f"{table}: {dict(zip(names, row, strict=True))}" for row in found]
+    lines.append(f"now: {world.server.now_ms()}")
     return "\n".join(lines)
 
 

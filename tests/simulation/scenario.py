@@ -36,6 +36,13 @@ LIMIT_S = 60.0
 QUIET_S = 8.0
 """Virtual seconds after which nothing may be left over: longer than any timer is read ahead."""
 
+TROUBLES = (
+    *("kill", "pause", "restart", "lose, kill", "lose, kill"),
+    *("stall step", "stall beat", "stall *", "stall step, beat", "stall step, beat"),
+)
+"""What happens to a worker: it is killed, paused, or stopped and started anew; a step of it is lost
+and soon after it is killed; or calls of these kinds get nowhere for a while."""
+
 RATES = (0.0, 0.0, 0.01, 0.05, 0.2)
 
 
@@ -83,12 +90,12 @@ def plan_of(seed: int) -> Plan:
             "max_cached_workflows": source.choice([1000, 1000, 3, 0]),
             "disable_eager_activity_execution": source.random() < 0.1,
         }
-        for _ in range(source.randint(1, 3))
+        for _ in range(source.choice([1, 2, 2, 3]))
     ]
     troubles = [
         (
             source.uniform(0.2, FAULTS_END_S),
-            source.choice(["kill", "pause", "stall step", "stall beat", "stall *", "restart"]),
+            source.choice(TROUBLES),
             source.choice([0.3, 1.5, 3.0]) * source.uniform(0.5, 1.5),
         )
         for _ in range(source.randint(0, 5))
@@ -194,19 +201,29 @@ class Scenario:
             process = world.random.choice(list(self.workers))
             now_s = world.clock.now_s
             if what == "kill":
-                options = self.workers.pop(process)
-                world.kill(process)
-                world.at(now_s + seconds, lambda: self._start_worker(options))
-                if not self.workers:
-                    self._start_worker(options)
+                self._kill(process, seconds)
+            elif what == "lose, kill":
+                world.network.faults.lose_next.add((process.name, "step"))
+                world.at(now_s + seconds / 3, lambda: self._kill(process, seconds))
             elif what == "pause":
                 process.paused_until_s = now_s + seconds
             elif what == "restart":
                 self._restart(process)
             else:
-                world.network.faults.stalls[process.name, what.split()[1]] = now_s + seconds
+                for kind in what.removeprefix("stall ").split(", "):
+                    world.network.faults.stalls[process.name, kind] = now_s + seconds
 
         return happen
+
+    def _kill(self, process: Process, seconds: float) -> None:
+        """End a worker, if it is still there; another one begins after a while."""
+        options = self.workers.pop(process, None)
+        if options is None:
+            return
+        self.world.kill(process)
+        self.world.at(self.world.clock.now_s + seconds, lambda: self._start_worker(options))
+        if not self.workers:
+            self._start_worker(options)
 
     def _restart(self, process: Process) -> None:
         """The worker ends by itself, and another one begins."""
@@ -218,6 +235,7 @@ class Scenario:
         faults = self.world.network.faults
         faults.lose_request = faults.lose_answer = faults.slow = 0.0
         faults.stalls.clear()
+        faults.lose_next.clear()
 
     # Clients
 

@@ -42,6 +42,8 @@ class Faults:
     lose_hint: float = 0.0
     slow: float = 0.0
     """Chance that a call takes up to half a second each way."""
+    lose_next: set[tuple[str, str]] = field(default_factory=set)
+    """(process, kind of call) whose next request that writes is lost."""
     stalls: dict[tuple[str, str], float] = field(default_factory=dict)
     """(process, kind of call) → until when such calls get nowhere; kind "*" for all."""
 
@@ -126,7 +128,10 @@ class Network:
         now_s, stalls = self._clock.now_s, self.faults.stalls
         held_s = max(now_s, stalls.get((process, kind), 0.0), stalls.get((process, "*"), 0.0))
         arrives_s = held_s + self.delay_s()
-        if self.happens(self.faults.lose_request):
+        lost = writes and (process, kind) in self.faults.lose_next
+        if lost:
+            self.faults.lose_next.discard((process, kind))
+        if lost or self.happens(self.faults.lose_request):
             self._at(held_s + LOST_AFTER_S, lambda: _fail(answer, "the request was lost"))
         else:
             self._at(arrives_s, lambda: self._arrive(answer, work, writes))

@@ -326,7 +326,7 @@ class LocalActivities:
     def cancel(self, run_ids: Collection[bytes]) -> None:
         """The runs are closed: nobody wants the outcome."""
         for key in [key for key in self.inflight if key[0] in run_ids]:
-            self._context.runner.cancel(self.inflight.pop(key).key, "not_found")
+            self._stop(self.inflight.pop(key))
 
     def request_cancel(self, run_id: bytes, seq: int) -> None:
         """The run has asked for an activity's end; an attempt that has not begun never does."""
@@ -350,6 +350,15 @@ class LocalActivities:
         running = list(self.inflight.values())
         self.inflight.clear()  # The translator looks at it too.
         for task in running:
+            self._stop(task)
+
+    def _stop(self, task: ActivityTask) -> None:
+        """Nobody wants the outcome. An attempt that has not begun here may go on elsewhere.
+
+        Its command was not committed, perhaps, and the attempt of its number be a claimed task:
+        one that this very worker makes.
+        """
+        if task.started_ms:
             self._context.runner.cancel(task.key, "not_found")
 
     def not_committed(self, placed: Sequence[ActivityTask], *, unknown: bool) -> None:

@@ -125,6 +125,18 @@ async def test_a_router_that_was_declared_dead_cancels_its_own_attempts_only() -
     assert tasks[0].key == (RUN, 0, 1)
 
 
+async def test_an_attempt_that_has_not_begun_here_is_not_cancelled_here() -> None:
+    """It was never committed: the attempt of its number may be a claimed task of this worker."""
+    runner = Runner(free=2)
+    activities, tasks = activities_on(runner), placed(2)
+    activities.recorded(RUN, [], tasks)
+    activities.cancel({RUN})
+    activities.recorded(RUN, [], tasks)
+    activities.cancel_all()
+    assert runner.cancelled == []
+    assert not activities.inflight
+
+
 async def test_an_outcome_counts_only_for_the_attempt_that_is_in_flight() -> None:
     activities, tasks = accepted(Runner(free=1), 1)
     activities.start_waiting()

@@ -1,0 +1,76 @@
+"""Faults that the engine once had, put back: the simulation must find each of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+from unittest import mock
+
+from hotmesh.backends.protocol import StepReply
+from hotmesh.core._python.output import Output
+from hotmesh.core._python.run import Arrival, MessageOrigin, Run
+from hotmesh.router.pipe import Pipe
+from hotmesh.worker._activity_runner import ActivityRunner
+
+
+@contextlib.contextmanager
+def events_after_activities() -> Iterator[None]:
+    """What a step has read is handed over when runs have moved on already, and acknowledged."""
+    take_in, start = Pipe._take_in, Pipe._start_activities
+    held: dict[Pipe, StepReply] = {}
+
+    def take_nothing_in(pipe: Pipe, reply: StepReply) -> None:
+        held[pipe] = reply
+        take_in(pipe, StepReply(reply.now_ms))
+
+    async def start_first(pipe: Pipe, effects: Any) -> None:
+        await start(pipe, effects)
+        take_in(pipe, held.pop(pipe))
+
+    def acknowledge(output: Output, run: Run, arrival: Arrival, batch: Any) -> None:
+        if isinstance(arrival.origin, MessageOrigin):
+            batch.late.append((run.run_id, arrival.event))
+        output.acknowledge(run, arrival.origin)
+
+    with (
+        mock.patch.object(Pipe, "_take_in", take_nothing_in),
+        mock.patch.object(Pipe, "_start_activities", start_first),
+        mock.patch.object(Output, "_close_out", acknowledge),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def anchors_let_go_early() -> Iterator[None]:
+    """A duplicate is acknowledged before it is known what the run in hand asks for."""
+
+    def dismiss(output: Output, run: Run, arrival: Arrival) -> None:
+        if arrival.origin is not None and run.anchor is None and run.has_local_work():
+            run.anchor = arrival.origin
+        else:
+            output.acknowledge(run, arrival.origin)
+
+    with mock.patch.object(Output, "_dismiss", dismiss):
+        yield
+
+
+@contextlib.contextmanager
+def cancelled_whatever_the_attempt() -> Iterator[None]:
+    """Whoever cancels an attempt of an activity cancels the next one too."""
+    cancel = ActivityRunner.cancel
+
+    def cancel_all(runner: ActivityRunner, attempt: Any, reason: Any) -> None:
+        for running in list(runner._running):
+            if running[:2] == attempt[:2]:
+                cancel(runner, running, reason)
+
+    with mock.patch.object(ActivityRunner, "cancel", cancel_all):
+        yield
+
+
+MUTANTS: dict[str, Callable[[], AbstractContextManager[None]]] = {
+    mutant.__name__: mutant
+    for mutant in (events_after_activities, anchors_let_go_early, cancelled_whatever_the_attempt)
+}
