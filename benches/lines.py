@@ -6,6 +6,7 @@
     workers    two worker processes against one, and an idle one
     overload   up to 100,000 workflows started at once
     history    1,000,000 closed runs in the tables; an old transaction open elsewhere
+    large      600 workflows of 1.9 MiB, 30 of 90 MiB, one that gathers 600 results of 1.9 MiB
     sleeping   1,000,000 sleeping workflows, cached and evicted; 10,000 due at once
 
 At full size it takes about an hour, most of it the last two; `--scale 0.001` tries everything in a
@@ -16,7 +17,7 @@ import argparse
 
 from measuring import servers
 from results import Result, chosen, compare, line, results_file, write
-from special import cores, fan, history, overload, replay, sleeping, workers
+from special import cores, fan, history, large, overload, replay, sleeping, workers
 from special.place import Measure, Place
 
 LINES: dict[str, Measure] = {
@@ -26,6 +27,7 @@ LINES: dict[str, Measure] = {
     "workers": workers.measure,
     "overload": overload.measure,
     "history": history.measure,
+    "large": large.measure,
     "sleeping": sleeping.measure,
 }
 

@@ -1,4 +1,4 @@
-"""A worker process of `special/app.py`, seen from a measurement."""
+"""A worker process of `special/app.py` or of another program like it, seen from a measurement."""
 
 import json
 import subprocess
@@ -12,8 +12,8 @@ APP = Path(__file__).parent / "app.py"
 class WorkerProcess:
     """Runs while it is entered."""
 
-    def __init__(self, url: str, task_queue: str, *, max_cached: int) -> None:
-        words = [sys.executable, str(APP), url, task_queue, str(max_cached)]
+    def __init__(self, url: str, task_queue: str, option: str, *, app: Path = APP) -> None:
+        words = [sys.executable, str(app), url, task_queue, option]
         self._process = subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -27,7 +27,7 @@ class WorkerProcess:
         self._process.communicate()
 
     def usage(self) -> dict[str, Any]:
-        """Its CPU seconds, its memory, and how many workflows it has begun."""
+        """What the program says of itself."""
         assert self._process.stdin is not None
         self._process.stdin.write("usage\n")
         self._process.stdin.flush()

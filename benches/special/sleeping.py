@@ -46,7 +46,7 @@ def measure(place: Place) -> dict[str, Result]:
 
 async def _measure(place: Place, count: int, max_cached: int) -> tuple[float, float]:
     queue = f"bench-sleeping-{uuid.uuid4().hex[:8]}"
-    with WorkerProcess(place.postgres, queue, max_cached=max_cached) as worker:
+    with WorkerProcess(place.postgres, queue, str(max_cached)) as worker:
         async with await Client.connect(place.postgres, namespace="hotmesh-bench") as client:
             starts = _Starts(client, queue)
             await starts.run("bench_rest", WARM_UP, [])

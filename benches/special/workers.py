@@ -52,7 +52,7 @@ def measure(place: Place) -> dict[str, Result]:
 
 
 def _idle(url: str, seconds: float) -> float:
-    with WorkerProcess(url, "bench-idle", max_cached=1000) as worker:
+    with WorkerProcess(url, "bench-idle", "1000") as worker:
         time.sleep(JOIN_SECONDS)  # Joining is over.
         before = worker.usage()["cpu_s"]
         began = time.perf_counter()

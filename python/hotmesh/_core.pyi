@@ -60,7 +60,7 @@ class Ledger:
 
 @final
 class Router:
-    def __new__(cls, horizon_ms: int) -> Router: ...
+    def __new__(cls, horizon_ms: int, job_bytes_max: int = 4_194_304) -> Router: ...
     def ingest(
         self,
         messages: Sequence[Row],

@@ -47,6 +47,7 @@ __all__ = [
     "TerminatedError",
     "TimeoutError",
     "TimeoutType",
+    "TransitionTooLargeError",
     "UnknownWorkflowTypeError",
     "WorkflowAlreadyStartedError",
     "is_cancelled_exception",
@@ -600,6 +601,26 @@ class PayloadTooLargeError(HotMeshError):
         super().__init__(
             f"[TMPRL1103] {what}: {size} bytes exceed the limit of {limit} bytes. "
             "Store large data elsewhere and pass a reference to it."
+        )
+        self.size = size
+        self.limit = limit
+        self.what = what
+
+
+class TransitionTooLargeError(HotMeshError):
+    """Raised when a run does more at once than can be stored in one transition.
+
+    Args:
+        size: Bytes of what came in and of what its code asked for.
+        limit: The most that this backend stores.
+        what: Whose transition, e.g. ``workflow 'order-1'``.
+    """
+
+    def __init__(self, size: int, limit: int, what: str) -> None:
+        super().__init__(
+            f"{what}: one transition of {size} bytes exceeds the limit of {limit} bytes. Await "
+            "some of the work before asking for more, or store large data elsewhere and pass "
+            "references to it."
         )
         self.size = size
         self.limit = limit

@@ -14,15 +14,44 @@ BATCH_TASKS_MAX = 500
 CLIENT_BATCH_MAX = 500
 """Client calls (starts, signals) that are gathered into one statement at most."""
 
+BATCH_BYTES_MAX = 4 * 1024 * 1024
+"""Payload bytes of any batch: what a step or a claim reads, what one call loads, lists or answers,
+what a client or an activity worker writes in one call, and the events that one activation of a run
+takes. The item that goes past it is the last one, so a batch holds less than this and one item."""
+
+STEP_BYTES_MAX = 4 * 1024 * 1024
+"""Journaled bytes from which on no further run is activated before the next step is written. What
+commands carry is written up to three times: in the journal, as a task or a start, to a parent."""
+
+CACHE_BYTES_MAX = 32 * 1024 * 1024
+"""Inputs and journals, as stored, of the runs that a worker keeps in memory. The largest one that
+moves stays, however large: its code holds that much."""
+
+CACHE_MOVING_S = 10.0
+"""How long after its last transition a run counts as moving."""
+
+PLACED_BYTES_MAX = 8 * 1024 * 1024
+"""Arguments of activities that wait for a free slot in the process of their workflow; what exceeds
+them goes to the task queue."""
+
 PAYLOAD_BYTES_MAX = 2 * 1024 * 1024
 """Default limit of one argument list, result, or detail (configurable on the client)."""
 
 PAYLOAD_BYTES_CEILING = {
-    "sqlite": 900 * 1024 * 1024,
-    "postgres": 200 * 1024 * 1024,
-    "redis": 400 * 1024 * 1024,
+    "sqlite": 440 * 1024 * 1024,
+    "postgres": 160 * 1024 * 1024,
+    "redis": 230 * 1024 * 1024,
 }
-"""What each backend can store in one value; a configured payload limit may not exceed it."""
+"""The highest limit of a payload that may be configured: a transition that takes one in and gives
+one out can be stored."""
+
+TRANSITION_BYTES_MAX = {
+    "sqlite": 900 * 1024 * 1024,
+    "postgres": 330 * 1024 * 1024,
+    "redis": 480 * 1024 * 1024,
+}
+"""What one transition of one run may hold, its jobs and commands together: SQLite's and Redis's
+largest value; for Postgres, a call of three times as much is below its limit of 1 GiB."""
 
 NAME_BYTES_MAX = 1000
 """Workflow ids, type names, task queues, namespaces, signal names: UTF-8 bytes."""

@@ -231,7 +231,7 @@ async def step(scene: Scene) -> None:
 
 
 async def load(scene: Scene) -> None:
-    assert list(await scene.foreigner.session.load([scene.run_id])) == []
+    assert list((await scene.foreigner.session.load([scene.run_id])).runs) == []
 
 
 METHODS: dict[str, Case] = {

@@ -165,9 +165,10 @@ async def test_a_client_looks_up_only_what_another_process_is_done_with(
     await backend.connect()
     fetches: list[list[bytes]] = []
 
-    async def fetch(keys: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+    async def fetch(keys: Sequence[bytes]) -> _waiter.Fetched[bytes]:
         fetches.append(list(keys))
-        return [(key, result) for key, _, result in await backend.results(NAMESPACE, keys)]
+        rows = await backend.results(NAMESPACE, keys)
+        return _waiter.Fetched([(key, result) for key, _, result in rows], False)
 
     waiter = _waiter.Waiter(backend, "done:default", fetch)
     async with elsewhere(tmp_path / "hotmesh.db") as other:

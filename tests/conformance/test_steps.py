@@ -74,7 +74,7 @@ async def test_a_journal_of_any_length_is_read_to_its_end(mesh: Mesh) -> None:
         )
     frames = [bytes(frame) for frame in await mesh.backend.journal(NAMESPACE, run_id)]
     assert frames == [b"%d" % number for number in range(rows)]
-    (loaded,) = await router.session.load([run_id])
+    (loaded,) = (await router.session.load([run_id])).runs
     assert [bytes(frame) for frame in loaded.frames] == frames
 
 
@@ -168,7 +168,7 @@ async def test_the_journal_is_loaded_in_order(mesh: Mesh) -> None:
     await router.commit(journal_run=[run_id], journal_seq=[2], journal_frame=[b"c"])
     assert await mesh.backend.journal(NAMESPACE, run_id) == [b"a", b"b", b"c"]
     missing = b"\x01" * 16
-    (loaded,) = await router.session.load([missing, run_id])
+    (loaded,) = (await router.session.load([missing, run_id])).runs
     assert loaded[:7] == (
         run_id,
         mesh.lane_of("order"),

@@ -81,7 +81,7 @@ async def test_large_frames_survive(mesh: Mesh) -> None:
     (start,) = await router.read_all(1)
     assert start.input == large
     await router.commit(journal_run=[run_id], journal_seq=[0], journal_frame=[large])
-    (loaded,) = await router.session.load([run_id])
+    (loaded,) = (await router.session.load([run_id])).runs
     assert (loaded.input, list(loaded.frames)) == (large, [large])
     await router.close_run(run_id, start.lane, result=large)
     assert [row[2] for row in await mesh.backend.results(NAMESPACE, [run_id])] == [large]
@@ -94,6 +94,6 @@ async def test_empty_batches_are_no_error(mesh: Mesh) -> None:
     assert list(await mesh.backend.mail([])) == []
     assert list(await mesh.backend.replies(NAMESPACE, [])) == []
     assert list(await mesh.backend.find([])) == []
-    assert list(await router.session.load([])) == []
+    assert list((await router.session.load([])).runs) == []
     await mesh.backend.release(NAMESPACE, router.router_id, [])
     assert list((await router.commit(room=5)).messages) == []

@@ -158,7 +158,7 @@ async def test_attributes_are_merged_replaced_and_removed(mesh: Mesh) -> None:
     row = await found(mesh, "order")
     assert row is not None
     assert json.loads(row.attributes) == {"b": "two", "c": None, "d": 2}
-    (loaded,) = await router.session.load([run_id])
+    (loaded,) = (await router.session.load([run_id])).runs
     assert json.loads(loaded.attributes) == {"b": "two", "c": None, "d": 2}
 
 
@@ -204,7 +204,7 @@ async def test_pruning_deletes_old_closed_runs_with_their_journals(mesh: Mesh) -
     assert await mesh.backend.prune(NAMESPACE, 0) == 1
     assert await found(mesh, "closed") is None
     assert list(await mesh.backend.journal(NAMESPACE, closed)) == []
-    assert list(await router.session.load([closed])) == []
+    assert list((await router.session.load([closed])).runs) == []
     assert [tuple(row) for row in await mesh.backend.results(NAMESPACE, [closed])] == [
         (closed, 0, b"")
     ]

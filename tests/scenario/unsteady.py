@@ -11,7 +11,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from hotmesh.backends.protocol import Backend, LoadedRun, Session, Step, StepReply
+from hotmesh.backends.protocol import Backend, Loads, Session, Step, StepReply
 from hotmesh.exceptions import BackendUnavailableError
 
 _CALLS = frozenset(
@@ -71,7 +71,7 @@ class UnsteadySession:
         """See the protocol."""
         return await self._faults.around("step", lambda: self._session.step(step))
 
-    async def load(self, run_ids: Sequence[bytes]) -> Sequence[LoadedRun]:
+    async def load(self, run_ids: Sequence[bytes]) -> Loads:
         """See the protocol."""
         return await self._faults.around("load", lambda: self._session.load(run_ids))
 

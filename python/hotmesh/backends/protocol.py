@@ -4,6 +4,10 @@ A backend stores runs, journals, the stream, timers, activity tasks and lanes. I
 workflow code and never looks inside a frame. No method takes one item: a call is one round trip
 and one transaction, whatever the size of the batch.
 
+Whatever a call brings is bounded in bytes as well as in number: once it holds
+``limits.BATCH_BYTES_MAX`` bytes of payloads it brings no further item, and who wants the rest asks
+again.
+
 Lanes are integers: ``queue_id * LANES_PER_QUEUE + crc32(workflow_id) % LANES_PER_QUEUE``. A queue
 id stands for a (namespace, task queue) pair. Run ids are 16 bytes (UUIDv7). Times are integer
 milliseconds of the *backend's* clock; durations are milliseconds.
@@ -438,6 +442,15 @@ class LoadedRun(NamedTuple):
     missing."""
 
 
+class Loads(NamedTuple):
+    """What a load brought."""
+
+    runs: Sequence[LoadedRun]
+    """Those that were found, each with its whole journal."""
+    left: Sequence[bytes]
+    """Those to be asked for again, since there were enough bytes already."""
+
+
 @dataclass(slots=True)
 class RunFilter:
     """Which runs to list, newest first. Empty fields match all."""
@@ -472,8 +485,11 @@ class Session(Protocol):
         """
         ...
 
-    async def load(self, run_ids: Sequence[bytes]) -> Sequence[LoadedRun]:
-        """The runs with their journals, in seq order; unknown ones are left out."""
+    async def load(self, run_ids: Sequence[bytes]) -> Loads:
+        """The runs with their journals, in seq order; unknown ones are left out.
+
+        One run may have a longer journal than any batch: it comes alone, read in pages.
+        """
         ...
 
     def forget(self, lanes: Sequence[int] | None = None) -> None:
@@ -520,7 +536,10 @@ class Backend(Protocol):
     async def results(
         self, namespace: str, run_ids: Sequence[bytes]
     ) -> Sequence[tuple[bytes, int, bytes]]:
-        """(run id, status, result) of those that are closed; missing runs have status 0."""
+        """(run id, status, result) of those that are closed; missing runs have status 0.
+
+        With ``BATCH_BYTES_MAX`` bytes of results there may be more of them: ask again.
+        """
         ...
 
     async def replies(
@@ -530,6 +549,9 @@ class Backend(Protocol):
 
         They stay where they are, since this answer may be lost. Those that earlier calls have
         ``received`` are deleted; the others once they are stale.
+
+        With ``BATCH_BYTES_MAX`` bytes of replies there may be more of them: ask again for those
+        that have not come.
         """
         ...
 
@@ -578,6 +600,7 @@ class Backend(Protocol):
     async def tasks(self, batch: Tasks) -> TasksReply:
         """Finish, retry, renew and claim activity tasks in one round trip.
 
+        What a batch claims is bounded in bytes too; how much it finishes is up to its maker.
         A task is claimable when its due time has passed and its type is among the batch's.
         Claiming costs the same however many tasks of other types wait. It moves the due time to
         the end of the lease and adds one to its attempt, so that no attempt number is handed out

@@ -1,7 +1,7 @@
 """The write coalescer: calls made while a batch is in flight go out together in the next one.
 
 No timer waits to fill a batch: a lone call leaves at once as a batch of one, and under load the
-batches grow by themselves, up to ``CLIENT_BATCH_MAX``.
+batches grow by themselves, up to ``CLIENT_BATCH_MAX`` items or ``BATCH_BYTES_MAX`` bytes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 from hotmesh.exceptions import BackendUnavailableError
-from hotmesh.limits import CLIENT_BATCH_MAX
+from hotmesh.limits import BATCH_BYTES_MAX, CLIENT_BATCH_MAX
 from hotmesh.retrying import PATIENCE_S, persistently
 
 CANCEL_AGAIN_S = 0.05
@@ -28,13 +28,16 @@ class Coalescer(Generic[Item, Outcome]):
         write: Writes a batch in one transaction; an outcome for each item, in order. It must be
             safe to repeat, since a lost connection doesn't say whether it was applied.
         written: Called after each batch with what was written.
+        size: Bytes that an item counts for.
     """
 
     def __init__(
         self,
         write: Callable[[Sequence[Item]], Awaitable[Sequence[Outcome]]],
         written: Callable[[Sequence[Item], Sequence[Outcome]], None],
+        size: Callable[[Item], int],
     ) -> None:
+        self._size = size
         self._write = write
         self._written = written
         self._pending: list[tuple[Item, asyncio.Future[Outcome]]] = []
@@ -69,9 +72,7 @@ class Coalescer(Generic[Item, Outcome]):
     async def _run(self) -> None:
         try:
             while self._pending:
-                # A caller that went away before its item left doesn't want it written.
-                batch = [each for each in self._pending[:CLIENT_BATCH_MAX] if not each[1].done()]
-                del self._pending[:CLIENT_BATCH_MAX]
+                batch = self._next_batch()
                 if batch:
                     await self._settle(batch)
         finally:
@@ -79,6 +80,21 @@ class Coalescer(Generic[Item, Outcome]):
             for _, future in self._pending:
                 future.cancel()
             self._pending.clear()
+
+    def _next_batch(self) -> list[tuple[Item, asyncio.Future[Outcome]]]:
+        """What goes out together, up to the item with which there are enough bytes."""
+        batch: list[tuple[Item, asyncio.Future[Outcome]]] = []
+        taken, room = 0, BATCH_BYTES_MAX
+        for item, future in self._pending[:CLIENT_BATCH_MAX]:
+            taken += 1
+            if future.done():
+                continue  # a caller that went away before its item left doesn't want it written
+            batch.append((item, future))
+            room -= self._size(item)
+            if room <= 0:
+                break
+        del self._pending[:taken]
+        return batch
 
     async def _settle(self, batch: Sequence[tuple[Item, asyncio.Future[Outcome]]]) -> None:
         items = [item for item, _ in batch]

@@ -17,9 +17,9 @@ from hotmesh.backends.protocol import Backend, SendItem, SendOutcome, StartItem,
 from hotmesh.backends.registry import backend_for
 from hotmesh.client._coalescer import Coalescer
 from hotmesh.client._patient import PatientCalls
-from hotmesh.client._waiter import Waiter
+from hotmesh.client._waiter import Fetched, Waiter
 from hotmesh.exceptions import BackendUnavailableError
-from hotmesh.limits import LANES_PER_QUEUE
+from hotmesh.limits import BATCH_BYTES_MAX, LANES_PER_QUEUE
 
 Result = tuple[int, bytes]
 """Status and result of a closed run; status 0 says that there is no such run."""
@@ -43,8 +43,12 @@ class Connection:
         self.identity = identity or default_identity()
         self.named_identity = identity
         """The identity if it was chosen, not made up here."""
-        self.starts: Coalescer[StartItem, StartOutcome] = Coalescer(backend.start, self._started)
-        self.sends: Coalescer[SendItem, SendOutcome] = Coalescer(backend.send, self._sent)
+        self.starts: Coalescer[StartItem, StartOutcome] = Coalescer(
+            backend.start, self._started, _start_bytes
+        )
+        self.sends: Coalescer[SendItem, SendOutcome] = Coalescer(
+            backend.send, self._sent, _send_bytes
+        )
         self.patient = PatientCalls(backend)
         """Calls that are made again while the database can't be reached."""
         self._results: dict[str, Waiter[Result]] = {}
@@ -170,19 +174,18 @@ class Connection:
                 self._publish(), name="hotmesh client hints"
             )
 
-    async def _fetch_results(
-        self, namespace: str, run_ids: Sequence[bytes]
-    ) -> Iterable[tuple[bytes, Result]]:
+    async def _fetch_results(self, namespace: str, run_ids: Sequence[bytes]) -> Fetched[Result]:
         rows = await self.backend.results(namespace, run_ids)
-        return [(bytes(run_id), (status, result)) for run_id, status, result in rows]
+        found = [(bytes(run_id), (status, result)) for run_id, status, result in rows]
+        return Fetched(found, sum(len(row[2]) for row in rows) >= BATCH_BYTES_MAX)
 
     async def _fetch_replies(
         self, namespace: str, received: list[bytes], reply_ids: Sequence[bytes]
-    ) -> Iterable[tuple[bytes, bytes]]:
+    ) -> Fetched[bytes]:
         count = len(received)
-        found = await self.backend.replies(namespace, reply_ids, received[:count])
+        rows = await self.backend.replies(namespace, reply_ids, received[:count])
         del received[:count]
-        return found
+        return Fetched(rows, sum(len(row[1]) for row in rows) >= BATCH_BYTES_MAX)
 
     def _started(self, items: Sequence[StartItem], outcomes: Sequence[StartOutcome]) -> None:
         self.hint_lanes(
@@ -208,6 +211,17 @@ class Connection:
                     _log.debug("Hints %s were lost: %s", hints, error)
         finally:
             self._hinting = None
+
+
+def _start_bytes(item: StartItem) -> int:
+    size = len(item.header) + len(item.input)
+    if item.attributes:
+        size += sum(len(value) for _, value in item.attributes)
+    return size + sum(map(len, item.events)) if item.events else size
+
+
+def _send_bytes(item: SendItem) -> int:
+    return len(item.frame)
 
 
 def default_identity() -> str:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import islice
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from hotmesh.exceptions import BackendUnavailableError
 from hotmesh.retrying import Backoff, complain
@@ -40,6 +40,14 @@ CANCEL_AGAIN_S = 0.05
 _log = logging.getLogger(__name__)
 
 
+class Fetched(NamedTuple, Generic[Datum]):
+    """What a look-up has found."""
+
+    found: Sequence[tuple[bytes, Datum]]
+    more: bool
+    """Whether there may be more: it brought as many bytes as one may."""
+
+
 class HintSource(Protocol):
     """The part of a backend that publishes hints."""
 
@@ -63,7 +71,7 @@ class Waiter(Generic[Datum]):
         self,
         source: HintSource,
         channel: str,
-        fetch: Callable[[Sequence[bytes]], Awaitable[Iterable[tuple[bytes, Datum]]]],
+        fetch: Callable[[Sequence[bytes]], Awaitable[Fetched[Datum]]],
         *,
         received: Callable[[bytes], None] | None = None,
     ) -> None:
@@ -221,12 +229,15 @@ class Waiter(Generic[Datum]):
                 self._fail(chunk, error)
 
     async def _take(self, keys: Sequence[bytes]) -> None:
-        for key, datum in await self._fetch(keys):
+        fetched = await self._fetch(keys)
+        for key, datum in fetched.found:
             futures = [each for each in self._drop(key) if not each.done()]
             for future in futures:
                 future.set_result(datum)
             if futures and self._received is not None:
                 self._received(key)
+        if fetched.more:
+            self._named.update(key for key in keys if key in self._waiting)
 
     def _fail(self, keys: Iterable[bytes], error: Exception) -> None:
         for key in keys:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -11,13 +12,14 @@ from hotmesh.converter import decode_values, encode_failure
 from hotmesh.core import Event, kinds
 from hotmesh.engine import wire
 from hotmesh.engine.activity_task import ActivityTask
-from hotmesh.exceptions import NondeterminismError
+from hotmesh.exceptions import NondeterminismError, TransitionTooLargeError
+from hotmesh.limits import STEP_BYTES_MAX
 from hotmesh.retrying import PASSING
 from hotmesh.router.closing import Closer, terminated, timed_out
 from hotmesh.router.coding import Coder
 from hotmesh.router.effects import CommandTranslator
 from hotmesh.router.local_activities import LocalActivities
-from hotmesh.router.memory import PipeMemory
+from hotmesh.router.memory import Activation, PipeMemory
 from hotmesh.router.pipe_context import PipeContext
 from hotmesh.router.state import RunState
 from hotmesh.router.task_failures import TaskFailures
@@ -26,6 +28,9 @@ from hotmesh.router.workflow_thread import StuckError
 
 Reply = tuple[bytes, bytes]
 """(reply id, data) for a client that waits."""
+
+LARGE_BYTES = 64 * 1024
+"""Runs of which it is noted when they move: only the largest one is ever asked."""
 
 BACKEND_PAUSE_SECONDS = 0.25
 """Before a run is tried again whose task needed a backend that was away."""
@@ -52,7 +57,7 @@ class Activator:
 
     async def activate_all(
         self,
-        activations: Sequence[tuple[bytes, list[Event], int]],
+        activations: Sequence[Activation],
         messages: Sequence[MessageRow],
         is_dead: Callable[[], bool],
     ) -> None:
@@ -61,7 +66,7 @@ class Activator:
         Meanwhile the event loop does what else there is to do, but for this pipe's turn: core,
         memory and effects are the thread's until it is through.
         """
-        batch = _Batch(self, activations, messages)
+        batch = _Batch(self, self._memory, activations, messages)
         while batch.rest():
             try:
                 waiting = await self._context.workflows.run(batch.run)
@@ -84,7 +89,8 @@ class Activator:
         """The run's state; None if it has to be taken in from its journal first."""
         memory = self._memory
         if fresh >= 0:
-            state = memory.states[run_id] = self._fresh_state(messages[fresh])
+            state = self._fresh_state(messages[fresh])
+            memory.keep(state)
             return state
         found = memory.states.get(run_id)
         if found is None:  # known to the core only: evicted here
@@ -292,6 +298,7 @@ class Activator:
         mark = effects.mark() if starts is None else ()
         try:
             if starts is None:
+                self._check_size(state, jobs, commands)
                 commands = self._take_effects(state, now_ms, jobs, commands)
             size = memory.core.complete(details.run_id, now_ms, commands)
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing of it was recorded
@@ -300,6 +307,10 @@ class Activator:
             self._failures.add(state, jobs, error)
             return
         state.journaled(None, size)
+        memory.step_bytes += size
+        memory.cached_bytes += size
+        if state.bytes > LARGE_BYTES:
+            state.moved_at = time.monotonic()
         if starts is None:
             self._activities.recorded(details.run_id, jobs, effects.placed_since(mark))
         else:
@@ -314,6 +325,7 @@ class Activator:
             self._activities.followed(jobs[0], task)
         if replies:
             effects.replies += replies
+            memory.step_bytes += sum(len(data) for _, data in replies)
         state.now_ms = now_ms
         if self._failures.any:
             self._failures.forget(details.run_id, jobs)
@@ -321,6 +333,15 @@ class Activator:
             self._failures.clear_record(state)
         memory.has_columns = True
         memory.states.move_to_end(details.run_id)
+
+    def _check_size(self, state: RunState, jobs: list[Event], commands: list[Event]) -> None:
+        """Refuse what no backend call can hold. One event in and one out always fit."""
+        if len(jobs) < 2 and len(commands) < 2:
+            return
+        size = sum(len(each[4]) + len(each[5]) for each in (*jobs, *commands))
+        limit = self._context.transition_bytes_max
+        if size > limit:
+            raise TransitionTooLargeError(size, limit, f"workflow {state.details.workflow_id!r}")
 
     def _take_effects(
         self, state: RunState, now_ms: int, jobs: list[Event], commands: list[Event]
@@ -342,15 +363,17 @@ class Activator:
 class _Batch:
     """Runs to be activated one after the other, up to one that has to wait for something."""
 
-    __slots__ = ("_activations", "_activator", "_at", "_messages", "jobs", "state")
+    __slots__ = ("_activations", "_activator", "_at", "_memory", "_messages", "jobs", "state")
 
     def __init__(
         self,
         activator: Activator,
-        activations: Sequence[tuple[bytes, list[Event], int]],
+        memory: PipeMemory,
+        activations: Sequence[Activation],
         messages: Sequence[MessageRow],
     ) -> None:
         self._activator = activator
+        self._memory = memory
         self._activations = activations
         self._messages = messages
         self._at = 0
@@ -363,9 +386,17 @@ class _Batch:
         return self._at < len(self._activations)
 
     def run(self) -> Awaitable[None] | None:
-        """Activate them; what is returned is to be awaited before the rest."""
+        """Activate them; what is returned is to be awaited before the rest.
+
+        Once the next step is full, the rest is held until it is written.
+        """
         activator, activations, messages = self._activator, self._activations, self._messages
+        memory = self._memory
         for at in range(self._at, len(activations)):
+            if memory.step_bytes >= STEP_BYTES_MAX:
+                memory.hold(activations[at:], messages)
+                self._at = len(activations)
+                return None
             run_id, jobs, fresh = activations[at]
             self._at = at + 1
             try:

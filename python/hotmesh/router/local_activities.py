@@ -20,6 +20,7 @@ from hotmesh.core import CoreError, Event, encode_event, kinds
 from hotmesh.engine.activity_options import OPTIONS_REMEMBERED_MAX, read_options
 from hotmesh.engine.activity_task import ActivityTask, Outcome
 from hotmesh.engine.outside import outside_tasks
+from hotmesh.limits import BATCH_BYTES_MAX, PLACED_BYTES_MAX
 from hotmesh.router.collection import collection_paused
 from hotmesh.router.effects import CANCELLED_FAILURE, cancelled_frame, task_meta
 from hotmesh.router.memory import PipeMemory
@@ -32,6 +33,9 @@ AT_ONCE_SECONDS = 4.0
 
 BUSY_SECONDS = 0.02
 """How long to start activities in a row before the rest of the process has its turn."""
+
+LARGE_BYTES = 16 * 1024
+"""Arguments and results from which on they are counted; there are never many small ones."""
 
 Key = tuple[bytes, int]
 """An activity: (run id, seq). Only its first attempt is ever made here."""
@@ -67,6 +71,8 @@ class LocalActivities:
         self._handing_over = False
         self._room = 0
         """How many more may be placed in the next step."""
+        self._large_bytes = 0
+        """Large arguments among what waits or is to be placed; at least that."""
         self._room_at_once = 0
         """The same for activities that never wait, and so need no slot."""
         self._placeable: dict[tuple[str, bytes], dict[str, Any]] = {}
@@ -93,6 +99,8 @@ class LocalActivities:
             return options
         if not self.eager or lane in self._leaving:
             return None
+        if len(command[5]) > LARGE_BYTES and not self._has_place_for(len(command[5])):
+            return None
         if self._room > 0:
             self._room -= 1
             return options
@@ -100,6 +108,13 @@ class LocalActivities:
             self._room_at_once -= 1
             return options
         return None
+
+    def _has_place_for(self, size: int) -> bool:
+        """Whether such arguments may wait here for a slot."""
+        if self._large_bytes >= PLACED_BYTES_MAX:
+            return False
+        self._large_bytes += size
+        return True
 
     def _look_at(self, name: str, meta: bytes) -> dict[str, Any] | None:
         """The options of a command if such activities may start here at all; remembered then."""
@@ -121,6 +136,8 @@ class LocalActivities:
         if runner is not None:
             placed = len(self._memory.effects.placed) + len(self._waiting)
             self._room = runner.free + self._pace.recent() - placed
+            if not placed:
+                self._large_bytes = 0
             self._room_at_once = int(AT_ONCE_SECONDS / self._context.cost.seconds) - placed
 
     # Running
@@ -145,10 +162,12 @@ class LocalActivities:
             return False
         local, now_ms = self._memory.local, self._context.clock.now_ms()
         at_once, began, free, ended = 0, time.perf_counter(), runner.free, self._ended
-        left = most
+        left, large = most, 0
         with outside_tasks(), collection_paused():
             while waiting and free > 0 and left > 0:
                 task = waiting.popleft()
+                if self._large_bytes and len(task.body) > LARGE_BYTES:
+                    self._large_bytes -= len(task.body)
                 if inflight.get((task.run_id, task.seq)) is not task:
                     continue  # no longer wanted
                 left -= 1
@@ -159,6 +178,10 @@ class LocalActivities:
                 else:
                     local.append((task.run_id, event))
                     at_once += 1
+                    if len(event[5]) > LARGE_BYTES:
+                        large += len(event[5])
+                        if large >= BATCH_BYTES_MAX:
+                            break
                 if time.perf_counter() - began > BUSY_SECONDS:
                     break
         if at_once:
@@ -224,8 +247,12 @@ class LocalActivities:
     def settle_retries(self) -> None:
         """Failed first attempts become tasks of the queue, claimable after their backoff."""
         retries, self._retries = self._retries, []
+        held = self._memory.held
         for task, outcome in retries:
-            self._settle_retry(task, outcome)
+            if held and self._memory.is_held(task.run_id):
+                self._retries.append((task, outcome))  # its jobs come first
+            else:
+                self._settle_retry(task, outcome)
 
     def _settle_retry(self, task: ActivityTask, outcome: Outcome) -> None:
         memory, key = self._memory, (task.run_id, task.seq)
@@ -255,6 +282,8 @@ class LocalActivities:
             return
         state.now_ms = now_ms
         state.journaled((now_ms, [], [again]), size)
+        memory.cached_bytes += size
+        memory.step_bytes += size
         self._retry_delays[key] = outcome.delay_ms
         if key in memory.effects.cancelled:  # asked for while the attempt was still going on
             memory.effects.recalls.append((*key, cancelled_frame(task.seq), True))

@@ -8,13 +8,26 @@ from __future__ import annotations
 import heapq
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
 
 from hotmesh.backends.protocol import MessageRow
 from hotmesh.core import Event, Router
-from hotmesh.limits import TIMER_HORIZON_MS
+from hotmesh.limits import CACHE_MOVING_S, TIMER_HORIZON_MS
 from hotmesh.router.effects import Effects
 from hotmesh.router.state import RunState
+
+Activation = tuple[bytes, list[Event], int]
+"""Run id, jobs, and which of the messages read has begun the run (-1: none)."""
+
+
+class Held(NamedTuple):
+    """An activation that waits."""
+
+    run_id: bytes
+    jobs: list[Event]
+    row: MessageRow | None
+    """The message that has begun the run, if it was that one."""
 
 
 class PipeMemory:
@@ -23,14 +36,17 @@ class PipeMemory:
     __slots__ = (
         "_due",
         "_postponed",
+        "cached_bytes",
         "core",
         "effects",
         "elsewhere",
         "has_columns",
+        "held",
         "loads",
         "local",
         "read",
         "states",
+        "step_bytes",
     )
 
     def __init__(self) -> None:
@@ -49,6 +65,12 @@ class PipeMemory:
         """Runs whose journal is to be read next."""
         self.has_columns = False
         """Whether the core has something for the next step."""
+        self.step_bytes = 0
+        """What the next step journals and answers so far."""
+        self.held: list[Held] = []
+        """Activations that wait for that step to be written: it is full."""
+        self.cached_bytes = 0
+        """Inputs and journals of the runs in memory, as stored."""
         self._postponed: list[tuple[float, bytes]] = []
         self._due: dict[bytes, float] = {}
         """What was said last of each postponed run."""
@@ -63,6 +85,53 @@ class PipeMemory:
         read, self.read = self.read, []
         return read
 
+    def hold(self, activations: Sequence[Activation], messages: Sequence[MessageRow]) -> None:
+        """Keep these activations until the next step is written.
+
+        Args:
+            activations: What the core has handed out.
+            messages: The messages that `fresh` counts.
+        """
+        self.held += [
+            Held(run_id, jobs, messages[fresh] if fresh >= 0 else None)
+            for run_id, jobs, fresh in activations
+        ]
+
+    def with_held(
+        self, activations: Sequence[Activation], messages: Sequence[MessageRow]
+    ) -> tuple[Sequence[Activation], Sequence[MessageRow]]:
+        """Put what was held before these activations; as :meth:`hold` was given them."""
+        held, self.held = self.held, []
+        rows = [each.row for each in held if each.row is not None]
+        places = iter(range(len(rows)))
+        first = [
+            (each.run_id, each.jobs, -1 if each.row is None else next(places)) for each in held
+        ]
+        shifted = [
+            (run_id, jobs, fresh + len(rows) if fresh >= 0 else -1)
+            for run_id, jobs, fresh in activations
+        ]
+        return first + shifted, [*rows, *messages]
+
+    def is_held(self, run_id: bytes) -> bool:
+        """Whether the run has jobs that its code has not been given yet."""
+        return any(each.run_id == run_id for each in self.held)
+
+    def held_lanes(self) -> set[int]:
+        """The lanes of what is held."""
+        lanes: set[int] = set()
+        for run_id, _, row in self.held:
+            if row is not None:
+                lanes.add(row[1])
+            elif run_id in self.states:
+                lanes.add(self.states[run_id].lane)
+        return lanes
+
+    def drop_held(self, run_ids: Collection[bytes]) -> None:
+        """The core has taken these runs' jobs back."""
+        if self.held:
+            self.held = [each for each in self.held if each.run_id not in run_ids]
+
     def take_effects(self) -> Effects:
         """The effects so far."""
         effects, self.effects = self.effects, Effects()
@@ -71,24 +140,41 @@ class PipeMemory:
     def drop(self, run_id: bytes) -> bool:
         """Let a run go from memory; false if it was not there."""
         state = self.states.pop(run_id, None)
-        if state is not None and state.instance is not None:
+        if state is None:
+            return False
+        self.cached_bytes -= state.bytes
+        if state.instance is not None:
             state.instance.dismantle(self.elsewhere)
-        return state is not None
+        return True
+
+    def keep(self, state: RunState) -> None:
+        """A run is in memory now."""
+        self.states[state.details.run_id] = state
+        self.cached_bytes += state.bytes
 
     def drop_lanes(self, lanes: Collection[int]) -> None:
         """Let the runs of these lanes go."""
         for run_id in [r for r, state in self.states.items() if state.lane in lanes]:
             self.drop(run_id)
 
-    def evict(self, allowed: int) -> None:
-        """Keep at most so many runs; the longest idle go first.
+    def evict(self, allowed: int, bytes_allowed: int) -> None:
+        """Keep at most so many runs with so many bytes; the longest idle go first.
 
         Of runs with activities going on in this process there may be as many again: each would
         soon be replayed. Of those only the code goes, the core still knows what they wait for.
+
+        Args:
+            allowed: Runs.
+            bytes_allowed: Inputs and journals, as stored. Beside them the largest run may stay
+                while it moves: replaying it for each message would take longer than all others.
         """
         excess = len(self.states) - allowed
-        if excess <= 0:
-            return
+        if excess > 0:
+            self._evict_number(excess, allowed)
+        if self.cached_bytes > bytes_allowed:
+            self._evict_bytes(bytes_allowed)
+
+    def _evict_number(self, excess: int, allowed: int) -> None:
         at_work: list[bytes] = []
         for run_id in list(self.states):
             if self.core.known(run_id) and not self.core.evict(run_id):
@@ -98,8 +184,33 @@ class PipeMemory:
             excess -= 1
             if excess <= 0:
                 return
-        for run_id in at_work[: max(0, len(at_work) - allowed)]:
-            self.drop(run_id)
+        self._drop_code(at_work[: max(0, len(at_work) - allowed)])
+
+    def _evict_bytes(self, allowed: int) -> None:
+        largest = max(self.states.values(), key=_bytes_of)
+        stays = None
+        if time.monotonic() - largest.moved_at < CACHE_MOVING_S:
+            stays = largest.details.run_id
+            allowed += largest.bytes
+        gone: list[bytes] = []
+        left = self.cached_bytes
+        for run_id, state in self.states.items():
+            if left <= allowed:
+                break
+            if run_id != stays:
+                gone.append(run_id)
+                left -= state.bytes
+        for run_id in gone:
+            if self.core.known(run_id):
+                self.core.evict(run_id)
+        self._drop_code(gone)
+
+    def _drop_code(self, run_ids: Sequence[bytes]) -> None:
+        """Let the code of these runs go, unless it is about to be run."""
+        held = {each.run_id for each in self.held}
+        for run_id in run_ids:
+            if run_id not in held:
+                self.drop(run_id)
 
     def postpone(self, run_id: bytes, seconds: float) -> None:
         """Read the run's journal again after a while."""
@@ -121,3 +232,7 @@ class PipeMemory:
             if self.core.known(run_id) and run_id not in self.states:
                 due.append(run_id)
         return due
+
+
+def _bytes_of(state: RunState) -> int:
+    return state.bytes

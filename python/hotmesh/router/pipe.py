@@ -23,7 +23,7 @@ from hotmesh.router.closing import Closer
 from hotmesh.router.collection import collection_paused
 from hotmesh.router.effects import CommandTranslator, Effects
 from hotmesh.router.local_activities import BUSY_SECONDS, LocalActivities
-from hotmesh.router.memory import PipeMemory
+from hotmesh.router.memory import Activation, PipeMemory
 from hotmesh.router.pipe_context import PipeContext
 from hotmesh.router.recovering import Recovery
 from hotmesh.router.task_failures import TaskFailures
@@ -194,7 +194,7 @@ class Pipe:
         self._take_in(reply)
         self._after_commit(effects, reply)
         self._report_quiet_lanes(step.lanes)
-        self._memory.evict(self._context.max_cached)
+        self._memory.evict(self._context.max_cached, self._context.cache_bytes_max)
         await self._start_activities(effects)
         if self._dead:
             return True
@@ -208,6 +208,7 @@ class Pipe:
             or memory.effects
             or memory.local
             or memory.loads
+            or memory.held
             or self._activities.has_retries
             or self._core.has_ready()
         )
@@ -238,10 +239,12 @@ class Pipe:
         lanes = self.lanes
         if self._leaving:
             lanes = [lane for lane in lanes if lane not in self._leaving]
-        room = 0 if self._stopping else BATCH_MESSAGES_MAX
+        # While much is in hand, nothing more is read.
+        room = 0 if self._stopping or self._memory.held else BATCH_MESSAGES_MAX
         columns: dict[str, Any] = dict(zip(DRAINED_FIELDS, self._core.drain(), strict=True))
         step = Step(self._router_id, lanes, room, **columns)
         self._memory.has_columns = False
+        self._memory.step_bytes = 0
         self._activities.amend_tasks(step)
         effects = self._memory.take_effects()
         effects.fill(step)
@@ -285,7 +288,7 @@ class Pipe:
         """
         activities, began = self._activities, time.perf_counter()
         activities.accept(effects.placed)
-        while activities.start_waiting(STARTED_AT_A_TIME):
+        while not self._memory.held and activities.start_waiting(STARTED_AT_A_TIME):
             if self._memory.local:
                 await self._move()
             if time.perf_counter() - began > BUSY_SECONDS:
@@ -337,6 +340,7 @@ class Pipe:
         for run_id in list(memory.states):
             memory.drop(run_id)
         memory.loads = []
+        memory.held = []
         self._core.start_over()
         if self._session is not None:
             self._session.forget()
@@ -345,12 +349,14 @@ class Pipe:
         """The step was not applied: forget the runs it touched, read again."""
         memory = self._memory
         self._activities.not_committed(effects.placed, unknown=False)
-        for run_id in self._core.rollback():
+        touched = self._core.rollback()
+        for run_id in touched:
             memory.drop(run_id)
         # Recovered work leaves no row in the core: such runs are taken in anew.
         recovered = [placed.run_id for placed in effects.placed]
         recovered += [owner.run_id for owner in effects.start_owners if owner is not None]
         recovered += [owner.run_id for owner in effects.send_owners if owner is not None]
+        memory.drop_held({*touched, *recovered})
         for run_id in recovered:
             if memory.drop(run_id) and self._core.known(run_id):
                 self._core.fail(run_id)
@@ -375,6 +381,8 @@ class Pipe:
     async def _advance(self, session: Session) -> None:
         await self._move()
         memory = self._memory
+        if memory.held:
+            return  # much is in hand already
         loads = [*memory.loads, *memory.due_again()]
         memory.loads = []
         if loads:
@@ -395,7 +403,7 @@ class Pipe:
 
     def _ingest(
         self, local: Sequence[tuple[bytes, Event]]
-    ) -> tuple[Sequence[tuple[bytes, list[Event], int]], Sequence[bytes]]:
+    ) -> tuple[Sequence[Activation], Sequence[bytes]]:
         """Have the core deliver what has come; the activations and the loads it asks for."""
         activations, loads, late, errors, expired = self._core.ingest(
             local, self._context.clock.now_ms()
@@ -421,8 +429,11 @@ class Pipe:
             self._memory.has_columns = True
         return activations, loads
 
-    async def _activate(self, activations: Sequence[tuple[bytes, list[Event], int]]) -> None:
-        messages = self._memory.take_read()
+    async def _activate(self, activations: Sequence[Activation]) -> None:
+        memory = self._memory
+        messages: Sequence[MessageRow] = memory.take_read()
+        if memory.held:
+            activations, messages = memory.with_held(activations, messages)
         self._activities.make_room()
         await self._activator.activate_all(activations, messages, lambda: self._dead)
 
@@ -462,6 +473,8 @@ class Pipe:
             return
         memory = self._memory
         active = {*(task.lane for task in self._activities.inflight.values()), *just_read}
+        if memory.held:
+            active |= memory.held_lanes()
         for run_id, _ in memory.local:
             state = memory.states.get(run_id)
             if state is not None:

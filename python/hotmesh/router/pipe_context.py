@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hotmesh.converter import DataConverter
+from hotmesh.limits import CACHE_BYTES_MAX, TRANSITION_BYTES_MAX
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.coding import Coder
 from hotmesh.router.notifier import Notifier
@@ -44,4 +45,6 @@ class PipeContext:
     owns_all: Callable[[], bool]
     """Whether this router owns every lane of its queue."""
     max_cached: int = 1000
+    cache_bytes_max: int = CACHE_BYTES_MAX
+    transition_bytes_max: int = min(TRANSITION_BYTES_MAX.values())
     eager: bool = True

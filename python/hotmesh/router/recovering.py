@@ -59,11 +59,15 @@ class Recovery:
         """
         found: dict[bytes, LoadedRun] = {}
         try:
-            unreadable = await self._read(session, run_ids, found)
+            unreadable, left = await self._read(session, run_ids, found)
         except PASSING:
             self._memory.loads = list(run_ids)
             raise
+        self._memory.loads += left
+        waiting = frozenset(left)
         for run_id in run_ids:
+            if run_id in waiting:
+                continue
             loaded, error = found.get(run_id), unreadable.get(run_id)
             try:
                 if error is not None:
@@ -74,25 +78,26 @@ class Recovery:
 
     async def _read(
         self, session: Session, run_ids: Sequence[bytes], found: dict[bytes, LoadedRun]
-    ) -> dict[bytes, Exception]:
-        """Load runs; of those that the store can't give, why.
+    ) -> tuple[dict[bytes, Exception], Sequence[bytes]]:
+        """Load runs; of those that the store can't give, why, and those to be loaded later.
 
         Raises:
             BackendUnavailableError: the store is away.
             BackendAccessError: it turns us away.
         """
         try:
-            for loaded in await session.load(run_ids):
-                found[loaded.run_id] = loaded
+            runs, left = await session.load(run_ids)
+            found.update((loaded.run_id, loaded) for loaded in runs)
         except PASSING:
             raise
         except Exception as error:  # noqa: BLE001 - one row is damaged: find it by halves
             if len(run_ids) == 1:
-                return {run_ids[0]: error}
+                return {run_ids[0]: error}, ()
             middle = len(run_ids) // 2
-            unreadable = await self._read(session, run_ids[:middle], found)
-            return unreadable | await self._read(session, run_ids[middle:], found)
-        return {}
+            first, first_left = await self._read(session, run_ids[:middle], found)
+            second, second_left = await self._read(session, run_ids[middle:], found)
+            return first | second, [*first_left, *second_left]
+        return {}, left
 
     def _bare_state(self, run_id: bytes, loaded: LoadedRun | None) -> RunState:
         if loaded is not None:
@@ -149,7 +154,7 @@ class Recovery:
             self._failures.report(state, corrupt)
             return
         state.remember(transitions, list(map(len, loaded.frames)))
-        memory.states[run_id] = state
+        memory.keep(state)
         if state.closed:
             self._activities.cancel((run_id,))
             return
@@ -206,6 +211,8 @@ class Recovery:
             now_ms = max(state.now_ms, self._context.clock.now_ms())
             size = memory.core.complete(run_id, now_ms, again)
             state.journaled((now_ms, [], again), size)
+            memory.cached_bytes += size
+            memory.step_bytes += size
             memory.has_columns = True
 
     def _recover_activity(

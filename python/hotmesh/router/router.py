@@ -18,7 +18,12 @@ from hotmesh.engine.activity_task import ActivityTask
 from hotmesh.engine.definition import WorkflowDefinition
 from hotmesh.engine.instance import EngineOptions
 from hotmesh.exceptions import BackendError, BackendUnavailableError
-from hotmesh.limits import LANES_PER_QUEUE, TIMER_HORIZON_MS
+from hotmesh.limits import (
+    CACHE_BYTES_MAX,
+    LANES_PER_QUEUE,
+    TIMER_HORIZON_MS,
+    TRANSITION_BYTES_MAX,
+)
 from hotmesh.printing import printable
 from hotmesh.retrying import PASSING, Backoff, complain
 from hotmesh.router.clock import BackendClock
@@ -293,6 +298,10 @@ class WorkerRouter:
             cost=self._cost,
             owns_all=lambda: len(self._lanes) == LANES_PER_QUEUE,
             max_cached=-(-options.max_cached // PIPES),
+            cache_bytes_max=CACHE_BYTES_MAX // PIPES,
+            transition_bytes_max=TRANSITION_BYTES_MAX.get(
+                self._backend.name, min(TRANSITION_BYTES_MAX.values())
+            ),
             eager=options.eager,
         )
 

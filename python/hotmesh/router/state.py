@@ -24,6 +24,7 @@ class RunState:
     """A run in this pipe's cache."""
 
     __slots__ = (
+        "bytes",
         "changed_arguments",
         "children",
         "closed",
@@ -32,6 +33,7 @@ class RunState:
         "digests",
         "failure",
         "instance",
+        "moved_at",
         "now_ms",
         "readable",
         "sizes",
@@ -44,6 +46,10 @@ class RunState:
         self.details = details
         self.damage: CorruptRowError | None = None
         """What can't be read of the run: its code is not run, it can only be ended."""
+        self.bytes = len(details.input)
+        """Input and journal as stored: about what its code holds."""
+        self.moved_at = 0.0
+        """When the latest transition of a large run was recorded (monotonic seconds)."""
         self.readable: RunDetails | None = None
         """The details as workflow code sees them, where a payload codec hides them."""
         self.digests: ArgumentDigests | None = None
@@ -113,6 +119,7 @@ class RunState:
         """
         self.transitions = transitions
         self.sizes = sizes
+        self.bytes += sum(sizes)
         if transitions:
             self.start_ms = transitions[0][0]
         for now_ms, jobs, commands in transitions:
@@ -129,6 +136,7 @@ class RunState:
         """
         if not size:
             return
+        self.bytes += size
         instance = self.instance
         if instance is not None:
             instance.transitions += 1

@@ -15,7 +15,7 @@ from hotmesh.core import decode_event, encode_event
 from hotmesh.engine.activity_task import ActivityTask, AttemptKey, Outcome, TaskOrigin
 from hotmesh.engine.outside import outside_tasks
 from hotmesh.exceptions import BackendError
-from hotmesh.limits import BATCH_TASKS_MAX
+from hotmesh.limits import BATCH_BYTES_MAX, BATCH_TASKS_MAX
 from hotmesh.retrying import Backoff, complain
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.notifier import Notifier
@@ -134,7 +134,10 @@ class TaskPump:
         return bool(batch.room or batch.finish_run or batch.retry_run or batch.beat_run)
 
     def _batch(self) -> tuple[Tasks, list[tuple[ActivityTask, Outcome]], list[ActivityTask]]:
-        room = 0 if self._stopping else max(0, min(self._runner.free, BATCH_TASKS_MAX))
+        outcomes = self._take_outcomes()
+        room = max(0, min(self._runner.free, BATCH_TASKS_MAX))
+        if self._stopping or self._outcomes:
+            room = 0  # what is to be written comes first
         self._short_of_slots = not room
         batch = Tasks(
             self._namespace,
@@ -144,7 +147,6 @@ class TaskPump:
             room,
             self._runner.types,
         )
-        outcomes, self._outcomes = self._outcomes, []
         for task, outcome in outcomes:
             if outcome.kind == "retry":
                 batch.retry_run.append(task.run_id)
@@ -162,6 +164,29 @@ class TaskPump:
         self._add_beats(batch, detached)
         return batch, outcomes, detached
 
+    def _take_outcomes(self) -> list[tuple[ActivityTask, Outcome]]:
+        """What the next batch writes, up to the outcome with which it has enough bytes."""
+        room = BATCH_BYTES_MAX
+        for count, (_, outcome) in enumerate(self._outcomes, 1):
+            room -= len(outcome.state if outcome.event is None else outcome.event[5])
+            if room <= 0:
+                self._awake |= count < len(self._outcomes)
+                outcomes, self._outcomes = self._outcomes[:count], self._outcomes[count:]
+                return outcomes
+        outcomes, self._outcomes = self._outcomes, []
+        return outcomes
+
+    def _take_beats(self) -> dict[AttemptKey, bytes]:
+        """The details that the next batch writes; bounded like outcomes."""
+        room = BATCH_BYTES_MAX
+        beats: dict[AttemptKey, bytes] = {}
+        while self._beats and room > 0:
+            key = next(iter(self._beats))
+            beats[key] = self._beats.pop(key)
+            room -= len(beats[key])
+        self._awake |= bool(self._beats)
+        return beats
+
     def _restore_beats(self, batch: Tasks) -> None:
         self._renew_at = 0.0
         for *key, state in zip(
@@ -171,7 +196,7 @@ class TaskPump:
                 self._beats.setdefault(cast("AttemptKey", tuple(key)), state)
 
     def _add_beats(self, batch: Tasks, detached: Sequence[ActivityTask]) -> None:
-        beats, self._beats = self._beats, {}
+        beats = self._take_beats()
         due = time.monotonic() >= self._renew_at
         if due:
             self._renew_at = time.monotonic() + self._lease_ms / 1000 / RENEWALS_PER_LEASE

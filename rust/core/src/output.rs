@@ -33,6 +33,9 @@ pub struct Ingested<F> {
     pub expired: Vec<(RunId, i64)>,
 }
 
+/// What one activation takes, unless said otherwise; `limits.py` explains it.
+const JOB_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// What is to be written, and the timers that follow from it.
 #[derive(Debug)]
 pub struct Output {
@@ -46,6 +49,8 @@ pub struct Output {
     pub timers: Timers,
     /// Runs with rows in the columns.
     pub dirty: Vec<RunId>,
+    /// Bytes of jobs from which on a run gets no more of them in one activation.
+    pub job_bytes_max: usize,
 }
 
 impl Default for Output {
@@ -56,6 +61,7 @@ impl Default for Output {
             settled: 0,
             timers: Timers::default(),
             dirty: Vec::new(),
+            job_bytes_max: JOB_BYTES_MAX,
         }
     }
 }
@@ -84,7 +90,8 @@ impl Output {
         batch: &mut Ingested<F>,
     ) {
         let is_active = !run.jobs.is_empty() && run.active_in == ingest;
-        if !run.warm || (!run.jobs.is_empty() && !is_active) {
+        let is_full = run.job_bytes >= self.job_bytes_max;
+        if !run.warm || (!run.jobs.is_empty() && !is_active) || is_full {
             run.backlog.push(arrival);
             return;
         }
@@ -180,6 +187,7 @@ impl Output {
     ) {
         let mut jobs = std::mem::take(&mut run.jobs);
         let dismissed = std::mem::take(&mut run.dismissed);
+        run.job_bytes = 0;
         if run.has_local_work() {
             if run.anchor.is_none() {
                 run.anchor = choose_anchor(jobs.iter().chain(&dismissed));

@@ -103,6 +103,11 @@ impl<F: AsRef<[u8]>> Router<F> {
         }
     }
 
+    /// Give a run no more jobs in one activation once it has so many bytes of them.
+    pub fn limit_jobs(&mut self, job_bytes_max: usize) {
+        self.output.job_bytes_max = job_bytes_max;
+    }
+
     /// Deliver all that has come: what was read before, what was made here, what is due.
     pub fn ingest(&mut self, local: Vec<(RunId, Arrival<F>)>, now_ms: i64) -> Ingested<F> {
         self.now_ms = now_ms; // it may go back: what is due follows it

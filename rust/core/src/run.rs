@@ -107,7 +107,8 @@ impl<F: AsRef<[u8]>> Part for Arrival<F> {
 /// A run this router knows.
 ///
 /// Cold: its journal is not loaded, whatever arrives waits in `backlog`. Warm: `ledger` decides.
-/// Busy: `jobs` are in a workflow's hands, whatever arrives waits in `backlog` too.
+/// Busy: `jobs` are in a workflow's hands, whatever arrives waits in `backlog` too, as does what is
+/// too much for one activation.
 #[derive(Debug)]
 #[allow(missing_docs)]
 pub struct Run<F> {
@@ -118,6 +119,8 @@ pub struct Run<F> {
     pub ledger: Ledger,
     pub journal_seq: usize,
     pub jobs: Vec<Arrival<F>>,
+    /// Frames of the jobs, together.
+    pub job_bytes: usize,
     pub backlog: Vec<Arrival<F>>,
     /// Duplicates and the like that came beside the jobs, to be acknowledged with them.
     pub dismissed: Vec<Arrival<F>>,
@@ -144,6 +147,7 @@ impl<F: AsRef<[u8]>> Run<F> {
             ledger: Ledger::default(),
             journal_seq: 0,
             jobs: Vec::new(),
+            job_bytes: 0,
             backlog: Vec::new(),
             dismissed: Vec::new(),
             anchor: None,
@@ -167,6 +171,7 @@ impl<F: AsRef<[u8]>> Run<F> {
         if !self.ledger.accept(&arrival.outline()) {
             return Some(arrival);
         }
+        self.job_bytes += arrival.frame_size();
         if self.jobs.capacity() == 0 {
             self.jobs.reserve_exact(1); // most activations have one job, and jobs are large
         }
@@ -191,6 +196,7 @@ impl<F: AsRef<[u8]>> Run<F> {
         waiting.append(&mut self.dismissed);
         waiting.append(&mut self.backlog);
         self.backlog = waiting;
+        self.job_bytes = 0;
         self.ledger = Ledger::default();
         self.warm = false;
         self.queued = false;

@@ -22,10 +22,11 @@ pub(crate) struct Router {
 #[pymethods]
 impl Router {
     #[new]
-    fn new(horizon_ms: i64) -> Self {
-        Self {
-            inner: CoreRouter::new(horizon_ms),
-        }
+    #[pyo3(signature = (horizon_ms, job_bytes_max = 4_194_304))]
+    fn new(horizon_ms: i64, job_bytes_max: usize) -> Self {
+        let mut inner = CoreRouter::new(horizon_ms);
+        inner.limit_jobs(job_bytes_max);
+        Self { inner }
     }
 
     fn ingest<'py>(

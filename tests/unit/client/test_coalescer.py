@@ -8,7 +8,7 @@ import pytest
 from hotmesh import retrying
 from hotmesh.client._coalescer import Coalescer
 from hotmesh.exceptions import BackendError, BackendUnavailableError
-from hotmesh.limits import CLIENT_BATCH_MAX
+from hotmesh.limits import BATCH_BYTES_MAX, CLIENT_BATCH_MAX
 
 
 class Store:
@@ -46,7 +46,7 @@ def store() -> Store:
 
 @pytest.fixture
 def coalescer(store: Store) -> Coalescer[int, str]:
-    return Coalescer(store.write, store.on_written)
+    return Coalescer(store.write, store.on_written, lambda _: 1)
 
 
 async def test_a_lone_call_leaves_at_once(store: Store, coalescer: Coalescer[int, str]) -> None:
@@ -60,6 +60,13 @@ async def test_calls_of_one_moment_share_a_batch(
     assert await asyncio.gather(*map(coalescer.submit, range(3))) == ["<0>", "<1>", "<2>"]
     assert store.batches == [[0, 1, 2]]
     assert store.written == [0, 1, 2]
+
+
+async def test_a_batch_has_no_item_after_the_one_that_fills_it(store: Store) -> None:
+    sizes = Coalescer(store.write, store.on_written, lambda item: item * BATCH_BYTES_MAX // 10)
+    items = [3, 3, 3, 3, 40, 1, 1]
+    assert await asyncio.gather(*map(sizes.submit, items)) == [f"<{item}>" for item in items]
+    assert store.batches == [[3, 3, 3, 3], [40], [1, 1]]
 
 
 async def test_calls_made_in_flight_share_the_next_batch(

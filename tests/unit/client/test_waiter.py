@@ -1,12 +1,12 @@
 """The waiter finds everything that appears: by its hint, by a vague hint, or by its own poll."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from hotmesh.client import _waiter
-from hotmesh.client._waiter import FETCH_MAX, REMEMBERED_MAX, Waiter, remember
+from hotmesh.client._waiter import FETCH_MAX, REMEMBERED_MAX, Fetched, Waiter, remember
 from hotmesh.exceptions import BackendError, BackendUnavailableError
 
 KEY = bytes(16)
@@ -25,6 +25,7 @@ class Store:
         self.listening = asyncio.Event()
         self.fetched = asyncio.Event()
         self.away = 0
+        self.most = 10_000
         self.error: Exception | None = None
 
     async def listen(self, channel: str, callback: Callable[[str | None], None]) -> None:
@@ -36,7 +37,7 @@ class Store:
         assert channel == "done:here"
         self.callbacks.remove(callback)
 
-    async def fetch(self, keys: Sequence[bytes]) -> Iterable[tuple[bytes, str]]:
+    async def fetch(self, keys: Sequence[bytes]) -> Fetched[str]:
         self.fetches.append(list(keys))
         self.fetched.set()
         if self.away:
@@ -44,7 +45,8 @@ class Store:
             raise BackendUnavailableError("away")
         if self.error is not None:
             raise self.error
-        return [(key, self.data[key]) for key in keys if key in self.data]
+        found = [(key, self.data[key]) for key in keys if key in self.data]
+        return Fetched(found[: self.most], len(found) > self.most)
 
     def put(self, key: bytes, datum: str, hint: str | None = None) -> None:
         self.data[key] = datum
@@ -142,6 +144,17 @@ async def test_who_leaves_is_forgotten_and_the_others_stay(
         await gone
     store.put(KEY, "a")
     assert await stays == "a"
+
+
+@pytest.mark.usefixtures("slow")
+async def test_what_a_fetch_had_no_room_for_is_asked_for_at_once(
+    store: Store, waiter: Waiter[str]
+) -> None:
+    keys = [number.to_bytes(16, "big") for number in range(5)]
+    store.data.update(dict.fromkeys(keys, "a"))
+    store.most = 2
+    assert await asyncio.gather(*map(waiter.wait, keys)) == ["a"] * 5
+    assert list(map(len, store.fetches)) == [5, 3, 1]
 
 
 @pytest.mark.usefixtures("slow")

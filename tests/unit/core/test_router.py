@@ -98,15 +98,6 @@ def test_a_start_makes_a_run(bench: Bench) -> None:
     assert bench.router.known(OTHER)
 
 
-def test_completing_tells_the_size_of_the_journal_row(bench: Bench) -> None:
-    bench.jobs(row(1, START, journaled=False))
-    size = bench.router.complete(RUN, 100, [event(kinds.PATCH, body=b"x" * 300)])
-    [frame] = bench.commit()["journal_frame"]
-    assert size == len(frame) > 300
-    bench.jobs(row(2, event(kinds.QUERY)))
-    assert bench.router.complete(RUN, 100, []) == 0
-
-
 @pytest.mark.parametrize(("kind", "status"), sorted(kinds.CLOSE_STATUS.items()))
 def test_each_closing_command_leaves_its_status(bench: Bench, kind: int, status: int) -> None:
     columns = bench.begin(event(kinds.WAIT, 1), event(kind))

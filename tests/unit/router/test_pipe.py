@@ -108,6 +108,8 @@ def pipe_of(store: object) -> Pipe:
         coder=None,
         cost=AverageCost(),
         max_cached=10,
+        cache_bytes_max=1_000_000,
+        transition_bytes_max=1_000_000,
         eager=True,
     )
     pipe = Pipe(cast("PipeContext", cast("Any", context)), b"r" * 16)

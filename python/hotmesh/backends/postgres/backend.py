@@ -36,6 +36,7 @@ from hotmesh.backends.protocol import (
     TasksReply,
     wanted_queue_id,
 )
+from hotmesh.limits import BATCH_BYTES_MAX
 from hotmesh.retrying import at_once
 
 CLIENT_LINKS = 4
@@ -179,15 +180,17 @@ class PostgresBackend:
         self, namespace: str, run_ids: Sequence[bytes]
     ) -> Sequence[tuple[bytes, int, bytes]]:
         """(run id, status, result) of those that are closed; missing runs have status 0."""
-        rows = await _repeat(lambda: self._links.clients.fetch("results", namespace, run_ids))
+        rows = await _repeat(
+            lambda: self._links.clients.fetch("results", namespace, run_ids, BATCH_BYTES_MAX)
+        )
         return [(row[0], row[1], row[2]) for row in rows]
 
     async def replies(
         self, namespace: str, reply_ids: Sequence[bytes], received: Sequence[bytes] = ()
     ) -> Sequence[tuple[bytes, bytes]]:
         """The replies that have arrived; those that earlier calls have received are deleted."""
-        clients = self._links.clients
-        rows = await _repeat(lambda: clients.fetch("replies", namespace, reply_ids, received))
+        clients, room = self._links.clients, BATCH_BYTES_MAX
+        rows = await _repeat(lambda: clients.fetch("replies", namespace, reply_ids, received, room))
         return [(row[0], row[1]) for row in rows]
 
     async def find(self, keys: Sequence[tuple[str, str, bytes]]) -> Sequence[RunRow | None]:
@@ -289,6 +292,7 @@ class PostgresBackend:
             batch.lease_ms,
             batch.room,
             batch.types,
+            BATCH_BYTES_MAX,
             *columns.arguments(),
         )
         return tasks_reply(columns, row)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import asyncpg
 
@@ -12,8 +13,9 @@ from hotmesh.backends.postgres.columns import StartBatch, send_outcomes, step_co
 from hotmesh.backends.postgres.cursor import TIMER_ROOM, Bounds, MessageCursor, TimerCursor
 from hotmesh.backends.postgres.link import Link
 from hotmesh.backends.postgres.rows import loaded_run
-from hotmesh.backends.protocol import LoadedRun, Step, StepReply
+from hotmesh.backends.protocol import LoadedRun, Loads, Step, StepReply
 from hotmesh.exceptions import BackendError, BackendUnavailableError
+from hotmesh.limits import BATCH_BYTES_MAX
 
 _UNREAD_EVENTS = "HM001"
 """What ``close_runs`` raises when a run can't close."""
@@ -73,6 +75,7 @@ class PostgresSession:
                 messages.cursors,
                 room,
                 messages.lane_room,
+                BATCH_BYTES_MAX,
                 messages.behind,
                 messages.known,
                 messages.probe,
@@ -98,6 +101,8 @@ class PostgresSession:
         if lanes and room > 0:
             columns = [row[field] or () for field in _FIELDS_READ]
             found = list(zip(*columns, strict=True))
+            if _bytes_read(columns) >= BATCH_BYTES_MAX:
+                room = len(found)  # there may be more that had to stay behind
             self._messages.read(
                 messages,
                 lanes,
@@ -167,10 +172,27 @@ class PostgresSession:
             return StepReply(await self._link.value("clock"), stale=_run_ids(cause))
         raise error
 
-    async def load(self, run_ids: Sequence[bytes]) -> Sequence[LoadedRun]:
+    async def load(self, run_ids: Sequence[bytes]) -> Loads:
         """The runs with their journals, in seq order; unknown ones are left out."""
-        rows = await self._link.fetch("load", self._namespace, run_ids)
-        return [loaded_run(row) for row in rows]
+        asked, left = list(run_ids), list[bytes]()
+        while asked:
+            # Each may have its share; those with more are asked for again, fewer at a time.
+            share = BATCH_BYTES_MAX // len(asked)
+            rows = await self._link.fetch("load", self._namespace, asked, share)
+            large: list[bytes] = [row["run_id"] for row in rows if row["header"] is None]
+            if len(large) < len(rows) or not large:
+                fit = [loaded_run(row) for row in rows if row["header"] is not None]
+                return Loads(fit, large + left)
+            if len(asked) == 1:
+                return Loads(await self._load_large(asked[0]), left)
+            half = len(large) // 2 or 1
+            asked, left = large[:half], large[half:] + left
+        return Loads((), ())
+
+    async def _load_large(self, run_id: bytes) -> Sequence[LoadedRun]:
+        rows = await self._link.fetch("load_large", self._namespace, run_id)
+        frames = [row[0] for row in await self._link.fetch("journal", self._namespace, run_id)]
+        return [loaded_run(row)._replace(frames=frames) for row in rows]
 
     def forget(self, lanes: Sequence[int] | None = None) -> None:
         """Return the messages of these lanes (None: all) again, whatever was read before."""
@@ -185,6 +207,13 @@ class PostgresSession:
 def _run_ids(error: asyncpg.PostgresError) -> list[bytes]:
     """The run ids that one of our own errors names."""
     return [bytes.fromhex(text) for text in str(error.detail).split(",")]
+
+
+def _bytes_read(columns: Sequence[Sequence[Any]]) -> int:
+    """What the messages count for, as ``read_messages`` counts it."""
+    _, _, _, frames, _, _, headers, inputs, _ = columns
+    started = sum(len(each) for each in (*headers, *inputs) if each is not None)
+    return sum(map(len, frames)) + started
 
 
 def _timer_rows(row: asyncpg.Record) -> list[tuple[object, ...]]:

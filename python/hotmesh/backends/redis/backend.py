@@ -34,7 +34,7 @@ from hotmesh.backends.redis.servers import ClosedError, Route, Servers
 from hotmesh.backends.redis.session import RedisSession
 from hotmesh.backends.redis.url import parse_url
 from hotmesh.exceptions import BackendError, InvalidArgumentError
-from hotmesh.limits import LANES_PER_QUEUE
+from hotmesh.limits import BATCH_BYTES_MAX, LANES_PER_QUEUE
 from hotmesh.retrying import at_once
 
 LINKS_PER_NAMESPACE = 4
@@ -46,6 +46,8 @@ SCAN_RUNS = 1000
 
 TIMER_HORIZON_MS_MAX = 60_000
 """A delayed start beyond it tells nobody of its timer (`LATE_WITHIN_MS` in common.lua)."""
+
+_BOUND = codec.header({"bytes": BATCH_BYTES_MAX})
 
 _Item = TypeVar("_Item", StartItem, SendItem, MailItem)
 _Outcome = TypeVar("_Outcome")
@@ -136,7 +138,7 @@ class RedisBackend:
         self, namespace: str, run_ids: Sequence[bytes]
     ) -> Sequence[tuple[bytes, int, bytes]]:
         """(run id, status, result) of those that are closed; missing runs have status 0."""
-        flat = await self._again(namespace, scripts.RESULTS, [codec.EMPTY_HEADER, *run_ids])
+        flat = await self._again(namespace, scripts.RESULTS, [_BOUND, *run_ids])
         found = zip(run_ids, flat[::2], flat[1::2], strict=True)
         return [row for row in found if row[1] != RunStatus.RUNNING]
 
@@ -144,7 +146,8 @@ class RedisBackend:
         self, namespace: str, reply_ids: Sequence[bytes], received: Sequence[bytes] = ()
     ) -> Sequence[tuple[bytes, bytes]]:
         """The replies that have arrived; those that earlier calls have received are deleted."""
-        words = [codec.header({"received": len(received)}), *received, *reply_ids]
+        numbers = {"received": len(received), "bytes": BATCH_BYTES_MAX}
+        words = [codec.header(numbers), *received, *reply_ids]
         flat = await self._again(namespace, scripts.REPLIES, words)
         return [*zip(flat[::2], flat[1::2], strict=True)]
 
@@ -187,7 +190,13 @@ class RedisBackend:
 
     async def journal(self, namespace: str, run_id: bytes) -> Sequence[bytes]:
         """The frames of a run in order; none of an unknown run."""
-        return await self._again(namespace, scripts.JOURNAL, [codec.EMPTY_HEADER, run_id])
+        frames: list[bytes] = []
+        length = 1
+        while len(frames) < length:
+            words = codec.journal_words(run_id, len(frames))
+            page, length = await self._again(namespace, scripts.JOURNAL, words)
+            frames += page
+        return frames
 
     async def routers(self, namespace: str) -> Sequence[RouterRow]:
         """The rollcall of a namespace: live routers, and dead ones for an hour."""

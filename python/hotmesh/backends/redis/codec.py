@@ -28,6 +28,7 @@ from hotmesh.backends.protocol import (
     Tasks,
     TimerRow,
 )
+from hotmesh.limits import BATCH_BYTES_MAX
 
 Words = list[bytes | str]
 """Byte strings of a script call; text is sent as UTF-8."""
@@ -179,6 +180,7 @@ def tasks_words(batch: Tasks) -> Words:
                 "lease": batch.lease_ms,
                 "room": batch.room,
                 "types": -1 if batch.types is None else len(batch.types),
+                "bytes": BATCH_BYTES_MAX,
                 "finish_seq": batch.finish_seq,
                 "finish_attempt": batch.finish_attempt,
                 "retry_seq": batch.retry_seq,
@@ -231,6 +233,17 @@ def message_rows(flat: Sequence[Any], started: Sequence[Any]) -> list[MessageRow
             )
         )
     return rows
+
+
+def bytes_read(rows: Sequence[MessageRow]) -> int:
+    """What messages count for, as step.lua counts it."""
+    started = sum(len(row.header or b"") + len(row.input or b"") for row in rows if row[7])
+    return sum(len(row.frame) for row in rows) + started
+
+
+def journal_words(run_id: bytes, start: int) -> Words:
+    """The arguments of journal.lua: a page of a journal from a seq on."""
+    return [header({"from": start, "bytes": BATCH_BYTES_MAX}), run_id]
 
 
 def message_number(message_id: int) -> int:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hotmesh.backends.protocol import (
-    LoadedRun,
+    Loads,
     MessageRow,
     SendOutcome,
     StartOutcome,
@@ -23,7 +23,7 @@ from hotmesh.backends.protocol import (
 from hotmesh.backends.redis import codec, scripts
 from hotmesh.backends.redis.servers import Route
 from hotmesh.exceptions import BackendError, BackendUnavailableError
-from hotmesh.limits import LANES_PER_QUEUE
+from hotmesh.limits import BATCH_BYTES_MAX, LANES_PER_QUEUE
 
 if TYPE_CHECKING:
     from hotmesh.backends.redis.backend import RedisBackend
@@ -115,14 +115,20 @@ class RedisSession:
                 "the connection to Redis was replaced by another: everything is read again"
             )
 
-    async def load(self, run_ids: Sequence[bytes]) -> Sequence[LoadedRun]:
+    async def load(self, run_ids: Sequence[bytes]) -> Loads:
         """The runs with their journals; unknown ones are left out."""
         if not run_ids:
-            return ()
-        answers: list[Any] = await self._route.evaluate(
-            scripts.LOAD, [codec.EMPTY_HEADER, *run_ids]
-        )
-        return [codec.loaded_run(*answer) for answer in answers]
+            return Loads((), ())
+        words = [codec.header({"bytes": BATCH_BYTES_MAX}), *run_ids]
+        looked_at, answers = await self._route.evaluate(scripts.LOAD, words)
+        for run_id, _, frames, length in answers:
+            while len(frames) < length:
+                page, length = await self._route.evaluate(
+                    scripts.JOURNAL, codec.journal_words(run_id, len(frames))
+                )
+                frames += page
+        runs = [codec.loaded_run(*answer[:3]) for answer in answers]
+        return Loads(runs, run_ids[looked_at:])
 
     def forget(self, lanes: Sequence[int] | None = None) -> None:
         """Return messages and timers of these lanes (None: all) again."""
@@ -150,6 +156,7 @@ class RedisSession:
         own = set(lanes)
         return {
             "room": step.room,
+            "bytes": BATCH_BYTES_MAX,
             "lanes": list(lanes),
             "cursors": [str(self._next_number.get(lane, 0)) for lane in lanes],
             "timers_until": [self._timers_until.get(lane, 0) for lane in lanes],
@@ -162,7 +169,8 @@ class RedisSession:
     def _note_messages(self, rows: list[MessageRow], room: int) -> list[MessageRow]:
         for row in rows:
             self._next_number[row.lane] = codec.message_number(row.id) + 1
-        self._turn = self._turn + 1 if rows and len(rows) >= room else 0
+        is_full = len(rows) >= room or codec.bytes_read(rows) >= BATCH_BYTES_MAX
+        self._turn = self._turn + 1 if rows and is_full else 0
         return rows
 
     def _note_timers(self, answers: Sequence[Any], step: Step) -> list[TimerRow]:

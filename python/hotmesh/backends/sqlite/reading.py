@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from hotmesh.backends.protocol import Step
 from hotmesh.backends.sqlite import statements
+from hotmesh.backends.sqlite.rows import bytes_of
 from hotmesh.backends.sqlite.transaction import Row, Transaction
 
 TIMERS_READ_MAX = 10_000
@@ -61,14 +62,21 @@ def read_messages(tx: Transaction, step: Step, at: Positions, moved: Positions) 
     first = at.first_lane % len(step.lanes)
     lanes = [*step.lanes[first:], *step.lanes[:first]]
     cursors = {lane: at.message_id.get(lane, 0) for lane in lanes}
-    rows = tx.all(_READ_MESSAGES, (json.dumps(cursors), step.room))
+    rows = tx.within(_READ_MESSAGES, (json.dumps(cursors), step.room), _bytes_read)
     reached = moved.message_id
     for row in rows:
         reached[row[1]] = row[0]
     moved.first_lane = first
-    if len(rows) == step.room:
+    if rows and lanes[-1] != rows[-1][1]:
+        # It may be that there was no room for the lanes behind this one.
         moved.first_lane = first + lanes.index(rows[-1][1]) + 1
     return rows
+
+
+def _bytes_read(row: Row) -> int:
+    """What a message counts for; a start brings its run's header and input along."""
+    _, _, _, frame, _, _, header, body, _ = row
+    return bytes_of(frame) if body is None else bytes_of(frame, header, body)
 
 
 def read_timers(

@@ -68,3 +68,13 @@ class Rows:
             text = self._head + ", ".join([self._row] * size) + self._tail
             self._texts[size] = text
         return text, values
+
+
+def is_large(values: Sequence[object]) -> bool:
+    """Whether one of the values has more bytes than a statement with several rows may have."""
+    return any(len(value) > BYTES_MAX for value in values if type(value) is bytes)
+
+
+def bytes_of(*values: object) -> int:
+    """What values count for. Whatever is stored in a damaged row, it must not stop the others."""
+    return sum(len(value) for value in values if isinstance(value, (bytes, str)))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hotmesh.backends.protocol import LoadedRun, Step, StepReply
+from hotmesh.backends.protocol import LoadedRun, Loads, Step, StepReply
 from hotmesh.backends.sqlite import statements
 from hotmesh.backends.sqlite.reading import Positions, read_messages, read_timers
+from hotmesh.backends.sqlite.rows import bytes_of
 from hotmesh.backends.sqlite.step import apply, changes_anything
 from hotmesh.backends.sqlite.store import Store
 from hotmesh.backends.sqlite.transaction import Transaction
 from hotmesh.exceptions import BackendUnavailableError
+from hotmesh.limits import BATCH_BYTES_MAX
 
 _SQL = statements.load("step")
 _LOAD_RUN = _SQL["load_run"]
@@ -69,21 +71,11 @@ class SqliteSession:
                 "the SQLite database was replaced by another file: everything is read again"
             )
 
-    async def load(self, run_ids: Sequence[bytes]) -> Sequence[LoadedRun]:
+    async def load(self, run_ids: Sequence[bytes]) -> Loads:
         """See the protocol."""
-
-        def work(tx: Transaction) -> list[LoadedRun]:
-            loaded: list[LoadedRun] = []
-            for run_id in run_ids:
-                row = tx.one(_LOAD_RUN, (run_id, self._namespace))
-                if row is not None:
-                    journal = tx.all(_READ_JOURNAL, (run_id,))
-                    frames = [frame for frame, _ in journal]
-                    next_seq = journal[-1][1] + 1 if journal else 0
-                    loaded.append(LoadedRun._make((*row[:7], frames, row[7].encode(), next_seq)))
-            return loaded
-
-        return await self._store.read(work) if run_ids else []
+        if not run_ids:
+            return Loads((), ())
+        return await self._store.read(lambda tx: _load(tx, self._namespace, run_ids))
 
     def forget(self, lanes: Sequence[int] | None = None) -> None:
         """See the protocol."""
@@ -97,3 +89,21 @@ class SqliteSession:
 
     async def close(self) -> None:
         """See the protocol; the connection belongs to the store."""
+
+
+def _load(tx: Transaction, namespace: str, run_ids: Sequence[bytes]) -> Loads:
+    loaded: list[LoadedRun] = []
+    room = BATCH_BYTES_MAX
+    for position, run_id in enumerate(run_ids):
+        row = tx.one(_LOAD_RUN, (run_id, namespace))
+        if row is None:
+            continue
+        *columns, attributes, journal_bytes = row
+        room -= journal_bytes + bytes_of(columns[5], columns[6])
+        if room < 0 and loaded:
+            return Loads(loaded, run_ids[position:])
+        journal = tx.all(_READ_JOURNAL, (run_id,))
+        next_seq = journal[-1][1] + 1 if journal else 0
+        frames = [frame for frame, _ in journal]
+        loaded.append(LoadedRun._make((*columns, frames, attributes.encode(), next_seq)))
+    return Loads(loaded, ())

@@ -6,9 +6,10 @@ import json
 
 from hotmesh.backends.protocol import MessageKind, RunStatus, Tasks, TasksReply
 from hotmesh.backends.sqlite import statements
-from hotmesh.backends.sqlite.rows import Rows
+from hotmesh.backends.sqlite.rows import Rows, bytes_of
 from hotmesh.backends.sqlite.starts import check_queue
 from hotmesh.backends.sqlite.transaction import Row, Transaction
+from hotmesh.limits import BATCH_BYTES_MAX
 
 _SQL = statements.load("tasks")
 _FINISH_TASK = _SQL["finish_task"]
@@ -110,17 +111,33 @@ def _claim(tx: Transaction, batch: Tasks, types: list[str]) -> list[Row]:
     if batch.room <= 0 or not types:
         return []
     found: list[Row] = []
+    share = BATCH_BYTES_MAX // len(types)
     for name in types:
-        found += tx.all(_CLAIMABLE, (batch.queue_id, name, tx.now_ms, batch.room))
+        parameters = (batch.queue_id, name, tx.now_ms, batch.room)
+        found += tx.within(_CLAIMABLE, parameters, _bytes_claimed, share)
     if len(types) > 1:
         found.sort(key=lambda row: row[8])
-    rows = [row[:8] for row in found[: batch.room]]
+    rows = [row[:8] for row in _cut(found[: batch.room])]
     if rows:
         tx.need_write()
         runs, seqs, *_ = zip(*rows, strict=True)
         until = tx.now_ms + batch.lease_ms
         count = len(rows)
         tx.run_rows(_CLAIM_TASKS, (runs, seqs, [until] * count, [batch.router_id] * count))
+    return rows
+
+
+def _bytes_claimed(row: Row) -> int:
+    return bytes_of(row[5], row[6])
+
+
+def _cut(rows: list[Row]) -> list[Row]:
+    """The rows up to the one with which they have as many bytes as a batch may have."""
+    room = BATCH_BYTES_MAX
+    for count, row in enumerate(rows, 1):
+        room -= _bytes_claimed(row)
+        if room <= 0:
+            return rows[:count]
     return rows
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from hotmesh.backends.sqlite import statements
-from hotmesh.backends.sqlite.rows import Column, Rows
+from hotmesh.backends.sqlite.rows import Column, Rows, is_large
+from hotmesh.limits import BATCH_BYTES_MAX
 
 Row = tuple[Any, ...]
 
@@ -90,8 +91,13 @@ class Transaction:
         self, rows: Rows, columns: Sequence[Column], large: Sequence[Sequence[bytes]] = ()
     ) -> int:
         """Execute a statement for all rows at once (see :mod:`.rows`); how many it changed."""
-        execute = self._connection.execute
-        return sum(execute(text, values).rowcount for text, values in rows.calls(columns, large))
+        execute, changed = self._connection.execute, 0
+        for text, values in rows.calls(columns, large):
+            changed += execute(text, values).rowcount
+            if large and is_large(values):
+                # A statement keeps what it was given until it is used again: let it go.
+                execute(text, [None] * len(values))
+        return changed
 
     def all_rows(self, rows: Rows, columns: Sequence[Column]) -> list[Row]:
         """Every row of a result for all rows at once."""
@@ -101,11 +107,49 @@ class Transaction:
             found += execute(text, values).fetchall()
         return found
 
+    def rows_within(
+        self, rows: Rows, columns: Sequence[Column], size: Callable[[Row], int]
+    ) -> list[Row]:
+        """As :meth:`within`, for all rows of parameters at once."""
+        found: list[Row] = []
+        left = BATCH_BYTES_MAX
+        for text, values in rows.calls(columns):
+            found += self.within(text, values, size, left)
+            left = BATCH_BYTES_MAX - sum(map(size, found))
+            if left <= 0:
+                break
+        return found
+
     def all(
         self, statement: str, parameters: Sequence[object] | dict[str, object] = ()
     ) -> list[Row]:
         """Every row of a result."""
         return self._connection.execute(statement, parameters).fetchall()
+
+    def within(
+        self,
+        statement: str,
+        parameters: Sequence[object] | dict[str, object],
+        size: Callable[[Row], int],
+        room: int = BATCH_BYTES_MAX,
+    ) -> list[Row]:
+        """Rows of a result up to the first with which there is no room left.
+
+        Args:
+            statement: The statement.
+            parameters: Its parameters.
+            size: Bytes that a row counts for.
+            room: How many there may be.
+        """
+        found: list[Row] = []
+        cursor = self._connection.execute(statement, parameters)
+        for row in cursor:
+            found.append(row)
+            room -= size(row)
+            if room <= 0:
+                cursor.close()
+                break
+        return found
 
     def one(self, statement: str, parameters: Sequence[object] = ()) -> Row | None:
         """The only row of a result, or None."""

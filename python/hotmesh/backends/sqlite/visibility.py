@@ -8,8 +8,9 @@ from typing import cast
 
 from hotmesh.backends.protocol import RunFilter, RunRow, RunStatus
 from hotmesh.backends.sqlite import statements
-from hotmesh.backends.sqlite.rows import Rows
+from hotmesh.backends.sqlite.rows import Rows, bytes_of
 from hotmesh.backends.sqlite.transaction import Row, Transaction
+from hotmesh.limits import BATCH_BYTES_MAX
 
 _SQL = statements.load("visibility")
 _CLIENT_SQL = statements.load("client")
@@ -58,7 +59,11 @@ def results(
 ) -> list[tuple[bytes, int, bytes]]:
     """See :meth:`hotmesh.backends.protocol.Backend.results`."""
     columns = (run_ids, [namespace] * len(run_ids))
-    return cast("list[tuple[bytes, int, bytes]]", tx.all_rows(_RESULTS, columns))
+    return cast("list[tuple[bytes, int, bytes]]", tx.rows_within(_RESULTS, columns, _bytes))
+
+
+def _bytes(row: Row) -> int:
+    return bytes_of(row[2])
 
 
 def replies(
@@ -69,7 +74,15 @@ def replies(
         tx.need_write()
         tx.run_many(_CLIENT_SQL["delete_reply"], [(key, namespace) for key in received])
     statement = _CLIENT_SQL["read_reply"]
-    found = [row for key in reply_ids if (row := tx.one(statement, (key, namespace))) is not None]
+    found: list[Row] = []
+    room = BATCH_BYTES_MAX
+    for key in reply_ids:
+        row = tx.one(statement, (key, namespace))
+        if row is not None:
+            found.append(row)
+            room -= bytes_of(row[1])
+            if room <= 0:
+                break
     return [(key, data) for key, data in found]
 
 

@@ -42,9 +42,10 @@ class Batch:
 class Output:
     """Rows gathered for the next step, and the timers held here."""
 
-    __slots__ = ("columns", "dirty", "timers", "touched")
+    __slots__ = ("columns", "dirty", "job_bytes_max", "timers", "touched")
 
-    def __init__(self) -> None:
+    def __init__(self, job_bytes_max: int) -> None:
+        self.job_bytes_max = job_bytes_max
         self.columns = Columns()
         self.timers = Timers()
         self.dirty: set[bytes] = set()
@@ -58,7 +59,11 @@ class Output:
 
     def offer(self, run: Run, arrival: Arrival, batch: Batch) -> None:
         """Give an event to a run: it becomes a job, waits in the backlog, or is done with."""
-        if not run.warm or (run.jobs and run.run_id not in batch.active):
+        if (
+            not run.warm
+            or (run.jobs and run.run_id not in batch.active)
+            or run.job_bytes >= self.job_bytes_max
+        ):
             run.backlog.append(arrival)
             return
         event, _, origin, _ = arrival
@@ -137,6 +142,7 @@ class Output:
             The jobs of that activation, which are the run's no more.
         """
         jobs, run.jobs = run.jobs, []
+        run.job_bytes = 0
         arrivals = jobs
         if run.dismissed:
             arrivals = [*jobs, *run.dismissed]

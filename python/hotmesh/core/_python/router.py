@@ -25,6 +25,7 @@ from hotmesh.core._python.run import Arrival, MessageOrigin, Run, TimerOrigin
 from hotmesh.core._python.timers import event_of
 from hotmesh.core.errors import CodecError, CoreError, LedgerError, RouterError
 from hotmesh.core.types import Drained, Event, Ingested, Loaded, Row, Transition
+from hotmesh.limits import BATCH_BYTES_MAX
 
 _LANE_UNKNOWN = -1
 """Lane of a run that a local event named before anything was read of it; `load` tells it."""
@@ -36,10 +37,12 @@ class Router:
     Args:
         horizon_ms: How far ahead the store's due timers are read: only timers due within it are
             held here, later ones come back with a later reading.
+        job_bytes_max: Bytes of jobs from which on a run gets no more of them in one activation.
     """
 
-    def __init__(self, horizon_ms: int) -> None:
+    def __init__(self, horizon_ms: int, job_bytes_max: int = BATCH_BYTES_MAX) -> None:
         self._horizon_ms = horizon_ms
+        self._job_bytes_max = job_bytes_max
         self._reset()
 
     def _reset(self) -> None:
@@ -47,7 +50,7 @@ class Router:
         self._runs: dict[bytes, Run] = {}
         self._ready: dict[bytes, None] = {}  # idle warm runs that have a backlog, in order
         self._claims = Claims()
-        self._output = Output()
+        self._output = Output(self._job_bytes_max)
         self._read: list[Row | None] = []  # messages read with the last commits; None: forgotten
         self._drained_acks: list[int] = []
         self._drained_drops: list[tuple[bytes, int]] = []

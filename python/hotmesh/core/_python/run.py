@@ -53,7 +53,8 @@ class Run:
     """A run this router knows.
 
     Cold: its journal is not loaded, whatever arrives waits in `backlog`. Warm: `ledger` decides.
-    Busy: `jobs` are in a workflow's hands, whatever arrives waits in `backlog` too.
+    Busy: `jobs` are in a workflow's hands, whatever arrives waits in `backlog` too, as does what
+    is too much for one activation.
     """
 
     __slots__ = (
@@ -61,6 +62,7 @@ class Run:
         "backlog",
         "closed",
         "dismissed",
+        "job_bytes",
         "jobs",
         "journal_seq",
         "lane",
@@ -78,6 +80,8 @@ class Run:
         self.ledger = Ledger()
         self.journal_seq = 0
         self.jobs: list[Arrival] = []
+        self.job_bytes = 0
+        """Frames of the jobs, together."""
         self.backlog: list[Arrival] = []
         self.dismissed: list[Arrival] = []
         """Duplicates and the like that came beside the jobs, to be acknowledged with them."""
@@ -99,6 +103,7 @@ class Run:
         was_started = ledger.started
         if not ledger.accept(arrival.event):
             return False
+        self.job_bytes += len(arrival.frame)
         if arrival.event[0] == kinds.START:
             self.jobs.insert(0, arrival)
             return True
@@ -114,6 +119,7 @@ class Run:
         self.backlog[:0] = [*jobs, *self.dismissed]
         self.jobs = []
         self.dismissed = []
+        self.job_bytes = 0
         self.ledger = Ledger()
         self.warm = False
 

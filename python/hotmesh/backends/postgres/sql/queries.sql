@@ -84,7 +84,7 @@ select pg_backend_pid();
 
 -- name: step
 -- A router's batch: see functions/step.sql.
-select * from hotmesh.step(@87@);
+select * from hotmesh.step(@88@);
 
 -- name: journaled
 -- Which of these journal rows are there already, by their runs.
@@ -109,7 +109,7 @@ select hotmesh.mail(@3@);
 
 -- name: tasks
 -- An activity worker's batch.
-select * from hotmesh.tasks(@20@);
+select * from hotmesh.tasks(@21@);
 
 -- name: complete_task
 -- Finish an activity from outside its worker; the lane told, null for none.
@@ -141,22 +141,36 @@ select hotmesh.leave(@3@);
 select * from hotmesh.prune(@4@);
 
 -- name: results
--- Which of these runs are closed, and how; status 0 for those that do not exist.
-select wanted.run_id, coalesce(run.status, 0), coalesce(run.result, '')
-from unnest($2::bytea[]) wanted (run_id)
-left join lateral (
-    select r.status, r.result
-    from hotmesh.run r join hotmesh.queue on queue.id = r.lane / 64
-    where r.run_id = wanted.run_id and queue.namespace = $1 offset 0
-) run on true
-where run.status is distinct from 1;
+-- Which of these runs are closed, and how, up to the one with which they have so many bytes;
+-- status 0 for those that do not exist.
+select page.run_id, page.status, page.result
+from (
+    select wanted.run_id, coalesce(run.status, 0) as status, coalesce(run.result, '') as result,
+        sum(octet_length(run.result)) over (
+            order by wanted.position rows between unbounded preceding and 1 preceding
+        ) as before
+    from unnest($2::bytea[]) with ordinality wanted (run_id, position)
+    left join lateral (
+        select r.status, r.result
+        from hotmesh.run r join hotmesh.queue on queue.id = r.lane / 64
+        where r.run_id = wanted.run_id and queue.namespace = $1 offset 0
+    ) run on true
+    where run.status is distinct from 1
+) page
+where page.before is null or page.before < $3;
 
 -- name: replies
--- Replies, and an end to those that were received.
+-- Replies, up to the one with which they have so many bytes, and an end to those that were received.
 with received as (
     delete from hotmesh.reply where reply_id = any ($3) and namespace = $1
 )
-select reply_id, data from hotmesh.reply where reply_id = any ($2) and namespace = $1;
+select page.reply_id, page.data from (
+    select reply.reply_id, reply.data, sum(octet_length(reply.data)) over (
+        rows between unbounded preceding and 1 preceding
+    ) as before
+    from hotmesh.reply where reply.reply_id = any ($2) and reply.namespace = $1
+) page
+where page.before is null or page.before < $4;
 
 -- name: journal
 -- The journal of a run.
@@ -168,12 +182,44 @@ where run.run_id = $2
 order by journal.seq;
 
 -- name: load
--- Runs of a namespace with their journals.
-select run.run_id, run.lane, run.status, run.workflow_id, run.workflow_type, run.header, run.input,
-    array(
+-- Runs of a namespace with their journals; of those with more than so many bytes just what is small.
+select run.run_id, run.lane, run.status, run.workflow_id, run.workflow_type,
+    case when size.fits then run.header end as header,
+    case when size.fits then run.input end,
+    case when size.fits then array(
         select journal.frame from hotmesh.journal
         where journal.run_id = run.run_id order by journal.seq
-    ),
+    ) end,
+    case when size.fits then array(
+        select attribute.name from hotmesh.attribute
+        where attribute.run_id = run.run_id order by attribute.name
+    ) end,
+    case when size.fits then array(
+        select attribute.value from hotmesh.attribute
+        where attribute.run_id = run.run_id order by attribute.name
+    ) end,
+    (
+        select coalesce(max(journal.seq) + 1, 0) from hotmesh.journal
+        where journal.run_id = run.run_id
+    )
+from hotmesh.run
+join hotmesh.queue on queue.id = run.lane / 64 and queue.namespace = $1
+cross join lateral (
+    select octet_length(run.header) + octet_length(run.input) + coalesce((
+        select sum(octet_length(journal.frame)) from hotmesh.journal
+        where journal.run_id = run.run_id
+    ), 0) + coalesce((
+        select sum(octet_length(attribute.value)) from hotmesh.attribute
+        where attribute.run_id = run.run_id
+    ), 0) <= $3 as fits
+    offset 0
+) size
+where run.run_id = any ($2);
+
+-- name: load_large
+-- A run without its journal, which comes row by row: an array can't hold more than 1 GiB.
+select run.run_id, run.lane, run.status, run.workflow_id, run.workflow_type, run.header, run.input,
+    '{}'::bytea[],
     array(
         select attribute.name from hotmesh.attribute
         where attribute.run_id = run.run_id order by attribute.name
@@ -188,7 +234,7 @@ select run.run_id, run.lane, run.status, run.workflow_id, run.workflow_type, run
     )
 from hotmesh.run
 join hotmesh.queue on queue.id = run.lane / 64 and queue.namespace = $1
-where run.run_id = any ($2);
+where run.run_id = $2;
 
 -- name: find
 -- Runs by namespace, workflow id and run id ('' for the newest), in order; null where unknown.

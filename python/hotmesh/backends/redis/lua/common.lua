@@ -42,6 +42,9 @@ local RUN_ID_BYTES = 16
 local LANES_PER_QUEUE = 64
 local NUMBERS_PER_BLOCK = 100
 local DELETE_ARGS_MAX = 1000
+local FEW = 8 -- how many large values are read in vain at most
+local MANY = 512
+local SMALL_BYTES = 64 * 1024
 local LATE_WITHIN_MS = 60 * 1000 -- no reader's horizon is further away
 
 local clock = call('TIME')
@@ -62,6 +65,32 @@ end
 
 local function text(number)
   return string.format('%.0f', number)
+end
+
+-- How many to read next after `count` of them had so many bytes.
+local function more_at_once(count, bytes)
+  return bytes <= SMALL_BYTES and math.min(4 * count, MANY) or FEW
+end
+
+-- Frames of a journal from a seq on, up to the one with which they have so many bytes.
+local function journal_page(run, from, room)
+  local frames, count = {}, FEW
+  while room > 0 do
+    local found = call('LRANGE', P .. 'journal:' .. run, from, from + count - 1)
+    local before = room
+    for i = 1, #found do
+      if room <= 0 then
+        break
+      end
+      frames[#frames + 1] = found[i]
+      room = room - #found[i]
+    end
+    if #found < count then
+      break
+    end
+    from, count = from + #found, more_at_once(count, before - room)
+  end
+  return frames
 end
 
 -- Numbers are reserved in blocks before they are used, so even a script that dies in the middle

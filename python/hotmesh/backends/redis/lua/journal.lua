@@ -1,2 +1,3 @@
--- The frames of one run, in order.
-return call('LRANGE', P .. 'journal:' .. take(), 0, -1)
+-- A page of the frames of one run, from h.from on, and how many there are in all.
+local run = take()
+return { journal_page(run, h.from, h.bytes), call('LLEN', P .. 'journal:' .. run) }

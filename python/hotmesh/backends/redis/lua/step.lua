@@ -182,24 +182,38 @@ local function apply_waits(lanes)
 end
 
 -- Messages come flat: lane, id, run id, frame. A START brings its run's columns in a second list.
+-- No message follows the one with which there are h.bytes bytes, and few are read in vain.
 local function read_messages()
-  local rows, starts, room = {}, {}, h.room
-  for i = 1, #h.lanes do
-    if room <= 0 then
-      break
-    end
-    local lane = h.lanes[i]
-    local entries = call('XRANGE', P .. 'lane:' .. lane, h.cursors[i], '+', 'COUNT', room)
-    room = room - #entries
-    for j = 1, #entries do
-      local id, pair, n = entries[j][1], entries[j][2], #rows
-      rows[n + 1], rows[n + 2], rows[n + 3], rows[n + 4] = lane, id, pair[1], pair[2]
-      if string.byte(id, -1) == 48 then
-        local found = call('HMGET', P .. 'run:' .. pair[1], 'w', 't', 'h', 'i')
-        found[5] = call('EXISTS', P .. 'journal:' .. pair[1])
-        starts[#starts + 1] = found
+  local rows, starts, room, bytes = {}, {}, h.room, h.bytes
+
+  local function read_lane(lane, from)
+    local count = FEW
+    while room > 0 and bytes > 0 do
+      local entries = call('XRANGE', P .. 'lane:' .. lane, from, '+', 'COUNT', math.min(room, count))
+      local before = bytes
+      for j = 1, #entries do
+        if bytes <= 0 then
+          return
+        end
+        local id, pair, n = entries[j][1], entries[j][2], #rows
+        rows[n + 1], rows[n + 2], rows[n + 3], rows[n + 4] = lane, id, pair[1], pair[2]
+        room, bytes = room - 1, bytes - #pair[2]
+        if string.byte(id, -1) == 48 then
+          local found = call('HMGET', P .. 'run:' .. pair[1], 'w', 't', 'h', 'i')
+          found[5] = call('EXISTS', P .. 'journal:' .. pair[1])
+          starts[#starts + 1] = found
+          bytes = bytes - #(found[3] or '') - #(found[4] or '')
+        end
       end
+      if #entries < count then
+        return
+      end
+      from, count = '(' .. entries[#entries][1], more_at_once(count, before - bytes)
     end
+  end
+
+  for i = 1, #h.lanes do
+    read_lane(h.lanes[i], h.cursors[i])
   end
   return rows, starts
 end

@@ -97,7 +97,8 @@ local function due_tasks()
   return found
 end
 
-local rows = {}
+-- No task is claimed after the one with which there are h.bytes bytes.
+local rows, bytes = {}, h.bytes
 local function claim(task)
   local _, member, lost, waiting, claims = unpack(task)
   local key = P .. 'task:' .. member
@@ -111,11 +112,15 @@ local function claim(task)
   rows[#rows + 1] = { string.sub(member, 1, RUN_ID_BYTES),
     tonumber(string.sub(member, RUN_ID_BYTES + 1)), tonumber(found[1]), attempt, lost,
     found[3], found[4], tonumber(found[5]) }
+  bytes = bytes - #found[3] - #found[4]
 end
 
 if h.room > 0 then
   local due = due_tasks()
   for i = 1, math.min(#due, h.room) do
+    if bytes <= 0 then
+      break
+    end
     claim(due[i])
   end
 end

@@ -126,12 +126,13 @@ SELECT lane, due_ms, run_id, key FROM timer WHERE lane = ? AND due_ms = ?;
 SELECT lane, due_ms, run_id, key FROM timer WHERE lane = ? AND due_ms <= ? AND key = 0;
 
 -- name: load_run
--- A run, to be replayed.
+-- A run, to be replayed, and how many bytes its journal has.
 SELECT
     run_id, lane, status, workflow_id, workflow_type, header, input,
     coalesce(
         (SELECT json_group_object(name, json(value)) FROM attribute AS a
-         WHERE a.run_id = run.run_id), '{}')
+         WHERE a.run_id = run.run_id), '{}'),
+    (SELECT coalesce(sum(length(frame)), 0) FROM journal AS j WHERE j.run_id = run.run_id)
 FROM run WHERE run_id = ? AND namespace = ?;
 
 -- name: read_journal

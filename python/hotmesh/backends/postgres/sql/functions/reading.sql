@@ -1,11 +1,12 @@
 -- Messages past each lane's cursor, at most `lane_room` of a lane and `room` in all, oldest
--- first. With `behind_cursors` also those between these and the cursors that are not `known`:
+-- first, up to the one with which they have `byte_room` bytes: sizes are known without reading
+-- what is large. With `behind_cursors` also those between these and the cursors that are not `known`:
 -- ids are given out before commit, so a smaller one can become visible after a larger one.
 -- Columns after the frames belong to the run, and are there for start messages only; without
 -- `probe` no run is looked up in the journal, for none can have one.
 create or replace function hotmesh.read_messages(
-    own_lanes int[], cursors bigint[], room int, lane_room int, behind_cursors bigint[],
-    known bigint[], probe boolean,
+    own_lanes int[], cursors bigint[], room int, lane_room int, byte_room bigint,
+    behind_cursors bigint[], known bigint[], probe boolean,
     out ids bigint[], out lanes int[], out runs bytea[], out frames bytea[],
     out workflows text[], out types text[], out headers bytea[], out inputs bytea[],
     out journaled boolean[]
@@ -32,34 +33,41 @@ begin
     end if;
 
     select
-        array_agg(found.id), array_agg(found.lane), array_agg(found.run_id),
-        array_agg(found.frame), array_agg(run.workflow_id), array_agg(run.workflow_type),
-        array_agg(run.header), array_agg(run.input),
+        array_agg(page.id), array_agg(page.lane), array_agg(page.run_id),
+        array_agg(page.frame), array_agg(page.workflow_id), array_agg(page.workflow_type),
+        array_agg(page.header), array_agg(page.input),
         array_agg(
-            found.kind = 0 and probe
-            and exists (select from hotmesh.journal where journal.run_id = found.run_id)
+            page.kind = 0 and probe
+            and exists (select from hotmesh.journal where journal.run_id = page.run_id)
         )
     into ids, lanes, runs, frames, workflows, types, headers, inputs, journaled
     from (
-        select next.* from (
-            select unnest(own_lanes) as lane, unnest(cursors) as cursor
-        ) own
-        cross join lateral (
+        select found.*, run.*, sum(octet_length(found.frame) + coalesce(run.size, 0))
+            over (order by found.id rows between unbounded preceding and 1 preceding) as before
+        from (
+            select next.* from (
+                select unnest(own_lanes) as lane, unnest(cursors) as cursor
+            ) own
+            cross join lateral (
+                select stream.id, stream.lane, stream.kind, stream.run_id, stream.frame
+                from hotmesh.stream
+                where stream.lane = own.lane and stream.id > own.cursor
+                order by stream.id limit lane_room
+            ) next
+            union all
             select stream.id, stream.lane, stream.kind, stream.run_id, stream.frame
             from hotmesh.stream
-            where stream.lane = own.lane and stream.id > own.cursor
-            order by stream.id limit lane_room
-        ) next
-        union all
-        select stream.id, stream.lane, stream.kind, stream.run_id, stream.frame
-        from hotmesh.stream
-        where late is not null and stream.lane = any (own_lanes) and stream.id = any (late)
-        order by id limit room
-    ) found
-    left join lateral (
-        select r.workflow_id, r.workflow_type, r.header, r.input from hotmesh.run r
-        where found.kind = 0 and r.run_id = found.run_id and r.lane = found.lane offset 0
-    ) run on true;
+            where late is not null and stream.lane = any (own_lanes) and stream.id = any (late)
+            order by id limit room
+        ) found
+        left join lateral (
+            select r.workflow_id, r.workflow_type, r.header, r.input,
+                octet_length(r.header) + octet_length(r.input) as size
+            from hotmesh.run r
+            where found.kind = 0 and r.run_id = found.run_id and r.lane = found.lane offset 0
+        ) run on true
+    ) page
+    where page.before is null or page.before < byte_room;
 end $$;
 
 

@@ -20,6 +20,7 @@ create or replace function hotmesh.step(
     cursors bigint[],
     room int,
     lane_room int,
+    byte_room bigint,
     behind_cursors bigint[],
     known bigint[],
     probe boolean,
@@ -328,7 +329,7 @@ begin
         into message_ids, message_lanes, message_runs, message_frames, message_workflows,
             message_types, message_headers, message_inputs, message_journaled
         from hotmesh.read_messages(
-            lanes, cursors, room, lane_room, behind_cursors, known, probe
+            lanes, cursors, room, lane_room, byte_room, behind_cursors, known, probe
         ) m;
     end if;
     if timer_horizon is not null then

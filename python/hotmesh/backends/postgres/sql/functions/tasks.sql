@@ -31,6 +31,7 @@ create or replace function hotmesh.tasks(
     lease_ms bigint,
     room int,
     types text[],
+    byte_room bigint,
     finish_run bytea[],
     finish_seq int[],
     finish_attempt int[],
@@ -132,12 +133,14 @@ begin
     end if;
 
     if room > 0 then
-        -- A row that was changed between its lock and the update is left to the next claim.
-        with due as materialized (
-            select found.place, found.lost
+        -- A row that was changed between its lock and the update is left to the next claim, as is
+        -- what would come after `byte_room` bytes.
+        with locked as materialized (
+            select found.*
             from unnest(hosted) host (activity_type)
             cross join lateral (
-                select task.ctid as place, task.owner is not null as lost, task.due_ms
+                select task.ctid as place, task.owner is not null as lost, task.due_ms,
+                    octet_length(task.frame) + octet_length(task.state) as size
                 from hotmesh.task
                 where task.queue_id = queue and task.activity_type = host.activity_type
                     and task.due_ms <= now
@@ -145,6 +148,14 @@ begin
                 for update skip locked
             ) found
             order by found.due_ms limit room
+        ), due as materialized (
+            select page.place, page.lost from (
+                select locked.place, locked.lost, sum(locked.size) over (
+                    order by locked.due_ms rows between unbounded preceding and 1 preceding
+                ) as before
+                from locked
+            ) page
+            where page.before is null or page.before < byte_room
         ), claimed as (
             update hotmesh.task
             set due_ms = now + lease_ms, attempt = task.attempt + 1, owner = router

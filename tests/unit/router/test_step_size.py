@@ -1,0 +1,221 @@
+"""How much a pipe takes on before it writes a step, and how much it keeps in memory."""
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from hotmesh import workflow
+from hotmesh.backends.protocol import LoadedRun, Loads, MessageRow, Session, Step, StepReply
+from hotmesh.converter import DataConverter, encode_values
+from hotmesh.core import encode_event, kinds
+from hotmesh.engine.definition import WorkflowDefinition
+from hotmesh.engine.instance import EngineOptions, RunDetails
+from hotmesh.exceptions import BackendUnavailableError
+from hotmesh.limits import CACHE_MOVING_S, STEP_BYTES_MAX
+from hotmesh.router.clock import BackendClock
+from hotmesh.router.memory import PipeMemory
+from hotmesh.router.pace import AverageCost
+from hotmesh.router.pipe import Pipe
+from hotmesh.router.pipe_context import PipeContext
+from hotmesh.router.replaying import Engine
+from hotmesh.router.state import RunState
+from hotmesh.router.workflow_thread import WorkflowThread
+
+LANE = 64
+START = encode_event((kinds.START, 0, 0, "", b"", b""))
+PIECE = STEP_BYTES_MAX // 5
+
+
+@workflow.defn
+class Asks:
+    """Asks for so many activities with large arguments at once."""
+
+    @workflow.run
+    async def run(self, count: int) -> None:
+        for number in range(count):
+            workflow.start_activity(
+                "act", bytes([number]) * PIECE, start_to_close_timeout=timedelta(seconds=1)
+            )
+        await workflow.wait_condition(lambda: False)
+
+
+class Store:
+    """Starts that wait in a lane, and the journals that steps write."""
+
+    def __init__(self, *counts: int) -> None:
+        self.starts = {
+            number: encode_values(DataConverter.default, [count], "arguments")
+            for number, count in enumerate(counts, 1)
+        }
+        self.taken: set[int] = set()
+        self.journal: dict[bytes, list[bytes]] = {}
+        self.steps: list[list[int]] = []
+        """Bytes of each transition of each step that wrote some."""
+        self.rooms: list[int] = []
+        self.failures: dict[bytes, bytes] = {}
+        self.away_at = -1
+
+    async def step(self, step: Step) -> StepReply:
+        self.rooms.append(step.room)
+        if len(self.rooms) == self.away_at:
+            raise BackendUnavailableError("away")
+        for run_id, seq, frame in zip(
+            step.journal_run, step.journal_seq, step.journal_frame, strict=True
+        ):
+            assert len(self.journal.setdefault(run_id, [])) == seq
+            self.journal[run_id].append(frame)
+        if step.journal_frame:
+            self.steps.append(list(map(len, step.journal_frame)))
+        for run_id, name, value in zip(
+            step.attribute_run, step.attribute_name, step.attribute_value, strict=True
+        ):
+            assert name == "hotmesh.task_failure"
+            self.failures[run_id] = value
+        for number in step.ack_id:
+            del self.starts[number]
+        rows: list[MessageRow] = []
+        if step.room:
+            rows = [self._row(number) for number in self.starts if number not in self.taken]
+            self.taken.update(row.id for row in rows)
+        return StepReply(1, messages=rows)
+
+    def _row(self, number: int) -> MessageRow:
+        run_id = bytes([number]) * 16
+        known = run_id in self.journal
+        body = self.starts[number]
+        return MessageRow(number, LANE, run_id, START, f"w-{number}", "Asks", b"", body, known)
+
+    async def load(self, run_ids: Sequence[bytes]) -> Loads:
+        runs: list[LoadedRun] = []
+        for run_id in run_ids:
+            number, frames = run_id[0], self.journal.get(run_id, [])
+            body = self.starts.get(number, b"")
+            runs.append(
+                LoadedRun(
+                    run_id, LANE, 1, f"w-{number}", "Asks", b"", body, frames, b"{}", len(frames)
+                )
+            )
+        return Loads(runs, ())
+
+    def forget(self, lanes: object = None) -> None:
+        del lanes
+        self.taken.clear()
+
+
+def pipe_of(**changes: Any) -> Pipe:
+    definition = WorkflowDefinition.of(Asks)
+    assert definition is not None
+    fields: dict[str, Any] = {
+        "namespace": "n",
+        "queue_ids": {"q": 1},
+        "task_queue": "q",
+        "queue_id": 1,
+        "clock": BackendClock(),
+        "engine": Engine({definition.name: definition}, EngineOptions(DataConverter.default)),
+        "converter": DataConverter.default,
+        "workflows": WorkflowThread(0, inline=True),
+        "runner": None,
+        "coder": None,
+        "cost": AverageCost(),
+        "max_cached": 100,
+        "cache_bytes_max": STEP_BYTES_MAX * 100,
+        "transition_bytes_max": STEP_BYTES_MAX * 100,
+        "eager": True,
+        "notifier": SimpleNamespace(tasks=lambda _: None),
+    }
+    context = SimpleNamespace(**fields | changes)
+    pipe = Pipe(cast("PipeContext", cast("Any", context)), b"r" * 16)
+    pipe.assign([LANE])
+    return pipe
+
+
+async def turn_until_idle(pipe: Pipe, store: Store) -> None:
+    session = pipe._session = cast("Session", cast("Any", store))
+    for _ in range(50):
+        try:
+            if await pipe._turn(session):
+                return
+        except BackendUnavailableError:
+            pass
+    raise AssertionError("it never came to rest")
+
+
+@pytest.mark.parametrize("away_at", [-1, 2, 3, 4])
+async def test_a_full_step_is_written_before_more_runs_are_activated(away_at: int) -> None:
+    store, pipe = Store(*[3] * 8), pipe_of()
+    store.away_at = away_at
+    await turn_until_idle(pipe, store)
+    assert {run_id[0]: len(frames) for run_id, frames in store.journal.items()} == dict.fromkeys(
+        range(1, 9), 1
+    )
+    assert all(sum(step[:-1]) < STEP_BYTES_MAX for step in store.steps)
+    assert store.starts == {}
+
+
+async def test_nothing_is_read_while_much_is_in_hand() -> None:
+    store, pipe = Store(*[3] * 5), pipe_of()
+    await turn_until_idle(pipe, store)
+    assert store.rooms[0] > 0
+    assert store.rooms[1:3] == [0, 0]
+    assert store.rooms[-1] > 0
+
+
+async def test_a_transition_that_no_call_can_hold_sets_its_run_aside() -> None:
+    store, pipe = Store(1, 5, 1), pipe_of(transition_bytes_max=4 * PIECE)
+    session = cast("Session", cast("Any", store))
+    for _ in range(4):
+        await pipe._turn(session)
+    assert sorted(run_id[0] for run_id in store.journal) == [1, 3]
+    ((run_id, failure),) = store.failures.items()
+    assert run_id[0] == 2
+    assert b"TransitionTooLargeError" in failure
+    assert b"w-2" in failure
+
+
+def kept(memory: PipeMemory, number: int, size: int, moved_at: float = 0.0) -> None:
+    details = RunDetails("n", "w", bytes([number]) * 16, "Asks", "q", LANE, {}, b"x" * size)
+    state = RunState(details)
+    state.moved_at = moved_at
+    memory.keep(state)
+
+
+def left(memory: PipeMemory) -> list[int]:
+    return [run_id[0] for run_id in memory.states]
+
+
+def test_runs_leave_the_memory_that_have_too_many_bytes() -> None:
+    memory = PipeMemory()
+    for number in range(1, 6):
+        kept(memory, number, 100)
+    memory.evict(10, 250)
+    assert left(memory) == [4, 5]
+    assert memory.cached_bytes == 200
+
+
+def test_the_largest_run_stays_while_it_moves() -> None:
+    now = time.monotonic()
+    memory = PipeMemory()
+    kept(memory, 1, 1_000, now)
+    for number in range(2, 6):
+        kept(memory, number, 100, now)
+    memory.evict(10, 250)
+    assert left(memory) == [1, 4, 5]
+    memory.states[b"\1" * 16].moved_at = now - CACHE_MOVING_S - 1
+    memory.evict(10, 250)
+    assert left(memory) == [4, 5]
+
+
+def test_a_run_whose_jobs_are_held_stays() -> None:
+    memory = PipeMemory()
+    kept(memory, 1, 100)
+    kept(memory, 2, 100)
+    memory.hold([(b"\1" * 16, [], -1)], [])
+    memory.evict(0, 0)
+    assert left(memory) in ([1], [])  # unknown to the core, it may go by number
+    kept(memory, 1, 100)
+    memory.evict(10, 50)
+    assert left(memory) == [1]
