@@ -10,18 +10,21 @@ from typing import Any
 import pytest
 
 from hotmesh import activity, workflow
+from hotmesh.backends.protocol import Session, Step, StepReply
 from hotmesh.client import (
     Client,
     WorkflowHandle,
     WorkflowQueryFailedError,
     WorkflowUpdateFailedError,
 )
-from hotmesh.exceptions import ActivityError, BackendError
+from hotmesh.exceptions import ActivityError, BackendError, TerminatedError
 from hotmesh.router.pipe import Pipe
 from hotmesh.router.tasks import TaskPump
 from support.running import SOON, attempts, failure_of, start, task_failure, working
 
 NEIGHBOURS = 10
+NAMES = ["poison", "a\0", "", "a\ud800", "a" * 2000]
+"""Of search attributes; only the first can be stored anywhere."""
 
 
 class MuteError(Exception):
@@ -101,6 +104,56 @@ class Bad:
         raise MuteError
 
 
+@workflow.defn
+class Rich:
+    """Does a bit of everything that a step can hold."""
+
+    @workflow.signal
+    def noted(self) -> None:
+        self.told = True
+
+    @workflow.run
+    async def run(self, deep: bool) -> str:
+        self.told = not deep
+        workflow.upsert_search_attributes({"kind": ["rich"]})
+        if deep:
+            child = await workflow.start_child_workflow(
+                Rich.run, False, id=f"{workflow.info().workflow_id}-child"
+            )
+            assert await child == "fine"
+            await workflow.get_external_workflow_handle(workflow.info().workflow_id).signal("noted")
+        await workflow.sleep(0.01)
+        await workflow.wait_condition(lambda: self.told)
+        return await workflow.execute_activity(echo, "fine", start_to_close_timeout=SOON)
+
+
+@workflow.defn
+class Upserts:
+    @workflow.run
+    async def run(self, which: int) -> None:
+        workflow.upsert_search_attributes({NAMES[which]: ["x"]})
+
+
+@activity.defn
+async def echo(text: str) -> str:
+    return text
+
+
+class Picky:
+    """A session of a database that takes no attribute of one name."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    async def step(self, step: Step) -> StepReply:
+        if "poison" in step.attribute_name:
+            raise BackendError("no such attribute here")
+        return await self.session.step(step)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.session, name)
+
+
 async def neighbours_finish(client: Client) -> None:
     """Each lane's pipe is alive: runs in many lanes finish."""
     handles = [await start(client, Neighbour.run) for _ in range(NEIGHBOURS)]
@@ -142,6 +195,41 @@ async def test_an_exception_that_cannot_be_printed_hurts_nobody_else(
                 assert failure_noted["message"] == "<str of MuteError failed: ValueError>"
             await neighbours_finish(any_client)
             await fails.terminate()
+    assert breaks(caplog) == []
+
+
+async def test_what_a_database_refuses_holds_up_one_run_only(
+    any_client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    make = any_client.backend.session
+
+    async def session(*arguments: Any) -> Any:
+        return Picky(await make(*arguments))
+
+    monkeypatch.setattr(any_client.backend, "session", session)
+    async with working(any_client, Upserts, Rich, activities=[echo]):
+        handles = [await start(any_client, Rich.run, True) for _ in range(NEIGHBOURS)]
+        bad = [await start(any_client, Upserts.run, 0) for _ in range(3)]
+        async with asyncio.timeout(SOON.total_seconds()):
+            assert [await handle.result() for handle in handles] == ["fine"] * NEIGHBOURS
+        for handle in bad:
+            noted = await task_failure(handle)
+            assert noted["type"] == "RefusedRowError"
+            assert "no such attribute here" in noted["message"]
+            await handle.terminate()
+            assert isinstance(await failure_of(handle.result()), TerminatedError)
+    assert breaks(caplog) == []
+
+
+async def test_a_name_that_no_database_can_hold_is_refused_by_name(
+    any_client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with working(any_client, Upserts, Neighbour):
+        for which in range(1, len(NAMES)):
+            noted = await task_failure(await start(any_client, Upserts.run, which))
+            assert noted["type"] == "InvalidArgumentError"
+            assert "search attribute name" in noted["message"]
+        await neighbours_finish(any_client)
     assert breaks(caplog) == []
 
 

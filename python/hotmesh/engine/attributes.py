@@ -41,10 +41,16 @@ def search_document(
         return {}
     if isinstance(attributes, TypedSearchAttributes):
         return {
-            pair.key.name: [int(pair.key.indexed_value_type), _plain(pair.value)]
+            checked_name(pair.key.name, "search attribute name"): [
+                int(pair.key.indexed_value_type),
+                _plain(pair.value),
+            ]
             for pair in attributes
         }
-    return {name: _untyped(list(values)) for name, values in attributes.items()}
+    return {
+        checked_name(name, "search attribute name"): _untyped(list(values))
+        for name, values in attributes.items()
+    }
 
 
 def record_of(document: SearchDocument) -> list[tuple[str, bytes]]:
@@ -194,9 +200,11 @@ class Attributes:
         document: dict[str, Any] = {}
         if isinstance(updates, Mapping):
             for name, values in updates.items():
+                checked_name(name, "search attribute name")
                 document[name] = _untyped(list(values)) if values else None
         else:
             for update in updates:
+                checked_name(update.key.name, "search attribute name")
                 document[update.key.name] = (
                     None
                     if update.value is None

@@ -22,7 +22,7 @@ from hotmesh.router.local_activities import LocalActivities
 from hotmesh.router.memory import Activation, PipeMemory
 from hotmesh.router.pipe_context import PipeContext
 from hotmesh.router.state import RunState
-from hotmesh.router.task_failures import TaskFailures
+from hotmesh.router.task_failures import ENDED_FROM_OUTSIDE, TaskFailures
 from hotmesh.router.watchdog import LeftBehind
 from hotmesh.router.workflow_thread import StuckError
 
@@ -84,10 +84,14 @@ class Activator:
                     return
 
     def state_of(
-        self, run_id: bytes, fresh: int, messages: Sequence[MessageRow]
+        self, run_id: bytes, jobs: Sequence[Event], fresh: int, messages: Sequence[MessageRow]
     ) -> RunState | None:
-        """The run's state; None if it has to be taken in from its journal first."""
+        """The run's state; None if it has to wait, or to be taken in from its journal first."""
         memory = self._memory
+        if self._failures.any and self._failures.bars(run_id, jobs):
+            memory.core.fail(run_id)
+            memory.drop(run_id)
+            return None
         if fresh >= 0:
             state = self._fresh_state(messages[fresh])
             memory.keep(state)
@@ -215,14 +219,14 @@ class Activator:
         if self._failures.any:
             jobs = self._failures.admitted(jobs)
             failure = workflows.still_stuck(state.details.run_id)
-            if failure is not None and not any(job[0] in _ENDED_FROM_OUTSIDE for job in jobs):
+            if failure is not None and not any(job[0] in ENDED_FROM_OUTSIDE for job in jobs):
                 return commands, replies, failure
             failure = None
         watchdog.count = activation = watchdog.count + 1
         try:
             try:
                 for job in jobs:
-                    if job[0] in _ENDED_FROM_OUTSIDE:
+                    if job[0] in ENDED_FROM_OUTSIDE:
                         commands, replies = self._end(job)
                         break
                 else:
@@ -295,7 +299,7 @@ class Activator:
                 activity begins.
         """
         memory, effects, details = self._memory, self._memory.effects, state.details
-        mark = effects.mark() if starts is None else ()
+        mark = effects.begin(details.run_id) if starts is None else ()
         try:
             if starts is None:
                 self._check_size(state, jobs, commands)
@@ -400,7 +404,7 @@ class _Batch:
             run_id, jobs, fresh = activations[at]
             self._at = at + 1
             try:
-                state = activator.state_of(run_id, fresh, messages)
+                state = activator.state_of(run_id, jobs, fresh, messages)
                 if state is None:
                     continue
                 self.state, self.jobs = state, jobs
@@ -415,7 +419,6 @@ class _Batch:
         return None
 
 
-_ENDED_FROM_OUTSIDE = frozenset((kinds.TERMINATE, kinds.RUN_TIMED_OUT))
 _TIMED = frozenset(("run", "exec"))
 """What the header of a run with timeouts of its own holds."""
 _NO_COMMANDS: list[Event] = []

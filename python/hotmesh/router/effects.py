@@ -80,6 +80,8 @@ class Effects:
     closed: list[bytes] = field(default_factory=new_list)
     task_queues: set[int] = field(default_factory=set[int])
     """Queues that got activity tasks or recalls."""
+    spans: list[tuple[bytes, tuple[int, ...]]] = field(default_factory=new_list)
+    """Whose the following entries are, and how full the lists were before."""
     _lists: tuple[list[Any], ...] = ()
 
     def __post_init__(self) -> None:
@@ -100,6 +102,7 @@ class Effects:
             self.cancelled,
             self.published,
             self.closed,
+            self.spans,
         )
 
     def fill(self, step: Step) -> None:
@@ -136,9 +139,22 @@ class Effects:
             step.recall_task_frame.append(frame)
             step.recall_task_claimed.append(claimed)
 
-    def mark(self) -> tuple[int, ...]:
-        """How full the lists are, for :meth:`take_back`."""
-        return tuple(map(len, self._lists))
+    def begin(self, run_id: bytes) -> tuple[int, ...]:
+        """What is added from now on is a run's; how full the lists are, for :meth:`take_back`."""
+        mark = tuple(map(len, self._lists))
+        self.spans.append((run_id, mark))
+        return mark
+
+    def owner_of(self, name: str, at: int) -> bytes:
+        """Whose an entry of a list is: b"" for nobody's."""
+        items = getattr(self, name)
+        place = next(i for i, each in enumerate(self._lists) if each is items)
+        owner = b""
+        for run_id, mark in self.spans:
+            if mark[place] > at:
+                break
+            owner = run_id
+        return owner
 
     def take_back(self, mark: tuple[int, ...]) -> None:
         """Forget what was added since: the transition was not recorded after all."""

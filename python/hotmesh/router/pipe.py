@@ -17,6 +17,7 @@ from hotmesh.backends.protocol import MessageRow, Session, Step, StepReply
 from hotmesh.core import DRAINED_FIELDS, Event, encode_event, kinds
 from hotmesh.engine import wire
 from hotmesh.limits import BATCH_MESSAGES_MAX, LANES_PER_QUEUE
+from hotmesh.printing import told
 from hotmesh.retrying import PASSING, Backoff, complain
 from hotmesh.router.activating import Activator
 from hotmesh.router.closing import Closer
@@ -26,6 +27,7 @@ from hotmesh.router.local_activities import BUSY_SECONDS, LocalActivities
 from hotmesh.router.memory import Activation, PipeMemory
 from hotmesh.router.pipe_context import PipeContext
 from hotmesh.router.recovering import Recovery
+from hotmesh.router.splitting import FencedError, apply_apart, parts_of
 from hotmesh.router.task_failures import TaskFailures
 
 logger = logging.getLogger(__name__)
@@ -173,6 +175,9 @@ class Pipe:
         except PASSING:
             self._start_over(effects, unknown=True)
             raise
+        except Exception as error:  # noqa: BLE001 - it refuses the data of some run
+            await self._apply_apart(session, step, effects, error)
+            return False
         self._context.clock.learn(sent, reply.now_ms)
         if reply.fenced:
             if not self._dead:
@@ -192,6 +197,8 @@ class Pipe:
             self._roll_back(effects)
             return False
         self._take_in(reply)
+        if self._failures.any:
+            self._failures.stored(step.journal_run)
         self._after_commit(effects, reply)
         self._report_quiet_lanes(step.lanes)
         self._memory.evict(self._context.max_cached, self._context.cache_bytes_max)
@@ -325,6 +332,32 @@ class Pipe:
                 kind = kinds.EXTERNAL_DONE if outcome.delivered else kinds.EXTERNAL_FAILED
                 self._memory.local.append((owner.run_id, (kind, owner.seq, 0, "", b"", b"")))
 
+    async def _apply_apart(
+        self, session: Session, step: Step, effects: Effects, error: Exception
+    ) -> None:
+        """The database refuses a step: store what it takes, set the others' runs aside."""
+        logger.warning("a step was refused, its runs are tried one by one: %s", told(error))
+        states, refused = dict(self._memory.states), dict[bytes, Exception]()
+        try:
+            refused = await apply_apart(session, parts_of(step, effects))
+        except FencedError:
+            self._context.on_fenced()
+            self._dead = True
+            return
+        finally:
+            # What was stored is found when it is read again, as after an answer that got lost.
+            self._start_over(effects, unknown=True)
+        for run_id, reason in refused.items():
+            state = states.get(run_id)
+            if state is not None:
+                self._failures.refused(state, reason)
+            else:
+                logger.error(
+                    "the database refuses what run %s left to be stored, it is lost: %s",
+                    wire.run_id_text(run_id) if run_id else "(none)",
+                    told(reason),
+                )
+
     def _start_over(self, effects: Effects, *, unknown: bool) -> None:
         """What the database holds is not known any more: read all of it again.
 
@@ -452,6 +485,7 @@ class Pipe:
     def _on_late(self, run_id: bytes, event: Event) -> None:
         """A message for a closed run. Results are expected to come late; callers are told."""
         kind, replies = event[0], self._memory.effects.replies
+        self._memory.effects.begin(run_id)
         if kind == kinds.TERMINATE:
             document, _ = wire.split_document(event[5])
             if "reply" in document:

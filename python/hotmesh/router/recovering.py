@@ -190,6 +190,7 @@ class Recovery:
     ) -> None:
         """Do again what a router that is gone had in hand."""
         memory, run_id = self._memory, state.details.run_id
+        memory.effects.begin(run_id)
         try:
             for name in self._translator.missing_queues(lost):
                 self._context.queue_ids[name] = await self._context.resolve_queue(name)

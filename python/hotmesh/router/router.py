@@ -230,12 +230,16 @@ class WorkerRouter:
         await self._find_queue()
         self._router_id = os.urandom(16)
         self._beats = 0
-        self._fenced = False
-        self._lanes, self._quiet = [], []
-        self._pipes = []
         beat = await self._backend.beat(self._registration())
         self._joined = True
         self._beats += 1
+        await self._begin_with(beat)
+
+    async def _begin_with(self, beat: Beat) -> None:
+        """Open pipes that know nothing yet."""
+        self._fenced = False
+        self._lanes, self._quiet = [], []
+        self._pipes = []
         if self._engine.definitions:
             await self._open_pipes()
         self._take(beat)
@@ -413,7 +417,8 @@ class WorkerRouter:
 
         Who is alive keeps its lanes, so that nothing waits for the end of a lease.
         """
-        if not (await self._renew()).alive:
+        beat = await self._renew()
+        if not beat.alive:
             await self._rejoin()
             return
         now = time.monotonic()
@@ -423,7 +428,7 @@ class WorkerRouter:
             self._reopening.reset()
         self._reopen_at = now + self._reopening.next_s()
         await self._end_pipes()
-        await self._join()
+        await self._begin_with(beat)
 
     async def _end_pipes(self) -> None:
         for pipe in self._pipes:
@@ -439,7 +444,6 @@ class WorkerRouter:
             self._options.lease_ms / 1000,
         )
         await self._end_pipes()
-        self._router_id = os.urandom(16)
         await self._join()
 
     # Wake-ups

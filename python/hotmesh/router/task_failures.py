@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 
 import orjson
 
 from hotmesh.core import Event, kinds
 from hotmesh.engine import wire
-from hotmesh.exceptions import CorruptRowError, DeadlockError, HotMeshError
+from hotmesh.exceptions import CorruptRowError, DeadlockError, HotMeshError, RefusedRowError
 from hotmesh.printing import message_of, printable, told
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.closing import Closer
@@ -23,6 +24,9 @@ RETRY_SECONDS = (0.25, 10.0)
 
 BLOCKED_SHARE = 5
 """Code that blocked is left alone for so many times as long: the other runs have the time."""
+
+ENDED_FROM_OUTSIDE = frozenset((kinds.TERMINATE, kinds.RUN_TIMED_OUT))
+"""What ends a run without its code."""
 
 ATTRIBUTE = "hotmesh.task_failure"
 """Name in a run's record that says why its workflow task fails."""
@@ -45,6 +49,8 @@ class TaskFailures:
         self._clock = clock
         self._closer = closer
         self._counts: dict[bytes, int] = {}
+        self._barred: dict[bytes, float] = {}
+        """When runs may be activated again whose part of a step the database has refused."""
         self._refused_queries: set[bytes] = set()
         """Queries that a task failed with: answered so, and not asked of the code again."""
         self.any = False
@@ -56,6 +62,7 @@ class TaskFailures:
         if memory.core.known(run_id):
             memory.core.fail(run_id)
         memory.drop(run_id)
+        memory.effects.begin(run_id)
         for job in jobs:
             if job[0] == kinds.START and run_id not in self._counts:
                 self._limit_time(state)
@@ -92,8 +99,8 @@ class TaskFailures:
             # What is to be reported is that the header is damaged, not that it can't be used.
             logger.debug("run %s has no timeouts: %s", state.details.run_id.hex(), error)
 
-    def report(self, state: RunState, error: BaseException) -> None:
-        """Say so to people, and try again after a pause that grows."""
+    def report(self, state: RunState, error: BaseException) -> float:
+        """Say so to people, and try again after a pause that grows; how long, in seconds."""
         details = state.details
         run_id = details.run_id
         failures = self._counts[run_id] = self._counts.get(run_id, 0) + 1
@@ -120,6 +127,22 @@ class TaskFailures:
         )
         self._memory.effects.attributes.append((run_id, ATTRIBUTE, text))
         self._memory.postpone(run_id, pause)
+        return pause
+
+    def refused(self, state: RunState, reason: Exception) -> None:
+        """The database won't store what a run asks for; read anew, it would ask for it again."""
+        run_id = state.details.run_id
+        error = RefusedRowError(wire.run_id_text(run_id), message_of(reason))
+        error.__cause__ = reason
+        self._barred[run_id] = time.monotonic() + self.report(state, error)
+
+    def bars(self, run_id: bytes, jobs: Sequence[Event]) -> bool:
+        """Whether a run has to wait for its next attempt, unless it is to be ended."""
+        left = self._barred.get(run_id, 0.0) - time.monotonic()
+        if left <= 0 or any(job[0] in ENDED_FROM_OUTSIDE for job in jobs):
+            return False
+        self._memory.postpone(run_id, left)
+        return True
 
     def note_changed_arguments(self, state: RunState) -> None:
         """Say, once for a run, that its replay has called something with other arguments."""
@@ -161,10 +184,17 @@ class TaskFailures:
 
     def forget(self, run_id: bytes, jobs: Sequence[Event]) -> None:
         """The run's task has succeeded."""
-        self._counts.pop(run_id, None)
+        if run_id not in self._barred:
+            self._counts.pop(run_id, None)
         if self._refused_queries:
             self._refused_queries.difference_update(j[4] for j in jobs if j[0] == kinds.QUERY)
         self.any = bool(self._counts or self._refused_queries)
+
+    def stored(self, run_ids: Sequence[bytes]) -> None:
+        """These runs' transitions are committed: the database has nothing against them."""
+        for run_id in self._barred.keys() & set(run_ids):
+            del self._barred[run_id]
+            self._counts.pop(run_id, None)
 
     def clear_record(self, state: RunState) -> None:
         """The record no longer says that the run's task fails, if it did."""
