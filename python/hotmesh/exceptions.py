@@ -31,6 +31,7 @@ __all__ = [
     "DeadlockError",
     "FailureError",
     "FencedError",
+    "ForkedError",
     "HotMeshError",
     "InvalidArgumentError",
     "UnsupportedOptionError",
@@ -746,6 +747,21 @@ class BackendAccessError(BackendError):
     A wrong user, password, certificate or database name, or a right that is missing. Trying again
     does not help until somebody changes that.
     """
+
+
+class ForkedError(HotMeshError, RuntimeError):
+    """Raised in a forked process that uses what its parent had opened.
+
+    Args:
+        what: What was used.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"This {what} was opened in another process, before a fork, and can't be shared by "
+            "two. Open a new one in the child (Client.connect, Worker), or fork before opening any."
+        )
+        self.what = what
 
 
 class FencedError(BackendError):

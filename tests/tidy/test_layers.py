@@ -13,6 +13,7 @@ LAYERS = {
         "converter",
         "duration",
         "exceptions",
+        "forks",
         "ids",
         "limits",
         "log",
@@ -49,6 +50,7 @@ ALLOWED = {
 BACKEND_LEAVES = {
     "_version",
     "exceptions",
+    "forks",
     "ids",
     "limits",
     "log",

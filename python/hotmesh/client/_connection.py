@@ -19,6 +19,7 @@ from hotmesh.client._coalescer import Coalescer
 from hotmesh.client._patient import PatientCalls
 from hotmesh.client._waiter import Fetched, Waiter
 from hotmesh.exceptions import BackendUnavailableError
+from hotmesh.forks import Guard
 from hotmesh.limits import BATCH_BYTES_MAX, LANES_PER_QUEUE
 
 Result = tuple[int, bytes]
@@ -58,7 +59,7 @@ class Connection:
         self._hinting: asyncio.Task[None] | None = None
         self._opening: asyncio.Lock | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._process = os.getpid()
+        self._guard = Guard("client")
         self._open = False
         self._closed = False
 
@@ -85,6 +86,9 @@ class Connection:
             self._opening = asyncio.Lock()
         async with self._opening:
             if not self._open:
+                self._guard.check()
+                if self.named_identity is None:  # made here, perhaps in a child of its maker
+                    self.identity = default_identity()
                 await self.backend.connect()
                 self._loop = asyncio.get_running_loop()
                 self._open = True
@@ -123,11 +127,8 @@ class Connection:
         await self.backend.close()
 
     def _check(self) -> None:
-        if os.getpid() != self._process:
-            raise RuntimeError(
-                "This client was made in another process, before a fork. Connections can't be "
-                "shared by processes: call Client.connect in the child."
-            )
+        if self._open:
+            self._guard.check()
         if self._closed:
             raise RuntimeError("This client is closed. Call Client.connect for a new one.")
         if self._loop is not None and asyncio.get_running_loop() is not self._loop:

@@ -20,6 +20,7 @@ from hotmesh.exceptions import (
     MissingExtraError,
     PayloadTooLargeError,
 )
+from hotmesh.forks import Guard
 from hotmesh.redaction import Redaction
 from hotmesh.retrying import complain
 from hotmesh.topics import check_event, checked_pattern, checked_topic
@@ -71,6 +72,7 @@ class NatsBus:
         self._root = f"{checked_topic(prefix)}.{_one_token(namespace)}."
         self._connection: Any = None
         self._connecting = asyncio.Lock()
+        self._guard = Guard("connection to NATS")
         self._subscriptions: dict[Subscription, Any] = {}
 
     async def publish(self, events: Sequence[tuple[str, bytes]]) -> None:
@@ -135,6 +137,7 @@ class NatsBus:
         return receive
 
     async def _connected(self) -> Any:
+        self._guard.check()
         async with self._connecting:
             if self._connection is None or self._connection.is_closed:
                 self._connection = await self._connect()

@@ -18,6 +18,7 @@ from hotmesh.engine.definition import WorkflowDefinition
 from hotmesh.engine.instance import EngineOptions
 from hotmesh.engine.options import checked_name, milliseconds
 from hotmesh.events import bus_for
+from hotmesh.forks import Guard
 from hotmesh.limits import LEASE_MS_DEFAULT
 from hotmesh.printing import printable
 from hotmesh.router.router import RouterOptions, WorkerRouter
@@ -226,6 +227,7 @@ class Worker:
             ),
         )
         self._running = False
+        self._guard = Guard("worker")
         self._shutting_down = False
         self._ended = asyncio.Event()
         self._runs_in: asyncio.Task[Any] | None = None
@@ -317,6 +319,7 @@ class Worker:
             RuntimeError: the executor of its activities is broken.
             HotMeshError: it can't go on; ``on_fatal_error`` has been awaited.
         """
+        self._guard.check()
         if self._running:
             raise RuntimeError("Already started")
         if self._shutting_down:
@@ -358,6 +361,8 @@ class Worker:
         Besides that timeout it takes ``hotmesh.limits.SHUTDOWN_S`` at most, whatever the database
         and the event bus do: what could not be handed over goes to others once the lease is over.
         """
+        if self._running:
+            self._guard.check()
         self._shutting_down = True
         self._router.stop()
         if asyncio.current_task() is self._runs_in:

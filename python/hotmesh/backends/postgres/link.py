@@ -29,6 +29,7 @@ from hotmesh.exceptions import (
     BackendUnavailableError,
     HotMeshError,
 )
+from hotmesh.forks import Guard
 from hotmesh.retrying import Backoff
 
 if TYPE_CHECKING:
@@ -171,6 +172,7 @@ class Link:
         self._opened = 0
         self._statements = statements(address.schema)
         self._connection: Connection | None = None
+        self._guard = Guard("connection to Postgres")
         self._closed = False
 
     async def fetch(self, name: str, *arguments: object) -> Sequence[asyncpg.Record]:
@@ -272,6 +274,7 @@ class Link:
     @asynccontextmanager
     async def connected(self) -> AsyncGenerator[Connection]:
         """The open connection; dropped when it breaks, or when its call is abandoned."""
+        self._guard.check()
         connection = self._connection
         if connection is None or connection.is_closed():
             connection = await self._open()
@@ -319,9 +322,11 @@ class LinkPool:
         self._free: asyncio.LifoQueue[Link] = asyncio.LifoQueue()
         for link in self._links:
             self._free.put_nowait(link)
+        self._guard = Guard("connection to Postgres")
 
     async def fetch(self, name: str, *arguments: object) -> Sequence[asyncpg.Record]:
         """See :meth:`Link.fetch`."""
+        self._guard.check()  # all may have been in use when this process was forked
         link = await self._free.get()
         try:
             return await link.fetch(name, *arguments)

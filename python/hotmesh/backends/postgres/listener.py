@@ -19,6 +19,7 @@ from hotmesh.backends.postgres.link import (
 )
 from hotmesh.backends.postgres.statements import statements
 from hotmesh.exceptions import BackendError
+from hotmesh.forks import Guard
 from hotmesh.retrying import Backoff, complain
 
 _log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Listener:
         self._listening = asyncio.Event()
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
+        self._guard = Guard("connection to Postgres")
 
     async def add(self, name: str, callback: Callback) -> None:
         """Call back with hints on a channel; when this returns, none is missed.
@@ -61,6 +63,7 @@ class Listener:
         Without a connection it returns all the same: once there is one, every listener is called
         with None.
         """
+        self._guard.check()
         channel = self._address.channel(name)
         self._callbacks.setdefault(channel, []).append(callback)
         if self._task is None:

@@ -18,6 +18,7 @@ from hotmesh.backends.redis import codec, scripts
 from hotmesh.backends.redis.link import Link
 from hotmesh.backends.redis.servers import Route, Servers
 from hotmesh.exceptions import BackendError
+from hotmesh.forks import Guard
 from hotmesh.retrying import Backoff, complain
 
 Callback = Callable[[str | None], None]
@@ -50,6 +51,7 @@ class Hints:
         self._confirmed: dict[bytes, asyncio.Event] = {}
         self._link: Link | None = None
         self._task: asyncio.Task[None] | None = None
+        self._guard = Guard("connection to Redis")
 
     async def notify(self, hints: Sequence[tuple[str, str]]) -> None:
         """Publish (channel, payload) hints to every process, this one included."""
@@ -64,6 +66,7 @@ class Hints:
         A subscription that can't be confirmed now is made on the next connection, which also
         calls back with None.
         """
+        self._guard.check()
         name = self._channel(channel)
         self._callbacks.setdefault(name, []).append(callback)
         confirmed = self._confirmed.setdefault(name, asyncio.Event())

@@ -25,6 +25,7 @@ from hotmesh.backends.redis.link import REDIRECTS, Connection, Link, Node, Word
 from hotmesh.backends.redis.scripts import Script
 from hotmesh.backends.redis.url import RedisUrl
 from hotmesh.exceptions import BackendAccessError, BackendError, BackendUnavailableError
+from hotmesh.forks import Guard
 
 OLDEST_VERSION = (6, 2)
 REDIRECTS_MAX = 8
@@ -243,6 +244,7 @@ class Route:
         self._key = key
         self._turns = asyncio.Semaphore(size)
         self._idle: list[Link] = []
+        self._guard = Guard("connection to Redis")
         self._closed = False
         self._opened = 0
         self._prepare = prepare
@@ -254,8 +256,9 @@ class Route:
             BackendUnavailableError: It can't be opened.
         """
         if not self._idle:
-            async with self._turns:
-                await self._give_back(await self._take())
+            self._guard.check()  # all turns may have been taken when this process was forked
+        async with self._turns:
+            await self._give_back(await self._take())
         return self._opened
 
     async def evaluate(self, script: Script, arguments: Sequence[bytes | str]) -> Any:
@@ -264,6 +267,7 @@ class Route:
         Raises:
             BackendUnavailableError: see `Link.evaluate`.
         """
+        self._guard.check()  # all turns may have been taken when this process was forked
         async with self._turns:
             for attempt in range(REDIRECTS_MAX):
                 link = await self._take()
@@ -289,6 +293,7 @@ class Route:
 
     async def command(self, *words: Word) -> Any:
         """Send one plain command; for keys that no cluster moves mid-way use `evaluate`."""
+        self._guard.check()  # all turns may have been taken when this process was forked
         async with self._turns:
             link = await self._take()
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -12,8 +13,10 @@ from hotmesh.backends.sqlite.connection import open_reader, open_writer
 from hotmesh.backends.sqlite.done import DoneReader
 from hotmesh.backends.sqlite.hints import DONE, Hints
 from hotmesh.backends.sqlite.queues import ensure_queue
-from hotmesh.backends.sqlite.thread import DatabaseThread
+from hotmesh.backends.sqlite.thread import DatabaseThread, FileIdentity, threads
 from hotmesh.backends.sqlite.transaction import Transaction
+from hotmesh.exceptions import ForkedError
+from hotmesh.forks import Guard
 
 T = TypeVar("T")
 
@@ -37,6 +40,8 @@ class Store:
 
     def __init__(self, path: str, clock: Callable[[], int]) -> None:
         self.path = path
+        self.guard = Guard(f"SQLite database {path}")
+        self.guard.check()
         self.hints = Hints()
         self.queue_ids: dict[tuple[str, str], int] = {}
         self._done = DoneReader()
@@ -100,6 +105,10 @@ class Store:
 
 _lock = threading.Lock()
 _open: dict[str, tuple[Store, int]] = {}
+_of_parents: set[FileIdentity] = set()
+"""Files that processes had open from which this one was forked."""
+_left_alone: list[Store] = []
+"""Their stores, kept for ever: SQLite must not close in a child what a parent has opened."""
 
 
 def acquire(path: str, clock: Callable[[], int]) -> Store:
@@ -107,8 +116,12 @@ def acquire(path: str, clock: Callable[[], int]) -> Store:
 
     Raises:
         BackendError: it can't be opened, or its schema is newer than this code.
+        ForkedError: a process from which this one was forked had the file open then.
     """
     with _lock:
+        if _of_parents and _identity(path) in _of_parents:
+            # Its locks are counted by process, and this one has a copy of the counts.
+            raise ForkedError(f"SQLite database {path}")
         store, users = _open.get(path, (None, 0))
         if store is None:
             store = Store(path, clock)
@@ -118,6 +131,7 @@ def acquire(path: str, clock: Callable[[], int]) -> Store:
 
 def release(store: Store) -> None:
     """Close the store when nobody uses it any more (blocks)."""
+    store.guard.check()
     with _lock:
         _, users = _open[store.path]
         if users > 1:
@@ -125,3 +139,46 @@ def release(store: Store) -> None:
             return
         del _open[store.path]
         store.close()
+
+
+def _identity(path: str) -> FileIdentity | None:
+    if path == MEMORY:
+        return None
+    try:
+        found = os.stat(path)  # noqa: PTH116 - as the thread does
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _before_fork() -> None:
+    """Wait until no thread is inside SQLite: a child would wait for its locks for ever."""
+    global _paused
+    _paused = list(threads)
+    for thread in _paused:
+        thread.inside.acquire()
+
+
+def _after_fork() -> None:
+    for thread in _paused:
+        thread.inside.release()
+    _paused.clear()
+
+
+def _in_child() -> None:
+    """Forget what the parent has open, but not that it has."""
+    global _lock
+    _lock = threading.Lock()
+    for path, (store, _) in _open.items():
+        identity = _identity(path)
+        if identity is not None:
+            _of_parents.add(identity)
+        _left_alone.append(store)
+    _open.clear()
+    threads.clear()
+
+
+_paused: list[DatabaseThread] = []
+
+if hasattr(os, "register_at_fork"):  # nothing forks on Windows
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)

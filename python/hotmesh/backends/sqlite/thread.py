@@ -14,6 +14,7 @@ import random
 import sqlite3
 import threading
 import time
+import weakref
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
@@ -22,6 +23,7 @@ from hotmesh.backends.sqlite import statements
 from hotmesh.backends.sqlite.connection import BUSY_TIMEOUT_MS, is_busy, translate
 from hotmesh.backends.sqlite.transaction import AbortError, Transaction, WriteNeededError
 from hotmesh.exceptions import BackendUnavailableError
+from hotmesh.forks import Guard
 
 T = TypeVar("T")
 
@@ -49,7 +51,7 @@ _ROLLBACK_BATCH = _SQL["rollback_batch"]
 _NOT_SEEN = -1
 """No database has this data version."""
 
-_FileIdentity = tuple[int, int]
+FileIdentity = tuple[int, int]
 
 
 class _Job(NamedTuple):
@@ -63,6 +65,10 @@ class _Outcome(NamedTuple):
     job: _Job
     result: Any
     error: BaseException | None
+
+
+threads: weakref.WeakSet[DatabaseThread] = weakref.WeakSet()
+"""Those that are open in this process."""
 
 
 class DatabaseThread:
@@ -97,7 +103,7 @@ class DatabaseThread:
         self._on_foreign_commit = on_foreign_commit
         self._follows_file = follows_file
         self._on_new_file = on_new_file
-        self._file: _FileIdentity | None = None
+        self._file: FileIdentity | None = None
         self._generation = 0
         """How many files have been in the place of the first one."""
         self._data_version = 0
@@ -106,6 +112,9 @@ class DatabaseThread:
         """How long the write lock was held since others were let in."""
         self._submitting = threading.Lock()
         self._closing = False
+        self._guard = Guard(f"connection to SQLite database {path}")
+        self.inside = threading.Lock()
+        """Held by the thread whenever it is inside SQLite: a fork must not happen then."""
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(
             target=self._serve, name=f"hotmesh-sqlite {path}", daemon=True
@@ -123,6 +132,8 @@ class DatabaseThread:
         Raises:
             BackendError: the connection can't be opened; the thread has ended.
         """
+        self._guard.check()
+        threads.add(self)
         self._thread.start()
         self._ready.wait()
         if self._opened is not None:
@@ -130,10 +141,12 @@ class DatabaseThread:
 
     def close(self) -> None:
         """Finish what was submitted, close the connection and end the thread (blocks)."""
+        self._guard.check()
         with self._submitting:
             self._closing = True
             self._jobs.put(None)
         self._thread.join()
+        threads.discard(self)
 
     async def submit(self, work: Callable[[Transaction], T], *, writes: bool) -> T:
         """Run work in the next transaction; return when that is committed.
@@ -143,6 +156,7 @@ class DatabaseThread:
         Raises:
             BackendUnavailableError: the transaction failed or its outcome is unknown.
         """
+        self._guard.check()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         with self._submitting:  # nothing may follow the mark that ends the thread
@@ -155,7 +169,8 @@ class DatabaseThread:
 
     def _serve(self) -> None:
         try:
-            connection = self._open_connection(self._path)
+            with self.inside:
+                connection = self._open_connection(self._path)
         except sqlite3.Error as error:
             self._opened = translate(error, self._path)
             self._ready.set()
@@ -164,26 +179,35 @@ class DatabaseThread:
             self._opened = error
             self._ready.set()
             return
-        self._data_version = _data_version(connection)
+        with self.inside:
+            self._data_version = _data_version(connection)
         self._file = self._find_file()
         self._ready.set()
         try:
             stopping = False
             while not stopping:
                 jobs, stopping = self._gather()
-                if jobs:
-                    try:
-                        connection = self._follow_file(connection)
-                    except Exception as error:  # noqa: BLE001 - raised by each await
-                        _hand_over([_Outcome(job, None, error) for job in jobs])
-                    else:
-                        _hand_over(self._run_group(connection, jobs))
-                self._look_around(connection)
+                with self.inside:
+                    connection = self._serve_group(connection, jobs)
+                    self._look_around(connection)
                 self._let_others_in()
         finally:
-            connection.close()
+            with self.inside:
+                connection.close()
 
-    def _find_file(self) -> _FileIdentity | None:
+    def _serve_group(self, connection: sqlite3.Connection, jobs: list[_Job]) -> sqlite3.Connection:
+        """Run what waits and say how it went; the connection from now on."""
+        if not jobs:
+            return connection
+        try:
+            connection = self._follow_file(connection)
+        except Exception as error:  # noqa: BLE001 - raised by each await
+            _hand_over([_Outcome(job, None, error) for job in jobs])
+        else:
+            _hand_over(self._run_group(connection, jobs))
+        return connection
+
+    def _find_file(self) -> FileIdentity | None:
         """Which file the path names now; None if there is none, or if nobody wants to know."""
         if not self._follows_file:
             return None
@@ -278,7 +302,11 @@ class DatabaseThread:
                     connection.execute(_ROLLBACK)
                 if not is_busy(error) or time.monotonic() - started_s > BUSY_TIMEOUT_MS / 1000:
                     raise
-            time.sleep(random.uniform(0.5, 1.0) * LOCK_POLL_S)
+            self.inside.release()
+            try:
+                time.sleep(random.uniform(0.5, 1.0) * LOCK_POLL_S)
+            finally:
+                self.inside.acquire()
 
     def _let_others_in(self) -> None:
         """Leave a gap now and then that is long enough for another process to meet."""
