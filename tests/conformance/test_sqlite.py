@@ -447,7 +447,7 @@ async def test_a_relative_path_is_relative_to_the_working_directory(
 
 @pytest.mark.parametrize("url", ["sqlite://file.db", "sqlite:///a.db?mode=ro", "sqlite:///a#b"])
 def test_a_url_that_names_no_file_is_refused(url: str) -> None:
-    with pytest.raises(InvalidArgumentError, match="three slashes"):
+    with pytest.raises(InvalidArgumentError, match=r"three slashes|no parameters.*mode"):
         backend_for(url)
 
 
