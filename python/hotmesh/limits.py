@@ -59,6 +59,9 @@ NAME_BYTES_MAX = 1000
 EVENT_BYTES_MAX = 7_500
 """Topic and data of one event: the smallest bus (a Postgres notification) decides for all."""
 
+SIDE_QUEUE_KEEP_MS = 60 * 1000
+"""How long a side queue's lanes are still read after the last of its runs has ended."""
+
 TIMER_HORIZON_MS = 5_000
 """How far ahead due timers are loaded into the router's wheel."""
 

@@ -87,7 +87,7 @@ class Router:
 
     async def give_surplus_back(self) -> None:
         """Do what a beat asks for."""
-        surplus = self.lanes[: self.last_beat.surplus]
+        surplus = self.last_beat.surplus
         if surplus:
             await self.backend.release(self.registration.namespace, self.router_id, surplus)
         await self.beat()
@@ -249,6 +249,7 @@ class Mesh:
         *,
         lease_ms: int = LONG_LEASE_MS,
         hosts_workflows: bool = True,
+        workflow_types: Sequence[str] | None = None,
         horizon_ms: int = HORIZON_MS,
         backend: Backend | None = None,
         queue_id: int | None = None,
@@ -261,6 +262,7 @@ class Mesh:
             namespace=namespace,
             queue_id=queue_id or self.queue_id,
             hosts_workflows=hosts_workflows,
+            workflow_types=workflow_types,
             lease_ms=lease_ms,
             info=b'{"build":"1"}',
         )

@@ -294,6 +294,11 @@ STEP_COLUMNS: dict[str, Case] = {
         message_kind=[MessageKind.EVENT, MessageKind.RESULT],
         message_frame=[b"x"] * 2,
     ),
+    "move": lambda scene: scene.strike(
+        move_run=[scene.run_id],
+        move_from=[scene.lane],
+        move_to=[scene.foreigner.lanes[0]],
+    ),
     "sends": lambda scene: scene.strike(
         sends=[SendItem(ABROAD, ID, scene.run_id, MessageKind.EVENT, b"x", True)]
     ),

@@ -9,8 +9,9 @@ Whatever a call brings is bounded in bytes as well as in number: once it holds
 again.
 
 Lanes are integers: ``queue_id * LANES_PER_QUEUE + crc32(workflow_id) % LANES_PER_QUEUE``. A queue
-id stands for a (namespace, task queue) pair. Run ids are 16 bytes (UUIDv7). Times are integer
-milliseconds of the *backend's* clock; durations are milliseconds.
+id stands for a (namespace, task queue) pair, or for a *side queue*: the runs of one workflow type
+of a task queue, kept apart for the routers that host it. Run ids are 16 bytes (UUIDv7). Times are
+integer milliseconds of the *backend's* clock; durations are milliseconds.
 
 The namespace is part of every address: an id of another namespace is an unknown one, whatever
 is done with it. Where no namespace is given beside an id, it is that of the session or batch.
@@ -32,13 +33,13 @@ QUEUE_IDS = 33_000_000
 """Task queues get ids from 1 to here and a little further: lanes fit into 31 bits."""
 
 
-def wanted_queue_id(namespace: str, task_queue: str) -> int:
-    """The id that a task queue gets unless another has it.
+def wanted_queue_id(namespace: str, task_queue: str, side: str = "") -> int:
+    """The id that a task queue (or side queue) gets unless another has it.
 
     It follows from the name, so that a database that has lost a queue, because it went back, gives
     it the same id again, and never gives a known id to another queue.
     """
-    return 1 + zlib.crc32(f"{namespace}\0{task_queue}".encode()) % QUEUE_IDS
+    return 1 + zlib.crc32(f"{namespace}\0{task_queue}\0{side}".encode()) % QUEUE_IDS
 
 
 class RunStatus(enum.IntEnum):
@@ -62,6 +63,9 @@ class MessageKind(enum.IntEnum):
     """A signal, update or cancel request: a run can't close while one is unread."""
     RESULT = 2
     """Anything else (results, queries); does not hold a run open."""
+    END = 3
+    """Only to be sent: an event that takes no code of the run. Where the run is in a side queue,
+    whose lanes nobody may own, it goes to the lane of the task queue, as a RESULT."""
 
 
 class ReusePolicy(enum.IntEnum):
@@ -166,8 +170,8 @@ class Step:
     """One batch of a router's pipe: what to apply, and how much to read. Columns, not objects.
 
     Applied in this order, in one transaction: fence, refusal check, journal, acks, timers, tasks,
-    attributes, closes, starts, messages, sends, waits, mails, replies. Then messages and timers
-    are read. Attributes and messages of runs that do not exist are passed over.
+    attributes, closes, starts, messages, moves, sends, waits, mails, replies. Then messages and
+    timers are read. Attributes and messages of runs that do not exist are passed over.
     """
 
     router_id: bytes
@@ -237,6 +241,13 @@ class Step:
     message_kind: list[int] = field(default_factory=new_list)
     message_frame: list[bytes] = field(default_factory=new_list)
 
+    move_run: list[bytes] = field(default_factory=new_list)
+    """Open runs that go from one lane to another, with their unread EVENT messages. One whose lane
+    is not ``move_from`` any more stays, as does one in a lane that another router owns. A run that
+    closes goes back to its task queue's own lane."""
+    move_from: list[int] = field(default_factory=new_list)
+    move_to: list[int] = field(default_factory=new_list)
+
     sends: list[SendItem] = field(default_factory=new_list)
     waits: list[WaitItem] = field(default_factory=new_list)
     mails: list[MailItem] = field(default_factory=new_list)
@@ -257,7 +268,8 @@ class MessageRow(NamedTuple):
     header: bytes | None
     input: bytes | None
     journaled: bool | None
-    """Whether the run has a journal already (a redelivery after a take-over)."""
+    """Whether the run has a journal already (a redelivery after a take-over), or has been moved to
+    another lane: it is to be loaded."""
 
 
 class TimerRow(NamedTuple):
@@ -372,6 +384,8 @@ class Registration(NamedTuple):
     beats: int = 0
     """How many beats of this router were answered. The store counts too: if it knows of fewer, it
     went back."""
+    workflow_types: Sequence[str] | None = None
+    """Those hosted: of their side queues it takes lanes too. None hosts any."""
 
 
 class Beat(NamedTuple):
@@ -382,8 +396,8 @@ class Beat(NamedTuple):
     now_ms: int
     lanes: Sequence[int]
     """All lanes owned now, in order; free ones up to the fair share were just taken."""
-    surplus: int
-    """How many of them to give back so that the others get their share."""
+    surplus: Sequence[int]
+    """Those of them to give back so that the others get their share."""
     routers: int
     """Live routers that share the queue's lanes, this one included."""
     went_back: bool = False
@@ -519,10 +533,11 @@ class Backend(Protocol):
 
     async def close(self) -> None: ...
 
-    async def queue_id(self, namespace: str, task_queue: str) -> int:
-        """The id of a task queue, made on first use and cached: see :func:`wanted_queue_id`.
+    async def queue_id(self, namespace: str, task_queue: str, side: str = "") -> int:
+        """The id of a task queue, or of its side queue for a workflow type (``side``).
 
-        With each new connection a backend makes sure that the queues it knows are still there.
+        Made on first use and cached: see :func:`wanted_queue_id`. With each new connection a
+        backend makes sure that the queues it knows are still there.
         """
         ...
 
@@ -576,7 +591,9 @@ class Backend(Protocol):
 
         A router that the store knows nothing of after its first beat is not alive.
 
-        Fair share is ceil(LANES_PER_QUEUE / live routers of the queue that host workflows).
+        Fair share is ceil(LANES_PER_QUEUE / live routers of the queue that host workflows). The
+        same holds for each side queue among those that host its type, while it has open runs or was
+        moved to in the last SIDE_QUEUE_KEEP_MS.
         Also deletes expired runs and stale replies, a bounded number at a time. A router id that
         joined in another namespace is not alive in this one.
 

@@ -56,7 +56,7 @@ async def send_terminate(
     reply = replies.watch(reply_id, fresh=True)
     try:
         outcome = await connection.sends.submit(
-            SendItem(namespace, workflow_id, run_id, MessageKind.EVENT, frame, False)
+            SendItem(namespace, workflow_id, run_id, MessageKind.END, frame, False)
         )
         if not outcome.delivered:
             raise refused(outcome, workflow_id, run_id)

@@ -19,7 +19,8 @@ from hotmesh.router.closing import Closer, terminated, timed_out
 from hotmesh.router.coding import Coder
 from hotmesh.router.effects import CommandTranslator
 from hotmesh.router.local_activities import LocalActivities
-from hotmesh.router.memory import Activation, PipeMemory
+from hotmesh.router.memory import BACKEND_PAUSE_SECONDS, Activation, PipeMemory
+from hotmesh.router.moving import Mover
 from hotmesh.router.pipe_context import PipeContext
 from hotmesh.router.state import RunState
 from hotmesh.router.task_failures import ENDED_FROM_OUTSIDE, TaskFailures
@@ -31,9 +32,6 @@ Reply = tuple[bytes, bytes]
 
 LARGE_BYTES = 64 * 1024
 """Runs of which it is noted when they move: only the largest one is ever asked."""
-
-BACKEND_PAUSE_SECONDS = 0.25
-"""Before a run is tried again whose task needed a backend that was away."""
 
 
 class Activator:
@@ -47,8 +45,10 @@ class Activator:
         closer: Closer,
         activities: LocalActivities,
         failures: TaskFailures,
+        mover: Mover,
     ) -> None:
         self._context = context
+        self._mover = mover
         self._memory = memory
         self._translator = translator
         self._closer = closer
@@ -147,6 +147,8 @@ class Activator:
             self._memory.core.fail(state.details.run_id)
             raise
         if error is not None:
+            if state.instance is None and not self._context.engine.hosts(state.workflow_type):
+                return self._send_on(state, jobs)
             self._failures.add(state, jobs, error)
             return None
         starts = None
@@ -169,6 +171,9 @@ class Activator:
                 lambda: self._run_watched(state, now_ms, opened)
             )
             if error is not None:
+                if state.instance is None and not self._context.engine.hosts(state.workflow_type):
+                    await self._send_on(state, jobs)
+                    return
                 self._failures.add(state, jobs, error)
                 return
             commands = await coder.seal(state, commands)
@@ -182,6 +187,16 @@ class Activator:
             raise
         else:
             await self._record_later(state, now_ms, jobs, commands, replies)
+
+    def _send_on(self, state: RunState, jobs: Sequence[Event]) -> Awaitable[None]:
+        """Others have the code of this run."""
+        memory = self._memory
+        if any(job[0] == kinds.START for job in jobs):
+            # A run that nobody ever takes is timed out all the same.
+            self._failures.limit_time(state)
+        memory.core.fail(state.details.run_id)
+        memory.drop(state.details.run_id)
+        return self._mover.move(state)
 
     async def _record_later(
         self,

@@ -89,17 +89,19 @@ class Closer:
             if policy == ParentClosePolicy.ABANDON:
                 continue
             identity = dedupe_id(state.details.run_id, seq)
+            message_kind = MessageKind.EVENT
             if policy == ParentClosePolicy.REQUEST_CANCEL:
                 event = (kinds.CANCEL, 0, 0, "", identity, b"parent closed")
             else:
                 body = wire.join_document({"reason": "by parent close policy"}, b"")
                 event = (kinds.TERMINATE, 0, 0, "", identity, body)
+                message_kind = MessageKind.END
             effects.sends.append(
                 SendItem(
                     state.details.namespace,
                     document["id"],
                     b"",
-                    MessageKind.EVENT,
+                    message_kind,
                     encode_event(event),
                     False,
                 )

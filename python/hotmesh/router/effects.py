@@ -72,6 +72,8 @@ class Effects:
     timers: list[tuple[int, int, bytes, int]] = field(default_factory=new_list)
     drop_timers: list[tuple[int, int, bytes, int]] = field(default_factory=new_list)
     recalls: list[tuple[bytes, int, bytes, bool]] = field(default_factory=new_list)
+    moves: list[tuple[bytes, int, int]] = field(default_factory=new_list)
+    """Runs that go from one lane to another."""
     # After the commit
     placed: list[ActivityTask] = field(default_factory=new_list)
     """Activities that start here."""
@@ -138,6 +140,10 @@ class Effects:
             step.recall_task_seq.append(seq)
             step.recall_task_frame.append(frame)
             step.recall_task_claimed.append(claimed)
+        for run_id, lane, target in self.moves:
+            step.move_run.append(run_id)
+            step.move_from.append(lane)
+            step.move_to.append(target)
 
     def begin(self, run_id: bytes) -> tuple[int, ...]:
         """What is added from now on is a run's; how full the lists are, for :meth:`take_back`."""
@@ -177,6 +183,7 @@ class Effects:
             or self.timers
             or self.drop_timers
             or self.recalls
+            or self.moves
         )
 
 

@@ -17,6 +17,9 @@ from hotmesh.limits import CACHE_MOVING_S, TIMER_HORIZON_MS
 from hotmesh.router.effects import Effects
 from hotmesh.router.state import RunState
 
+BACKEND_PAUSE_SECONDS = 0.25
+"""Before a run is tried again whose task needed a backend that was away."""
+
 Activation = tuple[bytes, list[Event], int]
 """Run id, jobs, and which of the messages read has begun the run (-1: none)."""
 

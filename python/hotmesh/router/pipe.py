@@ -25,6 +25,7 @@ from hotmesh.router.collection import collection_paused
 from hotmesh.router.effects import CommandTranslator, Effects
 from hotmesh.router.local_activities import BUSY_SECONDS, LocalActivities
 from hotmesh.router.memory import Activation, PipeMemory
+from hotmesh.router.moving import Mover
 from hotmesh.router.pipe_context import PipeContext
 from hotmesh.router.recovering import Recovery
 from hotmesh.router.splitting import FencedError, apply_apart, parts_of
@@ -56,10 +57,13 @@ class Pipe:
         )
         closer = Closer(context.converter, context.queue_ids)
         self._failures = TaskFailures(memory, context.clock, closer)
+        mover = Mover(context, memory)
         self._activator = Activator(
-            context, memory, translator, closer, self._activities, self._failures
+            context, memory, translator, closer, self._activities, self._failures, mover
         )
-        self._recovery = Recovery(context, memory, translator, self._activities, self._failures)
+        self._recovery = Recovery(
+            context, memory, translator, self._activities, self._failures, mover
+        )
         self.lanes: list[int] = []
         self._lane_mask = 0
         self._wake: asyncio.Future[None] | None = None
@@ -95,7 +99,7 @@ class Pipe:
 
     def _own(self, lanes: list[int]) -> None:
         self.lanes = lanes
-        self._lane_mask = sum(1 << lane % LANES_PER_QUEUE for lane in lanes)
+        self._lane_mask = sum({1 << lane % LANES_PER_QUEUE for lane in lanes})
 
     def give_up(self, lanes: Sequence[int]) -> None:
         """Stop taking work from these lanes; they are reported once nothing is going on there."""
@@ -266,6 +270,9 @@ class Pipe:
         touched.update(start.lane for start in effects.starts)
         touched.update(outcome.lane for outcome in reply.send_outcomes if outcome.delivered)
         touched.update(reply.mail_lanes)
+        if effects.moves:
+            touched.update(lane for _, _, lane in effects.moves)
+            context.on_moved()
         if touched:
             self._wake_lanes(touched)
         if effects.closed:
@@ -307,7 +314,7 @@ class Pipe:
     def _wake_lanes(self, lanes: set[int]) -> None:
         context = self._context
         own = {lane for lane in lanes if lane >> 6 == context.queue_id}
-        if own:
+        if own or context.serves_sides():
             context.wake_all()
         if lanes - own or not context.owns_all():
             context.notifier.lanes(lanes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,8 @@ class PipeContext:
     """The activity runner, or None."""
     publisher: Publisher
     resolve_queue: Callable[[str], Any]
+    resolve_side: Callable[[str], Awaitable[int]]
+    """The id of the task queue's side queue for a workflow type."""
     on_fenced: Callable[[], None]
     on_lanes_quiet: Callable[[Sequence[int]], None]
     wake_all: Callable[[], None]
@@ -44,6 +46,10 @@ class PipeContext:
     cost: AverageCost
     owns_all: Callable[[], bool]
     """Whether this router owns every lane of its queue."""
+    serves_sides: Callable[[], bool]
+    """Whether it owns lanes of side queues."""
+    on_moved: Callable[[], None]
+    """Told that runs were moved to side queues."""
     max_cached: int = 1000
     cache_bytes_max: int = CACHE_BYTES_MAX
     transition_bytes_max: int = min(TRANSITION_BYTES_MAX.values())

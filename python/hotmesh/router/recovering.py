@@ -12,10 +12,10 @@ from hotmesh.core import CoreError, Event, RouterError, kinds
 from hotmesh.engine import wire
 from hotmesh.exceptions import CorruptJournalError
 from hotmesh.retrying import PASSING
-from hotmesh.router.activating import BACKEND_PAUSE_SECONDS
 from hotmesh.router.effects import CommandTranslator, Owner, cancelled_frame, first_attempt
 from hotmesh.router.local_activities import LocalActivities
-from hotmesh.router.memory import PipeMemory
+from hotmesh.router.memory import BACKEND_PAUSE_SECONDS, PipeMemory
+from hotmesh.router.moving import Mover
 from hotmesh.router.pipe_context import PipeContext
 from hotmesh.router.state import RunState
 from hotmesh.router.task_failures import TaskFailures
@@ -38,8 +38,10 @@ class Recovery:
         translator: CommandTranslator,
         activities: LocalActivities,
         failures: TaskFailures,
+        mover: Mover,
     ) -> None:
         self._context = context
+        self._mover = mover
         self._memory = memory
         self._translator = translator
         self._activities = activities
@@ -127,13 +129,9 @@ class Recovery:
             self._activities.cancel((run_id,))
             memory.core.load(run_id, NO_LANE, [], True, [])
             return
-        if loaded.lane not in lanes:
-            # A late result of this process, for a run that is no longer ours: its owner does
-            # the work again. Nothing may be acknowledged.
-            memory.core.load(run_id, loaded.lane, [], True, [])
-            memory.core.forget([loaded.lane])
-            return
         state = self._state(loaded)
+        if loaded.lane not in lanes and self._mover.is_others(state):
+            return
         if loaded.next_seq != len(loaded.frames):
             missing = f"it has {len(loaded.frames)} entries, and the last is {loaded.next_seq - 1}"
             corrupt = CorruptJournalError(wire.run_id_text(run_id), None, missing)

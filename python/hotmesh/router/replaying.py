@@ -22,6 +22,10 @@ class Engine:
         self.definitions = dict(definitions)
         self.options = options
 
+    def hosts(self, workflow_type: str) -> bool:
+        """Whether there is code for runs of this type."""
+        return workflow_type in self.definitions or None in self.definitions
+
     def bring_up(self, state: RunState) -> WorkflowInstance:
         """The run's instance, at the end of its journal.
 

@@ -113,6 +113,11 @@ class WorkerRouter:
         self._engine = Engine(options.definitions, options.engine)
         self._queue_id = 0
         self._queue_ids: dict[str, int] = {}
+        self._side_ids: dict[str, int] = {}
+        """Ids of side queues that runs were moved to, by workflow type."""
+        self._owns_all = False
+        self._serves_sides = False
+        self._moved_hint_at = 0.0
         self._cost = AverageCost()
         self._pipes: list[Pipe] = []
         self._pipe_tasks: set[asyncio.Task[None]] = set()
@@ -198,6 +203,36 @@ class WorkerRouter:
             found = await self._backend.queue_id(self._options.namespace, task_queue)
             self._queue_ids[task_queue] = found
         return found
+
+    async def _side_queue_id(self, workflow_type: str) -> int:
+        """The id of the task queue's side queue for a type that is not hosted here."""
+        found = self._side_ids.get(workflow_type)
+        if found is None:
+            options = self._options
+            found = await self._backend.queue_id(
+                options.namespace, options.task_queue, workflow_type
+            )
+            self._side_ids[workflow_type] = found
+            logger.warning(
+                "workflow type %r is not hosted by this worker, which hosts %s: its runs go to the "
+                "workers of task queue %r that host it",
+                workflow_type,
+                ", ".join(sorted(self._workflow_types() or ())),
+                options.task_queue,
+            )
+        return found
+
+    def _on_moved(self) -> None:
+        """Runs went to side queues: whoever hosts them looks whether their lanes are free."""
+        now = time.monotonic()
+        if now >= self._moved_hint_at:
+            self._moved_hint_at = now + BEAT_SECONDS_MAX
+            self._notifier.routers(self._queue_id)
+
+    def _workflow_types(self) -> list[str] | None:
+        """The types hosted; None for any."""
+        names = [name for name in self._engine.definitions if name is not None]
+        return None if len(names) < len(self._engine.definitions) else sorted(names)
 
     def add_definition(self, definition: WorkflowDefinition) -> None:
         """Host one more workflow type."""
@@ -300,7 +335,10 @@ class WorkerRouter:
             wake_all=self._wake_pipes,
             coder=None if codec is None else Coder(codec),
             cost=self._cost,
-            owns_all=lambda: len(self._lanes) == LANES_PER_QUEUE,
+            resolve_side=self._side_queue_id,
+            owns_all=lambda: self._owns_all,
+            serves_sides=lambda: self._serves_sides,
+            on_moved=self._on_moved,
             max_cached=-(-options.max_cached // PIPES),
             cache_bytes_max=CACHE_BYTES_MAX // PIPES,
             transition_bytes_max=TRANSITION_BYTES_MAX.get(
@@ -329,6 +367,7 @@ class WorkerRouter:
             options.lease_ms,
             orjson.dumps(info),
             self._beats,
+            self._workflow_types(),
         )
 
     # Rollcall
@@ -390,15 +429,17 @@ class WorkerRouter:
             self._routers = beat.routers
             self._notifier.routers(self._queue_id)
         self._take(beat)
+        if self._serves_sides:
+            await self._listen()
 
     def _take(self, beat: Beat) -> None:
         quiet = set(self._quiet)
         self._lanes = [lane for lane in beat.lanes if lane not in quiet]
         for index, pipe in enumerate(self._pipes):
             pipe.assign([lane for lane in self._lanes if lane % PIPES == index])
-        surplus = beat.surplus - len(quiet)
-        if surplus > 0 and self._pipes:
-            leaving = self._lanes[-surplus:]
+        self._note_owned()
+        leaving = [lane for lane in beat.surplus if lane not in quiet]
+        if leaving:
             for index, pipe in enumerate(self._pipes):
                 pipe.give_up([lane for lane in leaving if lane % PIPES == index])
 
@@ -406,7 +447,13 @@ class WorkerRouter:
         self._quiet.extend(lanes)
         gone = set(lanes)
         self._lanes = [lane for lane in self._lanes if lane not in gone]
+        self._note_owned()
         self._beat_now.set()
+
+    def _note_owned(self) -> None:
+        home = sum(lane // LANES_PER_QUEUE == self._queue_id for lane in self._lanes)
+        self._owns_all = home == LANES_PER_QUEUE
+        self._serves_sides = len(self._lanes) > home
 
     def _on_fenced(self) -> None:
         self._fenced = True
@@ -449,10 +496,12 @@ class WorkerRouter:
     # Wake-ups
 
     async def _listen(self) -> None:
+        sides = {lane // LANES_PER_QUEUE for lane in self._lanes} - {self._queue_id}
         for channel, callback in (
             (f"lanes:{self._queue_id}", self._on_lanes_hint),
             (f"tasks:{self._queue_id}", self._on_tasks_hint),
             (f"routers:{self._queue_id}", self._on_routers_hint),
+            *((f"lanes:{side}", self._on_lanes_hint) for side in sorted(sides)),
         ):
             if (channel, callback) not in self._listening:  # joining may take several tries
                 await self._backend.listen(channel, callback)

@@ -106,6 +106,11 @@ class RunState:
         return state
 
     @property
+    def workflow_type(self) -> str:
+        """The run's type."""
+        return self.details.workflow_type
+
+    @property
     def lane(self) -> int:
         """The run's lane."""
         return self.details.lane

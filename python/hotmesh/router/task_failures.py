@@ -65,7 +65,7 @@ class TaskFailures:
         memory.effects.begin(run_id)
         for job in jobs:
             if job[0] == kinds.START and run_id not in self._counts:
-                self._limit_time(state)
+                self.limit_time(state)
             if job[0] == kinds.QUERY:
                 self._refused_queries.add(job[4])
                 self.any = True
@@ -91,7 +91,7 @@ class TaskFailures:
         memory.drop(run_id)
         self.report(state, error)
 
-    def _limit_time(self, state: RunState) -> None:
+    def limit_time(self, state: RunState) -> None:
         """A run that never gets through its first task is timed out all the same."""
         try:
             self._closer.first_timers(state, self._clock.now_ms(), self._memory.effects)

@@ -73,7 +73,8 @@ class WorkerConfig(TypedDict, total=False):
 class Worker:
     """Runs the workflows and activities of a task queue until it is shut down.
 
-    All workers of a task queue that host workflows should host the same workflow types. Arguments
+    Workers of a task queue may host different workflows and activities: each takes what it hosts.
+    Arguments
     of Temporal's worker that have no meaning without a server are accepted and ignored, with a
     debug log line; those that would mean something but are not supported are refused.
 

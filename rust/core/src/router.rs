@@ -5,6 +5,8 @@
 //! run moves on without it. Every rule is explained in the reference twin,
 //! `python/hotmesh/core/_python/router.py`.
 
+mod forwarding;
+
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::claims::Claims;
@@ -70,7 +72,8 @@ pub struct Router<F> {
     output: Output,
     /// Runs with rows drained but not committed.
     touched: Vec<RunId>,
-    /// Runs not in memory that have an undecodable message, and the columns that acknowledge it.
+    /// Runs not in memory that have rows all the same (of an undecodable message, or forwarded), and
+    /// the columns that hold them.
     strays: FxHashMap<RunId, u64>,
     drained_acks: Vec<i64>,
     drained_drops: Vec<(RunId, i64)>,

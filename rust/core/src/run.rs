@@ -83,8 +83,9 @@ impl<F: AsRef<[u8]>> Arrival<F> {
         }
     }
 
+    /// Its frame.
     #[inline]
-    fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &[u8] {
         match &self.frame {
             Frame::Shared(frame) => frame.as_ref(),
             Frame::Owned(frame) => frame,

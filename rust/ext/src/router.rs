@@ -92,6 +92,29 @@ impl Router {
             .map_err(router_error)
     }
 
+    fn waiting_kinds(&self, run_id: &Bound<'_, PyAny>) -> PyResult<Vec<i64>> {
+        let kinds = self.inner.waiting_kinds(run_id_of(run_id.as_borrowed())?);
+        Ok(kinds.into_iter().map(i64::from).collect())
+    }
+
+    fn forward<'py>(
+        &mut self,
+        py: Python<'py>,
+        run_id: &Bound<'py, PyAny>,
+        lane: i64,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let forwarded = self
+            .inner
+            .forward(run_id_of(run_id.as_borrowed())?, lane)
+            .map_err(router_error)?;
+        let messages = forwarded
+            .messages
+            .iter()
+            .map(|each| (i64::from(each.kind()), PyBytes::new(py, each.bytes())));
+        let messages = PyList::new(py, messages)?;
+        (messages, PyList::new(py, forwarded.timers)?).into_pyobject(py)
+    }
+
     fn timer(
         &mut self,
         run_id: &Bound<'_, PyAny>,

@@ -36,7 +36,7 @@ from hotmesh.backends.protocol import (
     TasksReply,
     wanted_queue_id,
 )
-from hotmesh.limits import BATCH_BYTES_MAX
+from hotmesh.limits import BATCH_BYTES_MAX, SIDE_QUEUE_KEEP_MS
 from hotmesh.retrying import at_once
 
 CLIENT_LINKS = 4
@@ -98,7 +98,7 @@ class PostgresBackend:
         self._address = parse_address(url)
         self._closed = False
         self._statements = statements(self._address.schema)
-        self._queue_ids: dict[tuple[str, str], int] = {}
+        self._queue_ids: dict[tuple[str, str, str], int] = {}
         self._links = self._make_links(pooled=bool(self._address.pooler))
 
     # -- Opening and closing --
@@ -130,9 +130,11 @@ class PostgresBackend:
         self._closed = True
         await self._links.close()
 
-    async def queue_id(self, namespace: str, task_queue: str) -> int:
-        """The id of a task queue, made on first use and cached."""
-        key = (namespace, task_queue)
+    async def queue_id(self, namespace: str, task_queue: str, side: str = "") -> int:
+        """The id of a task queue or side queue, made on first use and cached."""
+        if side:
+            await self.queue_id(namespace, task_queue)
+        key = (namespace, task_queue, side)
         if key not in self._queue_ids:
             columns = _queue_columns([key])
             self._queue_ids[key] = await _repeat(
@@ -251,6 +253,8 @@ class PostgresBackend:
                 registration.namespace,
                 registration.queue_id,
                 registration.hosts_workflows,
+                registration.workflow_types,
+                SIDE_QUEUE_KEEP_MS,
                 registration.lease_ms,
                 registration.info,
                 registration.beats,
@@ -325,8 +329,8 @@ class PostgresBackend:
         await self._links.listener.remove(channel, callback)
 
 
-def _queue_columns(keys: Sequence[tuple[str, str]]) -> Sequence[Sequence[object]]:
-    """Namespaces, task queues and the ids they ask for."""
+def _queue_columns(keys: Sequence[tuple[str, str, str]]) -> Sequence[Sequence[object]]:
+    """Namespaces, task queues, sides and the ids they ask for."""
     return list(zip(*((*key, wanted_queue_id(*key)) for key in keys), strict=True))
 
 

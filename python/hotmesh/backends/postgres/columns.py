@@ -137,6 +137,7 @@ def step_columns(step: Step, starts: StartBatch) -> list[Column]:
         ),
         *starts.columns(),
         *_or_nulls(step.message_lane, step.message_run, step.message_kind, step.message_frame),
+        *_or_nulls(*sort_columns(step.move_run, step.move_run, step.move_from, step.move_to)),
         *send_columns(step.sends),
         *waits,
         *mail_columns(step.mails),

@@ -10,7 +10,16 @@ _PACKAGE = "hotmesh.backends.postgres"
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _SCHEMA = re.compile(r"\bhotmesh\b(?=[.;])")
 _PARAMETERS = re.compile(r"@(\d+)@")
-_FUNCTION_FILES = ("messages", "starts", "reading", "step", "tasks", "retention", "routers")
+_FUNCTION_FILES = (
+    "messages",
+    "starts",
+    "reading",
+    "step",
+    "tasks",
+    "retention",
+    "routers",
+    "moves",
+)
 
 
 def _text(name: str) -> str:

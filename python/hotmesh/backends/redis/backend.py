@@ -11,6 +11,8 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar, cast
 
+import orjson
+
 from hotmesh.backends.protocol import (
     Beat,
     MailItem,
@@ -34,7 +36,7 @@ from hotmesh.backends.redis.servers import ClosedError, Route, Servers
 from hotmesh.backends.redis.session import RedisSession
 from hotmesh.backends.redis.url import parse_url
 from hotmesh.exceptions import BackendError, InvalidArgumentError
-from hotmesh.limits import BATCH_BYTES_MAX, LANES_PER_QUEUE
+from hotmesh.limits import BATCH_BYTES_MAX, LANES_PER_QUEUE, SIDE_QUEUE_KEEP_MS
 from hotmesh.retrying import at_once
 
 LINKS_PER_NAMESPACE = 4
@@ -96,9 +98,9 @@ class RedisBackend:
             await route.close()
         await self._names.route.close()
 
-    async def queue_id(self, namespace: str, task_queue: str) -> int:
-        """The id of a task queue, made on first use and cached."""
-        return await at_once(lambda: self._names.queue_id(namespace, task_queue), TIMES)
+    async def queue_id(self, namespace: str, task_queue: str, side: str = "") -> int:
+        """The id of a task queue or side queue, made on first use and cached."""
+        return await at_once(lambda: self._names.queue_id(namespace, task_queue, side), TIMES)
 
     # -- Client --
 
@@ -235,8 +237,11 @@ class RedisBackend:
             "lease": registration.lease_ms,
             "join": (namespace, router_id) not in self._joined,
             "beats": registration.beats,
+            "side_keep": SIDE_QUEUE_KEEP_MS,
         }
-        words = [codec.header(numbers), router_id, registration.info]
+        types = registration.workflow_types
+        hosted = b"" if types is None else orjson.dumps(list(types))
+        words = [codec.header(numbers), router_id, registration.info, hosted]
         alive, now_ms, lanes, surplus, routers, went_back = await self._again(
             namespace, scripts.BEAT, words
         )

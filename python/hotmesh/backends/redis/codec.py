@@ -38,8 +38,8 @@ REPLY_TTL_S = 600
 """How long a reply waits for a client that may be gone."""
 RUN_ID_BYTES = 16
 
-_KINDS = len(MessageKind) + 1
-"""Message ids are number * 4 + kind."""
+_KINDS = 4
+"""Message ids are number * 4 + kind (of those that are stored)."""
 _ZERO = ord("0")
 _ATTRIBUTE = b"a:"
 
@@ -121,6 +121,7 @@ def step_words(step: Step, reading: Mapping[str, Any]) -> Words:
         step.attribute_run,
         step.attribute_name,
         step.attribute_value,
+        step.move_run,
         step.close_run,
         step.close_result,
     ):
@@ -155,6 +156,8 @@ def step_words(step: Step, reading: Mapping[str, Any]) -> Words:
             "recall_seq": step.recall_task_seq,
             "recall_claimed": step.recall_task_claimed,
             "attributes": len(step.attribute_run),
+            "move_from": step.move_from,
+            "move_to": step.move_to,
             "close_status": step.close_status,
             "close_waits": step.close_waits,
             "starts": starts,

@@ -37,7 +37,7 @@ class Names:
     def __init__(self, servers: Servers, prefix: str) -> None:
         self._key = f"{{{quote(prefix, safe='')}}}:".encode()
         self.route = Route(servers, self._key, size=2, prepare=self._meet_connection)
-        self._ids: dict[tuple[str, str], int] = {}
+        self._ids: dict[tuple[str, str, str], int] = {}
         self._queues: dict[int, tuple[str, str]] = {}
 
     async def check_schema(self) -> None:
@@ -52,12 +52,14 @@ class Names:
         if found > SCHEMA_VERSION:
             raise SchemaVersionError(found, SCHEMA_VERSION)
 
-    async def queue_id(self, namespace: str, task_queue: str) -> int:
-        """The id of a task queue, made on first use."""
-        known = self._ids.get((namespace, task_queue))
+    async def queue_id(self, namespace: str, task_queue: str, side: str = "") -> int:
+        """The id of a task queue or side queue, made on first use."""
+        known = self._ids.get((namespace, task_queue, side))
         if known is not None:
             return known
-        key = (namespace, task_queue)
+        if side:
+            await self.queue_id(namespace, task_queue)
+        key = (namespace, task_queue, side)
         (queue_id,) = await self.route.evaluate(scripts.QUEUE_ID, _queue_words([key]))
         self._remember(queue_id, _full_name(key))
         return queue_id
@@ -94,17 +96,17 @@ class Names:
         return None if known is None else known[0]
 
     def _remember(self, queue_id: int, name: str) -> tuple[str, str]:
-        namespace, task_queue = name.split("\0", 1)
-        self._ids[namespace, task_queue] = queue_id
+        namespace, task_queue, side = [*name.split("\0", 2), ""][:3]
+        self._ids[namespace, task_queue, side] = queue_id
         self._queues[queue_id] = (namespace, task_queue)
         return namespace, task_queue
 
 
-def _full_name(key: tuple[str, str]) -> str:
-    return "\0".join(key)
+def _full_name(key: tuple[str, str, str]) -> str:
+    return "\0".join(key if key[2] else key[:2])
 
 
-def _queue_words(keys: Sequence[tuple[str, str]]) -> codec.Words:
+def _queue_words(keys: Sequence[tuple[str, str, str]]) -> codec.Words:
     """The arguments of queue_id.lua."""
     words: codec.Words = [codec.header({"wanted": [wanted_queue_id(*key) for key in keys]})]
     words += map(_full_name, keys)

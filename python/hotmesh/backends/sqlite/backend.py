@@ -84,11 +84,13 @@ class SqliteBackend:
     async def _read(self, work: Callable[[Transaction], T]) -> T:
         return await self._opened().read(work)
 
-    async def queue_id(self, namespace: str, task_queue: str) -> int:
+    async def queue_id(self, namespace: str, task_queue: str, side: str = "") -> int:
         """See the protocol."""
-        key = (namespace, task_queue)
+        key = (namespace, task_queue, side)
         known = self._opened().queue_ids
         if key not in known:
+            if side:
+                await self.queue_id(namespace, task_queue)
             known[key] = await self._write(lambda tx: ensure_queue(tx, key))
         return known[key]
 

@@ -9,8 +9,8 @@ from hotmesh.backends.sqlite.transaction import Transaction
 _SQL = statements.load("client")
 
 
-def ensure_queue(tx: Transaction, key: tuple[str, str]) -> int:
-    """The id of a (namespace, task queue), made if there is none.
+def ensure_queue(tx: Transaction, key: tuple[str, str, str]) -> int:
+    """The id of a (namespace, task queue, side), made if there is none.
 
     A new queue gets the id that its name asks for, or the next free one.
     """
@@ -20,5 +20,9 @@ def ensure_queue(tx: Transaction, key: tuple[str, str]) -> int:
     queue_id = wanted_queue_id(*key)
     while tx.one(_SQL["queue_of_id"], (queue_id,)) is not None:
         queue_id += 1
-    tx.run(_SQL["insert_queue"], (queue_id, *key))
+    namespace, task_queue, side = key
+    home: int | None = None
+    if side:
+        ((home,),) = tx.all(_SQL["queue_id"], (namespace, task_queue, ""))
+    tx.run(_SQL["insert_queue"], (queue_id, *key, home))
     return queue_id

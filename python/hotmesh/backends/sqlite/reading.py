@@ -2,7 +2,7 @@
 
 Message ids are given out under the write lock, so they become visible in order, and one cursor
 for each lane is enough. Timers are read a window at a time; within its window a lane's timers can
-only come from its own pipe's steps (known here) and from delayed starts (counted in the store).
+only come from its own pipe's steps (known here) and from others (posted, and counted in the store).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SQL = statements.load("step")
 _READ_MESSAGES = _SQL["read_messages"]
 _READ_TIMERS = _SQL["read_timers"]
 _READ_TIMERS_AT = _SQL["read_timers_at"]
-_READ_DELAYED_STARTS = _SQL["read_delayed_starts"]
+_READ_POSTED_TIMERS = _SQL["read_posted_timers"]
 
 
 @dataclass(slots=True)
@@ -33,8 +33,8 @@ class Positions:
     message_id: dict[int, int] = field(default_factory=dict[int, int])
     timer_window_ms: dict[int, int] = field(default_factory=dict[int, int])
     """Timers due until then have been returned."""
-    delayed_starts: int = 0
-    """The store's count of delayed starts when the timers were read."""
+    posted_timers: int = 0
+    """The store's count of posted timers when the timers were read."""
     first_lane: int = 0
     """Index of the lane to begin with: lanes take turns when there is not room for all."""
 
@@ -45,7 +45,7 @@ class Positions:
             (self.timer_window_ms, moved.timer_window_ms),
         ):
             mine.update((lane, at) for lane, at in theirs.items() if lane not in skip)
-        self.delayed_starts = moved.delayed_starts
+        self.posted_timers = moved.posted_timers
         self.first_lane = moved.first_lane
 
     def forget(self, lanes: set[int]) -> None:
@@ -85,17 +85,17 @@ def read_timers(
     """Timers of the step's lanes that have come within the horizon."""
     rows = _own_timers(step, at)
     if step.room <= 0 or not step.lanes:
-        moved.delayed_starts = at.delayed_starts
+        moved.posted_timers = at.posted_timers
         return rows
-    moved.delayed_starts = tx.delayed_starts
+    moved.posted_timers = tx.posted_timers
     until = tx.now_ms + horizon_ms
     # A window moves on in strides, so that most steps need not look at all.
     stale = until - horizon_ms // 4
-    new_starts = tx.delayed_starts != at.delayed_starts
+    newly_posted = tx.posted_timers != at.posted_timers
     for lane in step.lanes:
         window = at.timer_window_ms.get(lane, _LONG_AGO)
-        if new_starts and window != _LONG_AGO:
-            rows += tx.all(_READ_DELAYED_STARTS, (lane, window))
+        if newly_posted and window != _LONG_AGO:
+            rows += tx.all(_READ_POSTED_TIMERS, (lane, window))
         if window <= stale:
             rows += _read_window(tx, lane, window, until, moved)
     return rows

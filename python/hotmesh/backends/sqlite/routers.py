@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from hotmesh.backends.protocol import Beat, Registration, RouterRow
@@ -10,7 +11,7 @@ from hotmesh.backends.sqlite.done import delete_old
 from hotmesh.backends.sqlite.starts import check_queue
 from hotmesh.backends.sqlite.transaction import Transaction
 from hotmesh.backends.sqlite.visibility import delete_expired_runs
-from hotmesh.limits import LANES_PER_QUEUE
+from hotmesh.limits import LANES_PER_QUEUE, SIDE_QUEUE_KEEP_MS
 
 REPLY_KEEP_MS = 10 * 60 * 1000
 """How long an answer waits for its client."""
@@ -31,16 +32,17 @@ _ALIVE = 1
 def beat(tx: Transaction, registration: Registration) -> Beat:
     """See :meth:`hotmesh.backends.protocol.Backend.beat`."""
     router_id, namespace = registration.router_id, registration.namespace
+    types = registration.workflow_types
     state = tx.one(_SQL["router_state"], (router_id,))
     if registration.beats and (
         state is None or tx.one(_SQL["queue_of_id"], (registration.queue_id,)) is None
     ):
-        return Beat(False, tx.now_ms, (), 0, 0, went_back=True)
+        return Beat(False, tx.now_ms, (), (), 0, went_back=True)
     went_back = state is not None and state[2] < registration.beats
     check_queue(tx, namespace, registration.queue_id)
     _declare_dead(tx, router_id)
     if state is not None and state[:2] != (_ALIVE, namespace):
-        return Beat(False, tx.now_ms, (), 0, _count_routers(tx, registration.queue_id))
+        return Beat(False, tx.now_ms, (), (), _count_routers(tx, registration.queue_id))
     tx.run(
         _SQL["put_router"],
         (
@@ -48,6 +50,7 @@ def beat(tx: Transaction, registration: Registration) -> Beat:
             namespace,
             registration.queue_id,
             registration.hosts_workflows,
+            None if types is None else json.dumps(list(types)),
             tx.now_ms,
             tx.now_ms + registration.lease_ms,
             registration.beats + 1,
@@ -57,10 +60,17 @@ def beat(tx: Transaction, registration: Registration) -> Beat:
     _clean_up(tx)
     routers = _count_routers(tx, registration.queue_id)
     if not registration.hosts_workflows:
-        return Beat(True, tx.now_ms, (), 0, routers, went_back)
-    fair = -(-LANES_PER_QUEUE // routers)
-    lanes = _take_lanes(tx, registration, fair)
-    return Beat(True, tx.now_ms, lanes, max(0, len(lanes) - fair), routers, went_back)
+        return Beat(True, tx.now_ms, (), (), routers, went_back)
+    lanes, surplus = _share_lanes(tx, router_id, registration.queue_id, routers)
+    used_after_ms = tx.now_ms - SIDE_QUEUE_KEEP_MS
+    for queue_id, side, in_use, hosts in tx.all(
+        _SQL["side_queues"], (used_after_ms, registration.queue_id)
+    ):
+        hosted = in_use and (types is None or side in types)
+        found, more = _share_lanes(tx, router_id, queue_id, hosts if hosted else 0)
+        lanes += found
+        surplus += more
+    return Beat(True, tx.now_ms, sorted(lanes), surplus, routers, went_back)
 
 
 def _declare_dead(tx: Transaction, asking: bytes) -> None:
@@ -74,15 +84,20 @@ def _count_routers(tx: Transaction, queue_id: int) -> int:
     return row[0] if row is not None else 0
 
 
-def _take_lanes(tx: Transaction, registration: Registration, fair: int) -> list[int]:
-    """This router's lanes, after taking free ones up to its fair share."""
-    first = registration.queue_id * LANES_PER_QUEUE
+def _share_lanes(
+    tx: Transaction, router_id: bytes, queue_id: int, routers: int
+) -> tuple[list[int], list[int]]:
+    """This router's lanes of a queue, after taking free ones up to a fair share among so many
+    routers (0: no share at all); and those of them that are more than that."""
+    fair = -(-LANES_PER_QUEUE // routers) if routers else 0
+    first = queue_id * LANES_PER_QUEUE
     owners: dict[int, bytes] = dict(tx.all(_SQL["owned_lanes"], (first, first + LANES_PER_QUEUE)))
-    mine = [lane for lane, owner in owners.items() if owner == registration.router_id]
+    mine = [lane for lane, owner in owners.items() if owner == router_id]
     free = [lane for lane in range(first, first + LANES_PER_QUEUE) if lane not in owners]
     taken = free[: max(0, fair - len(mine))]
-    tx.run_many(_SQL["take_lane"], [(lane, registration.router_id) for lane in taken])
-    return sorted(mine + taken)
+    tx.run_many(_SQL["take_lane"], [(lane, router_id) for lane in taken])
+    lanes = sorted(mine + taken)
+    return lanes, lanes[fair:]
 
 
 def _clean_up(tx: Transaction) -> None:

@@ -21,6 +21,7 @@ from hotmesh.backends.sqlite import statements
 from hotmesh.backends.sqlite.rows import Rows
 from hotmesh.backends.sqlite.transaction import Transaction
 from hotmesh.exceptions import BackendError
+from hotmesh.limits import LANES_PER_QUEUE
 
 _SQL = statements.load("client")
 _CLAIM_WORKFLOW_IDS = Rows(_SQL["claim_workflow_ids"])
@@ -31,7 +32,8 @@ _NAMED_RUN = _SQL["named_run"]
 _RUN_STATUS = _SQL["run_status"]
 _INSERT_RUNS = Rows(_SQL["insert_runs"])
 _STEP_SQL = statements.load("step")
-_INSERT_TIMERS = Rows(_STEP_SQL["insert_timers"])
+_POST_TIMER = _STEP_SQL["post_timer"]
+_HOME_OF_QUEUE = _SQL["home_of_queue"]
 _PUT_ATTRIBUTE = _STEP_SQL["put_attribute"]
 
 _FAILED = (RunStatus.FAILED, RunStatus.CANCELED, RunStatus.TERMINATED, RunStatus.TIMED_OUT)
@@ -134,8 +136,8 @@ def _deliver_first(tx: Transaction, items: Sequence[StartItem]) -> None:
     tx.deliver(lanes, runs, kinds, frames)
     delayed = [(i.lane, now + i.delay_ms, i.run_id, 0) for i in items if i.delay_ms > 0]
     if delayed:
-        tx.run_rows(_INSERT_TIMERS, list(zip(*delayed, strict=True)))
-        tx.count_delayed_starts()
+        tx.run_many(_POST_TIMER, delayed)
+        tx.count_posted_timers()
 
 
 def _deliver_events(tx: Transaction, lane: int, run_id: bytes, frames: Sequence[bytes]) -> None:
@@ -155,13 +157,25 @@ def send_all(tx: Transaction, items: Sequence[SendItem]) -> list[SendOutcome]:
             continue
         run_id, lane, status = row
         reaches = status == RunStatus.RUNNING or item.allow_closed
+        kind = item.kind
+        if kind == MessageKind.END:
+            lane, kind = _home(tx, lane)
         if reaches:
-            delivered.append((lane, run_id, item.kind, item.frame))
+            delivered.append((lane, run_id, kind, item.frame))
         outcomes.append(SendOutcome(reaches, run_id, status, lane))
     if delivered:
         lanes, runs, kinds, frames = zip(*delivered, strict=True)
         tx.deliver(lanes, runs, kinds, frames)
     return outcomes
+
+
+def _home(tx: Transaction, lane: int) -> tuple[int, int]:
+    """The lane of what takes no code of its run, and as what kind of message it goes there."""
+    queue_id, index = divmod(lane, LANES_PER_QUEUE)
+    home = tx.one(_HOME_OF_QUEUE, (queue_id,))
+    if home is None or home[0] is None:
+        return lane, MessageKind.EVENT
+    return home[0] * LANES_PER_QUEUE + index, MessageKind.RESULT
 
 
 def wait_all(tx: Transaction, items: Sequence[WaitItem]) -> list[int]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+
 from hotmesh.backends.protocol import MessageKind, Step, StepReply
 from hotmesh.backends.sqlite import statements
 from hotmesh.backends.sqlite.done import write_done
+from hotmesh.backends.sqlite.moves import forget_moved, move_runs
 from hotmesh.backends.sqlite.rows import Rows
 from hotmesh.backends.sqlite.starts import is_queue_of, mail_all, send_all, start_all, wait_all
 from hotmesh.backends.sqlite.transaction import AbortError, Transaction
@@ -17,6 +21,7 @@ _INSERT_JOURNAL = Rows(_SQL["insert_journal"])
 _STALE = Rows(_SQL["stale"])
 _DELETE_MESSAGES = Rows(_SQL["delete_messages"])
 _INSERT_TIMERS = Rows(_SQL["insert_timers"])
+_POST_TIMER = _SQL["post_timer"]
 _DELETE_TIMER = _SQL["delete_timer"]
 _INSERT_TASKS = Rows(_SQL["insert_tasks"])
 _DELETE_TASKS = Rows(_SQL["delete_tasks"])
@@ -40,6 +45,7 @@ def changes_anything(step: Step) -> bool:
             step.close_run,
             step.starts,
             step.message_lane,
+            step.move_run,
             step.sends,
             step.waits,
             step.mails,
@@ -48,8 +54,8 @@ def changes_anything(step: Step) -> bool:
     )
 
 
-def check_fence(tx: Transaction, namespace: str, step: Step) -> int:
-    """Undo everything unless the router is alive; its queue.
+def check_fence(tx: Transaction, namespace: str, step: Step) -> list[int]:
+    """Undo everything unless the router is alive; its queue, then the side queues of that.
 
     Raises:
         AbortError: it is not.
@@ -58,11 +64,21 @@ def check_fence(tx: Transaction, namespace: str, step: Step) -> int:
     router = tx.one(_ROUTER_ALIVE, (step.router_id, namespace))
     if router is None:
         raise AbortError(StepReply(tx.now_ms, fenced=True))
-    queue_id: int = router[0]
+    queue_id, sides = router
+    own = [queue_id, *json.loads(sides)] if len(sides) > len("[]") else [queue_id]
     lanes = step.lanes
-    if lanes and not min(lanes) // LANES_PER_QUEUE == queue_id == max(lanes) // LANES_PER_QUEUE:
+    if (
+        lanes
+        and not min(lanes) // LANES_PER_QUEUE == queue_id == max(lanes) // LANES_PER_QUEUE
+        and not own_lanes(own, lanes)
+    ):
         raise BackendError(f"a lane to read is not one of task queue {queue_id}")
-    return queue_id
+    return own
+
+
+def own_lanes(own_queues: Sequence[int], lanes: Sequence[int]) -> bool:
+    """Whether all of these lanes are in these queues."""
+    return {lane // LANES_PER_QUEUE for lane in lanes}.issubset(own_queues)
 
 
 def apply(tx: Transaction, namespace: str, step: Step) -> StepReply:
@@ -77,7 +93,8 @@ def apply(tx: Transaction, namespace: str, step: Step) -> StepReply:
         AbortError: the step is fenced, refused or stale, so nothing of it is kept.
         BackendError: a lane to read is not one of the router's queue.
     """
-    queue_id = check_fence(tx, namespace, step)
+    own_queues = check_fence(tx, namespace, step)
+    queue_id = own_queues[0]
     _write_journal(tx, step, queue_id)
     if step.ack_lane:
         tx.run_rows(_DELETE_MESSAGES, (step.ack_lane, step.ack_id))
@@ -91,6 +108,8 @@ def apply(tx: Transaction, namespace: str, step: Step) -> StepReply:
     start_outcomes = start_all(tx, step.starts)
     if step.message_lane:
         _deliver_messages(tx, namespace, step)
+    if step.move_run:
+        move_runs(tx, own_queues, step)
     send_outcomes = send_all(tx, step.sends)
     mail_lanes = wait_all(tx, step.waits) + mail_all(tx, step.mails)
     if step.reply_id:
@@ -133,7 +152,11 @@ def _refuse_closes(tx: Transaction, step: Step) -> None:
 def _write_timers(tx: Transaction, step: Step) -> None:
     if step.timer_lane:
         columns = (step.timer_lane, step.timer_due, step.timer_run, step.timer_key)
-        tx.run_rows(_INSERT_TIMERS, columns)
+        if set(step.timer_lane) <= set(step.lanes):
+            tx.run_rows(_INSERT_TIMERS, columns)
+        else:
+            tx.run_many(_POST_TIMER, zip(*columns, strict=True))
+            tx.count_posted_timers()
     if step.drop_timer_lane:
         columns = (
             step.drop_timer_lane,
@@ -194,6 +217,7 @@ def _close_runs(tx: Transaction, step: Step, queue_id: int) -> None:
     count = len(step.close_run)
     columns = (step.close_run, step.close_status, [tx.now_ms] * count, [queue_id] * count)
     tx.run_rows(_CLOSE_RUNS, columns, (step.close_result,))
+    forget_moved(tx, step.close_run)
     waiting = zip(step.close_run, step.close_waits, strict=True)
     for run_id in [run_id for run_id, has_waits in waiting if has_waits]:
         tx.run(_SQL["delete_waits"], (run_id, queue_id))

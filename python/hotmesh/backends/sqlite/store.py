@@ -43,7 +43,7 @@ class Store:
         self.guard = Guard(f"SQLite database {path}")
         self.guard.check()
         self.hints = Hints()
-        self.queue_ids: dict[tuple[str, str], int] = {}
+        self.queue_ids: dict[tuple[str, str, str], int] = {}
         self._done = DoneReader()
         foreign = None if path == MEMORY else self._on_foreign_commit
         self._writer = DatabaseThread(

@@ -56,16 +56,16 @@ class Transaction:
         self.now_ms = now_ms
         self.writes = writes
         self._state: list[int] | None = None
-        """Last message id and count of delayed starts; None before anybody asks."""
+        """Last message id and count of posted timers; None before anybody asks."""
         self._state_changed = False
 
     @property
-    def delayed_starts(self) -> int:
-        """How many transactions have made delayed starts so far."""
+    def posted_timers(self) -> int:
+        """How many transactions have put timers into lanes that others read."""
         return self._counters()[1]
 
-    def count_delayed_starts(self) -> None:
-        """Note that this transaction makes delayed starts."""
+    def count_posted_timers(self) -> None:
+        """Note that this transaction puts timers into lanes that others read."""
         self._counters()[1] += 1
         self._state_changed = True
 

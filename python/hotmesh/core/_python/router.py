@@ -205,6 +205,55 @@ class Router:
         run.fail()
         self._ready.pop(run_id, None)
 
+    def waiting_kinds(self, run_id: bytes) -> list[int]:
+        """The kinds of the events that wait for a cold run, in order; none of an unknown one."""
+        run = self._runs.get(run_id)
+        return [] if run is None else [arrival.event[0] for arrival in run.backlog]
+
+    def forward(
+        self, run_id: bytes, lane: int
+    ) -> tuple[list[tuple[int, bytes]], list[tuple[int, int]]]:
+        """Let go of a cold run that is in another lane now, where others see to it.
+
+        What came for it elsewhere is acknowledged, for the caller to write into that lane. What
+        came in that very lane is left to its owner, and what this process made is forgotten.
+
+        Args:
+            run_id: The run.
+            lane: Its lane.
+
+        Returns:
+            messages: (kind of event, frame) of each message, in order.
+            timers: (due_ms, key) of each timer that fired.
+
+        Raises:
+            RouterError: The run is unknown or warm.
+        """
+        run = self._runs.get(run_id)
+        if run is None:
+            raise RouterError("unknown", run_id)
+        if run.warm:
+            raise RouterError("warm", run_id)
+        messages: list[tuple[int, bytes]] = []
+        timers: list[tuple[int, int]] = []
+        for event, frame, origin, _ in run.backlog:
+            if origin is None:
+                continue
+            if origin.lane != lane:
+                if isinstance(origin, MessageOrigin):
+                    messages.append((event[0], frame))
+                else:
+                    timers.append((origin.due_ms, origin.key))
+                self._output.acknowledge(run, origin)
+            elif isinstance(origin, MessageOrigin):
+                self._claims.settle(origin.message_id)
+            else:
+                self._output.timers.settle(run_id, origin.key)
+        if run.anchor is not None and run.anchor.lane != lane:
+            self._output.acknowledge(run, run.anchor)  # Whoever loads the run finds lost work.
+        del self._runs[run_id]
+        return messages, timers
+
     def timer(self, run_id: bytes, lane: int, due_ms: int, key: int) -> None:
         """Write a timeout of the run itself (key below 0), dropped again when the run closes.
 

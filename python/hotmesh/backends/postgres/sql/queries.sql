@@ -84,7 +84,7 @@ select pg_backend_pid();
 
 -- name: step
 -- A router's batch: see functions/step.sql.
-select * from hotmesh.step(@88@);
+select * from hotmesh.step(@91@);
 
 -- name: journaled
 -- Which of these journal rows are there already, by their runs.
@@ -116,13 +116,14 @@ select * from hotmesh.tasks(@21@);
 select hotmesh.complete_task(@5@);
 
 -- name: queue_ids
--- The ids of task queues, made on first use.
-select hotmesh.queue_id(queue.namespace, queue.task_queue, queue.wanted)
-from unnest($1::text[], $2::text[], $3::int[]) queue (namespace, task_queue, wanted);
+-- The ids of task queues and side queues, made on first use.
+select hotmesh.queue_id(queue.namespace, queue.task_queue, queue.side, queue.wanted)
+from unnest($1::text[], $2::text[], $3::text[], $4::int[])
+    queue (namespace, task_queue, side, wanted);
 
 -- name: beat
 -- A router's heartbeat.
-select * from hotmesh.beat(@13@);
+select * from hotmesh.beat(@15@);
 
 -- name: release
 -- Give lanes back.

@@ -10,13 +10,27 @@ create table hotmesh.meta (
     version int not null
 );
 
--- A task queue of a namespace. `id`, the upper part of its lanes' numbers, follows from its name.
+-- A task queue of a namespace. `id`, the upper part of its lanes' numbers, follows from its name. Where
+-- `side` names a workflow type it is a side queue of the task queue `home`, last moved to at `used_ms`.
 create table hotmesh.queue (
     id int not null primary key,
+    home int,
+    used_ms bigint not null default 0,
     namespace text collate "C" not null,
     task_queue text collate "C" not null,
-    unique (namespace, task_queue)
+    side text collate "C" not null default '',
+    unique (namespace, task_queue, side)
 );
+
+create index queue_home on hotmesh.queue (home) where home is not null;
+
+-- The open runs in side queues.
+create table hotmesh.moved (
+    queue_id int not null,
+    run_id bytea not null primary key
+);
+
+create index moved_queue on hotmesh.moved (queue_id);
 
 -- One execution of a workflow. Static columns first, those that closing changes last: closing is
 -- then a heap-only update (no index holds a changing column) that logs only the row's end. The
@@ -167,7 +181,7 @@ create index reply_created on hotmesh.reply (created_ms);
 
 -- The rollcall: one row for each router. `alive` is the fence; `lock_key` is the advisory lock
 -- that its steps share and that whoever declares it dead takes alone. `beats` counts them: fewer
--- than the router knows of say that the database went back.
+-- than the router knows of say that the database went back. `workflow_types` null: any.
 create table hotmesh.router (
     lock_key bigint not null,
     seen_ms bigint not null,
@@ -175,6 +189,7 @@ create table hotmesh.router (
     queue_id int not null,
     beats int not null default 0,
     hosts_workflows boolean not null,
+    workflow_types text[],
     alive boolean not null default true,
     router_id bytea not null primary key,
     namespace text collate "C" not null,

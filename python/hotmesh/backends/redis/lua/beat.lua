@@ -1,11 +1,12 @@
--- Join or renew a router, declare silent ones dead, take a fair share of the queue's lanes.
--- Bytes: router id, info. Answers {alive, now, lanes, surplus, routers, went back}.
+-- Join or renew a router, declare silent ones dead, take a fair share of the lanes of its queue, and
+-- of its side queues whose type it hosts. Bytes: router id, info, hosted types as JSON ("" for any).
+-- Answers {alive, now, lanes, surplus lanes, routers, went back}.
 
 local ROUTERS_PER_BEAT = 100
 local EXPIRED_PER_BEAT = 500
 local DEAD_KEPT_MS = 3600 * 1000
 
-local router, info = take(), take()
+local router, info, types = take(), take(), take()
 local queue = h.queue
 
 local function free_lanes(owner, of_queue)
@@ -24,6 +25,10 @@ local function declare_dead(silent)
     call('HSET', P .. 'router:' .. silent, 'alive', 0)
     call('SREM', P .. 'members:' .. of_queue, silent)
     free_lanes(silent, of_queue)
+    local sides = call('HKEYS', P .. 'sides:' .. of_queue)
+    for i = 1, #sides do
+      free_lanes(silent, sides[i])
+    end
   end
 end
 
@@ -38,9 +43,10 @@ local function forget_dead()
   end
 end
 
-local function take_share(routers)
-  local share = math.ceil(LANES_PER_QUEUE / routers)
-  local owners, flat = {}, call('HGETALL', P .. 'owners:' .. queue)
+-- Take free lanes of a queue up to a fair share among so many routers (0: no share at all).
+local function take_share(of_queue, routers, lanes, surplus)
+  local share = routers > 0 and math.ceil(LANES_PER_QUEUE / routers) or 0
+  local owners, flat = {}, call('HGETALL', P .. 'owners:' .. of_queue)
   for i = 1, #flat, 2 do
     owners[tonumber(flat[i])] = flat[i + 1]
   end
@@ -48,27 +54,58 @@ local function take_share(routers)
   for _, owner in pairs(owners) do
     owned = owned + (owner == router and 1 or 0)
   end
-  local lanes = {}
+  local kept = 0
   for index = 0, LANES_PER_QUEUE - 1 do
     if not owners[index] and owned < share then
-      call('HSET', P .. 'owners:' .. queue, index, router)
+      call('HSET', P .. 'owners:' .. of_queue, index, router)
       owners[index] = router
       owned = owned + 1
     end
     if owners[index] == router then
-      lanes[#lanes + 1] = queue * LANES_PER_QUEUE + index
+      local lane = of_queue * LANES_PER_QUEUE + index
+      lanes[#lanes + 1] = lane
+      kept = kept + 1
+      if kept > share then
+        surplus[#surplus + 1] = lane
+      end
     end
   end
-  return lanes, math.max(0, owned - share)
+end
+
+local function hosts(hosted, workflow_type)
+  if hosted == '' then
+    return true
+  end
+  for _, each in ipairs(cjson.decode(hosted)) do
+    if each == workflow_type then
+      return true
+    end
+  end
+  return false
+end
+
+-- The live routers that host a type, if its side queue is in use and this router is one of them.
+local function side_routers(side, workflow_type)
+  local used = tonumber(call('HGET', P .. 'side:' .. side, 'used') or 0)
+  if used + h.side_keep < now and call('EXISTS', P .. 'moved:' .. side) == 0
+    or not hosts(types, workflow_type) then
+    return 0
+  end
+  local members, count = call('SMEMBERS', P .. 'members:' .. queue), 0
+  for i = 1, #members do
+    local hosted = call('HGET', P .. 'router:' .. members[i], 'types')
+    count = count + (hosts(hosted or '', workflow_type) and 1 or 0)
+  end
+  return count
 end
 
 local alive = call('HGET', P .. 'router:' .. router, 'alive')
 local known = tonumber(call('HGET', P .. 'router:' .. router, 'beats') or 0)
 if alive == '0' or (not alive and (h.beats > 0 or not h.join)) then
-  return { 0, now, {}, 0, 0, 0 }
+  return { 0, now, {}, {}, 0, 0 }
 end
 call('HSET', P .. 'router:' .. router, 'alive', 1, 'q', queue, 'seen', text(now), 'info', info,
-  'beats', math.max(known, h.beats + 1))
+  'types', types, 'beats', math.max(known, h.beats + 1))
 call('ZADD', P .. 'leases', text(now + h.lease), router)
 call('ZADD', P .. 'rollcall', text(now), router)
 call('SADD', P .. 'queues', queue)
@@ -83,8 +120,13 @@ forget_dead()
 delete_expired(EXPIRED_PER_BEAT)
 
 local routers = call('SCARD', P .. 'members:' .. queue)
-local lanes, surplus = {}, 0
+local lanes, surplus = {}, {}
 if h.hosts then
-  lanes, surplus = take_share(routers)
+  take_share(queue, routers, lanes, surplus)
+  local sides = call('HGETALL', P .. 'sides:' .. queue)
+  for i = 1, #sides, 2 do
+    take_share(tonumber(sides[i]), side_routers(sides[i], sides[i + 1]), lanes, surplus)
+  end
+  table.sort(lanes)
 end
 return { 1, now, lanes, surplus, routers, known < h.beats and 1 or 0 }

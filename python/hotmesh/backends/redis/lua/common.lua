@@ -11,7 +11,8 @@
 --   timers:<lane>      zset, score = due, member = run id .. due .. ":" .. key
 --   late               zset of lanes that got a timer from someone other than their reader
 --   run:<run id>       hash: s status, w workflow id, t type, l lane, h header, i input, o result,
---                      b started, e closed, x seconds kept, u unread events, a:<name> attributes
+--                      b started, e closed, x seconds kept, u unread events, m side queue while
+--                      it is open in one, a:<name> attributes
 --   current:<wf id>    run id of the id's newest run
 --   journal:<run id>   list of frames; a frame's seq is its index
 --   runs               zset of all run ids, in lexical (so in time) order
@@ -31,13 +32,16 @@
 --   members:<queue>    set of live routers that host workflows
 --   owners:<queue>     hash, lane's index in its queue = router id
 --   queues             set of the queue ids that routers have served
+--   sides:<queue>      hash of its side queues: id = workflow type
+--   side:<queue>       hash of a side queue: home (its task queue), used (when last moved to)
+--   moved:<queue>      set of the open runs in a side queue
 
 local P = KEYS[1]
 local call = redis.call
 local h = ARGV[1] and cjson.decode(ARGV[1]) or {}
 
 local RUNNING = '1'
-local START, EVENT, RESULT = 0, 1, 2
+local START, EVENT, RESULT, END = 0, 1, 2, 3
 local RUN_ID_BYTES = 16
 local LANES_PER_QUEUE = 64
 local NUMBERS_PER_BLOCK = 100
@@ -211,6 +215,19 @@ local function start_runs(items)
   return outcomes
 end
 
+local function queue_of(lane)
+  return text((lane - lane % LANES_PER_QUEUE) / LANES_PER_QUEUE)
+end
+
+-- The lane of what takes no code of its run, and as what kind of message it goes there.
+local function home_of(lane)
+  local home = call('HGET', P .. 'side:' .. queue_of(lane), 'home')
+  if not home then
+    return lane, EVENT
+  end
+  return text(home * LANES_PER_QUEUE + lane % LANES_PER_QUEUE), RESULT
+end
+
 -- Sends: numbers are {kind, allow closed (0 or 1)}; bytes are workflow id, run id or "", frame.
 local function send_message(item)
   local workflow_id, run, frame = take(), take(), take()
@@ -222,10 +239,14 @@ local function send_message(item)
   if not status or found[3] ~= workflow_id then
     return { 0, '', 0, 0 }
   end
-  if status == RUNNING and item[1] == EVENT then
+  local kind = item[1]
+  if kind == END then
+    lane, kind = home_of(lane)
+  end
+  if status == RUNNING and kind == EVENT then
     append_event(lane, run, frame)
   elseif status == RUNNING or item[2] == 1 then
-    append(lane, item[1], run, frame)
+    append(lane, kind, run, frame)
   else
     return { 0, run, tonumber(status), tonumber(lane) }
   end
@@ -240,7 +261,8 @@ local function send_messages(items)
   return outcomes
 end
 
--- Messages to known lanes; none to a run that is not there. Numbers are columns of lanes and kinds, bytes columns of runs, frames.
+-- Messages to known lanes; none to a run that is not there. Numbers are columns of lanes and kinds,
+-- bytes columns of runs, frames. Returns the offset of the runs.
 local function post_messages(lanes, kinds)
   local runs, frames = column(#lanes), column(#lanes)
   for i = 1, #lanes do
@@ -252,6 +274,7 @@ local function post_messages(lanes, kinds)
       append(lanes[i], kinds[i], run, ARGV[frames + i])
     end
   end
+  return runs
 end
 
 -- One datum meets one waiter. Bytes are key, datum. Returns the lane delivered to, if any.

@@ -1,6 +1,7 @@
--- The ids of task queues, made on first use. KEYS[1] is "{prefix}:". h.wanted: the ids that their
+-- The ids of task queues and side queues, made on first use. KEYS[1] is "{prefix}:". h.wanted: the ids that their
 -- names ask for; each gets it or the next free one, so that a database which has lost a queue gives
--- the same one again. Bytes: the full name of each (namespace, a zero byte, task queue).
+-- the same one again. Bytes: the full name of each (namespace, task
+-- queue and, of a side queue, workflow type; zero bytes between).
 local ids = {}
 for i = 1, #h.wanted do
   local name = take()

@@ -17,6 +17,7 @@ local drop_task_run = column(#h.drop_task_seq)
 local recall_run, recall_frame = column(#h.recall_seq), column(#h.recall_seq)
 local attribute_run, attribute_name = column(h.attributes), column(h.attributes)
 local attribute_value = column(h.attributes)
+local move_run = column(#h.move_from)
 local close_run, close_result = column(#h.close_status), column(#h.close_status)
 
 -- Runs that are not stored as the step believes. A journal grows by one frame at a time, so its
@@ -58,7 +59,7 @@ local function find_refused(events, closing)
   local refused = {}
   for i = 1, #h.close_status do
     local run = ARGV[close_run + i]
-    local found = call('HMGET', P .. 'run:' .. run, 's', 'x', 'u')
+    local found = call('HMGET', P .. 'run:' .. run, 's', 'x', 'u', 'm')
     closing[i] = found
     if found[1] == RUNNING and tonumber(found[3] or 0) > (events[run] or 0) then
       refused[#refused + 1] = run
@@ -158,6 +159,12 @@ local function apply_closes(closing)
         call('ZADD', P .. 'expiring', text(now + keep_s * 1000), run)
       end
     end
+    if closing[i][4] then
+      call('SREM', P .. 'moved:' .. closing[i][4], run)
+      call('HDEL', P .. 'run:' .. run, 'm')
+      local home = home_of(call('HGET', P .. 'run:' .. run, 'l'))
+      call('HSET', P .. 'run:' .. run, 'l', home)
+    end
     if h.close_waits[i] then
       remove_waits(run)
     end
@@ -181,6 +188,62 @@ local function apply_waits(lanes)
   return delivered
 end
 
+-- The events of a run that nobody has read go along. There are none but those that this step has put
+-- into the new lane, in nearly every case: the whole old lane is looked through for others.
+local function move_events(run, from, to, message_run)
+  local unread = tonumber(call('HGET', P .. 'run:' .. run, 'u') or 0)
+  for i = 1, #h.message_lane do
+    if h.message_kind[i] == EVENT and ARGV[message_run + i] == run then
+      unread = unread - 1
+    end
+  end
+  if unread <= 0 then
+    return
+  end
+  local entries = call('XRANGE', P .. 'lane:' .. from, '-', '+')
+  for i = 1, #entries do
+    local id, pair = entries[i][1], entries[i][2]
+    if pair[1] == run and string.byte(id, -1) == 48 + EVENT then
+      call('XDEL', P .. 'lane:' .. from, id)
+      append(to, EVENT, run, pair[2])
+    end
+  end
+end
+
+-- The router's own queue is the home of the side queues that it moves runs to.
+local function use_side_queue(queue, home, workflow_type)
+  call('HSET', P .. 'side:' .. queue, 'home', home, 'used', text(now))
+  call('HSET', P .. 'sides:' .. home, queue, workflow_type)
+  call('SADD', P .. 'queues', queue)
+end
+
+local function apply_moves(message_run)
+  local home = #h.move_from > 0 and call('HGET', P .. 'router:' .. router, 'q')
+  for i = 1, #h.move_from do
+    local run, from, to = ARGV[move_run + i], h.move_from[i], h.move_to[i]
+    local key, queue = P .. 'run:' .. run, queue_of(to)
+    local is_side = queue ~= home
+    local found = call('HMGET', key, 'l', 's', 't', 'm')
+    local owner = call('HGET', P .. 'owners:' .. queue_of(from), text(from % LANES_PER_QUEUE))
+    if is_side and found[3] then
+      use_side_queue(queue, home, found[3])
+    end
+    if tonumber(found[1] or -1) == from and found[2] == RUNNING
+      and (not owner or owner == router) then
+      call('HSET', key, 'l', to)
+      move_events(run, from, to, message_run)
+      if found[4] then
+        call('SREM', P .. 'moved:' .. found[4], run)
+        call('HDEL', key, 'm')
+      end
+      if is_side then
+        call('SADD', P .. 'moved:' .. queue, run)
+        call('HSET', key, 'm', queue)
+      end
+    end
+  end
+end
+
 -- Messages come flat: lane, id, run id, frame. A START brings its run's columns in a second list.
 -- No message follows the one with which there are h.bytes bytes, and few are read in vain.
 local function read_messages()
@@ -199,8 +262,12 @@ local function read_messages()
         rows[n + 1], rows[n + 2], rows[n + 3], rows[n + 4] = lane, id, pair[1], pair[2]
         room, bytes = room - 1, bytes - #pair[2]
         if string.byte(id, -1) == 48 then
-          local found = call('HMGET', P .. 'run:' .. pair[1], 'w', 't', 'h', 'i')
-          found[5] = call('EXISTS', P .. 'journal:' .. pair[1])
+          local found = call('HMGET', P .. 'run:' .. pair[1], 'w', 't', 'h', 'i', 'l')
+          if not found[5] or tonumber(found[5]) == lane then
+            found[5] = call('EXISTS', P .. 'journal:' .. pair[1])
+          else
+            found[5] = 1 -- moved: it is to be looked up
+          end
           starts[#starts + 1] = found
           bytes = bytes - #(found[3] or '') - #(found[4] or '')
         end
@@ -269,7 +336,8 @@ apply_tasks()
 apply_attributes()
 apply_closes(closing)
 local start_outcomes = start_runs(h.starts)
-post_messages(h.message_lane, h.message_kind)
+local message_run = post_messages(h.message_lane, h.message_kind)
+apply_moves(message_run)
 local send_outcomes = send_messages(h.sends)
 local mail_lanes = deliver_mails(h.mails, apply_waits(h.waits))
 for _ = 1, h.replies do

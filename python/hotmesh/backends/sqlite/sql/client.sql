@@ -1,6 +1,6 @@
 -- name: insert_queue
--- A task queue on its first use.
-INSERT INTO queue (id, namespace, name) VALUES (?, ?, ?);
+-- A task queue, or a side queue of one, on its first use.
+INSERT INTO queue (id, namespace, name, side, home) VALUES (?, ?, ?, ?, ?);
 
 -- name: queue_of_id
 -- Whether a queue has an id.
@@ -11,8 +11,12 @@ SELECT 1 FROM queue WHERE id = ?;
 SELECT 1 FROM queue WHERE id = ? AND namespace = ?;
 
 -- name: queue_id
--- The id of a task queue.
-SELECT id FROM queue WHERE namespace = ? AND name = ?;
+-- The id of a task queue or side queue.
+SELECT id FROM queue WHERE namespace = ? AND name = ? AND side = ?;
+
+-- name: home_of_queue
+-- The task queue that a side queue belongs to; null for one that is none.
+SELECT home FROM queue WHERE id = ?;
 
 -- name: claim_workflow_ids
 -- Take workflow ids that no run holds.

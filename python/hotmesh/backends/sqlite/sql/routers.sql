@@ -20,16 +20,27 @@ SELECT state, namespace, beats FROM router WHERE router_id = ?;
 -- name: put_router
 -- Join or renew.
 INSERT INTO router
-    (router_id, namespace, queue_id, hosts_workflows, state, seen_ms, lease_until_ms, beats, info)
-VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?)
+    (router_id, namespace, queue_id, hosts_workflows, workflow_types, state, seen_ms,
+     lease_until_ms, beats, info)
+VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?, ?)
 ON CONFLICT (router_id) DO UPDATE SET
-    queue_id = excluded.queue_id, hosts_workflows = excluded.hosts_workflows, seen_ms = excluded.seen_ms,
+    queue_id = excluded.queue_id, hosts_workflows = excluded.hosts_workflows,
+    workflow_types = excluded.workflow_types, seen_ms = excluded.seen_ms,
     lease_until_ms = excluded.lease_until_ms, beats = max(beats, excluded.beats),
     info = excluded.info;
 
 -- name: count_routers
 -- Live routers that share the lanes of a queue.
 SELECT count(*) FROM router WHERE state = 1 AND queue_id = ? AND hosts_workflows;
+
+-- name: side_queues
+-- The side queues of a task queue: type, whether in use, live routers that host the type.
+SELECT q.id, q.side, q.used_ms > ? OR EXISTS (SELECT 1 FROM moved AS m WHERE m.queue_id = q.id),
+    (SELECT count(*) FROM router AS r
+     WHERE r.state = 1 AND r.queue_id = q.home AND r.hosts_workflows AND (
+        r.workflow_types IS NULL
+        OR EXISTS (SELECT 1 FROM json_each(r.workflow_types) AS t WHERE t.value = q.side)))
+FROM queue AS q WHERE q.home = ? ORDER BY q.id;
 
 -- name: owned_lanes
 -- The lanes of a queue that are taken, and by whom.

@@ -1,6 +1,7 @@
 -- name: router_alive
--- The fence: a row says that the router was not declared dead; its queue.
-SELECT queue_id FROM router WHERE router_id = ? AND state = 1 AND namespace = ?;
+-- The fence: a row says that the router was not declared dead; its queue, and its side queues.
+SELECT r.queue_id, (SELECT json_group_array(q.id) FROM queue AS q WHERE q.home = r.queue_id)
+FROM router AS r WHERE r.router_id = ? AND r.state = 1 AND r.namespace = ?;
 
 -- name: stale
 -- Runs that are gone, closed or of another queue, or of whose journal not just what precedes a
@@ -8,7 +9,9 @@ SELECT queue_id FROM router WHERE router_id = ? AND state = 1 AND namespace = ?;
 SELECT column1 FROM (VALUES (?, ?, ?))
 WHERE column1 IS NOT NULL AND (
     NOT EXISTS (
-        SELECT 1 FROM run AS r WHERE r.run_id = column1 AND r.status = 1 AND r.lane / 64 = column3)
+        SELECT 1 FROM run AS r
+        WHERE r.run_id = column1 AND r.status = 1 AND (r.lane / 64 = column3 OR EXISTS (
+            SELECT 1 FROM queue AS q WHERE q.id = r.lane / 64 AND q.home = column3)))
     OR column2 > 0 AND NOT EXISTS (
         SELECT 1 FROM journal AS j WHERE j.run_id = column1 AND j.seq = column2 - 1)
     OR EXISTS (SELECT 1 FROM journal AS j WHERE j.run_id = column1 AND j.seq = column2));
@@ -43,6 +46,41 @@ SELECT * FROM (VALUES (?, ?, ?, ?)) WHERE column1 IS NOT NULL;
 -- A timer that fired or is not wanted any more.
 DELETE FROM timer WHERE lane = ? AND due_ms = ? AND run_id = ? AND key = ?;
 
+-- name: post_timer
+-- A timer in a lane that somebody else reads.
+INSERT OR IGNORE INTO timer (lane, due_ms, run_id, key, posted) VALUES (?, ?, ?, ?, 1);
+
+-- name: move_run
+-- An open run to another lane, if it is where it is said to be and the lane nobody else's.
+UPDATE run SET lane = ?1 WHERE run_id = ?2 AND lane = ?3 AND status = 1
+    AND NOT EXISTS (SELECT 1 FROM lane WHERE lane.lane = ?3 AND owner <> ?4);
+
+-- name: unread_events
+-- The EVENT messages of a run in a lane.
+SELECT lane, id, frame FROM stream WHERE run_id = ? AND kind = 1 AND lane = ? ORDER BY id;
+
+-- name: note_moved
+-- An open run is in a side queue now.
+INSERT OR REPLACE INTO moved (run_id, queue_id) VALUES (?, ?);
+
+-- name: forget_moved
+-- A run is in no side queue any more.
+DELETE FROM moved WHERE run_id = ?;
+
+-- name: bring_home
+-- A closed run is in its task queue's own lane.
+UPDATE run SET lane = (
+    SELECT coalesce(q.home, q.id) * 64 + run.lane % 64 FROM queue AS q WHERE q.id = run.lane / 64)
+WHERE run_id = ?;
+
+-- name: any_moved
+-- Whether any open run at all is in a side queue.
+SELECT 1 FROM moved LIMIT 1;
+
+-- name: use_side_queue
+-- A side queue was moved to.
+UPDATE queue SET used_ms = ? WHERE id = ? AND home IS NOT NULL;
+
 -- name: insert_tasks
 -- Activity tasks, unclaimed; each replaces the one of the same run and seq.
 INSERT INTO task
@@ -51,24 +89,31 @@ SELECT * FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) WHERE column1 IS NOT NULL
 ON CONFLICT (run_id, seq) DO UPDATE SET
     queue_id = excluded.queue_id, activity_type = excluded.activity_type,
     attempt = excluded.attempt, due_ms = excluded.due_ms, scheduled_ms = excluded.scheduled_ms,
-    owner = NULL, recalled = 0, frame = excluded.frame, state = excluded.state
-WHERE task.lane = excluded.lane;
+    owner = NULL, recalled = 0, frame = excluded.frame, state = excluded.state,
+    lane = excluded.lane
+WHERE task.lane = excluded.lane OR EXISTS (
+    SELECT 1 FROM queue AS a JOIN queue AS b ON coalesce(a.home, a.id) = coalesce(b.home, b.id)
+    WHERE a.id = task.lane / 64 AND b.id = excluded.lane / 64);
 
 -- name: delete_tasks
 -- Tasks whose results are no longer wanted.
 DELETE FROM task WHERE (run_id, seq) IN (
     SELECT t.run_id, t.seq FROM (VALUES (?, ?, ?))
-    CROSS JOIN task AS t ON t.run_id = column1 AND t.seq = column2 AND t.lane / 64 = column3);
+    CROSS JOIN task AS t ON t.run_id = column1 AND t.seq = column2
+        AND (t.lane / 64 = column3 OR EXISTS (
+            SELECT 1 FROM queue AS q WHERE q.id = t.lane / 64 AND q.home = column3)));
 
 -- name: recall_unclaimed_task
 -- Take back a task that nobody works on; returns the lane to tell.
-DELETE FROM task WHERE run_id = ? AND seq = ? AND lane / 64 = ? AND owner IS NULL
+DELETE FROM task WHERE run_id = ?1 AND seq = ?2 AND owner IS NULL AND (lane / 64 = ?3 OR EXISTS (
+    SELECT 1 FROM queue AS q WHERE q.id = lane / 64 AND q.home = ?3))
 RETURNING lane;
 
 -- name: recall_claimed_task
 -- Ask the worker of a claimed task to stop; its next beat says so.
 UPDATE task SET recalled = 1
-WHERE run_id = ? AND seq = ? AND lane / 64 = ? AND owner IS NOT NULL;
+WHERE run_id = ?1 AND seq = ?2 AND owner IS NOT NULL AND (lane / 64 = ?3 OR EXISTS (
+    SELECT 1 FROM queue AS q WHERE q.id = lane / 64 AND q.home = ?3));
 
 -- name: put_attribute
 -- A value of the run's record.
@@ -89,11 +134,13 @@ UPDATE run SET
     result = column5,
     expires_ms = CASE WHEN expire_s >= 0 THEN column3 + expire_s * 1000 END
 FROM (VALUES (?, ?, ?, ?, ?))
-WHERE run_id = column1 AND run.status = 1 AND run.lane / 64 = column4;
+WHERE run_id = column1 AND run.status = 1 AND (run.lane / 64 = column4 OR EXISTS (
+    SELECT 1 FROM queue AS q WHERE q.id = run.lane / 64 AND q.home = column4));
 
 -- name: delete_waits
 -- What a closed run waited for.
-DELETE FROM wait WHERE run_id = ? AND lane / 64 = ?;
+DELETE FROM wait WHERE run_id = ?1 AND (lane / 64 = ?2 OR EXISTS (
+    SELECT 1 FROM queue AS q WHERE q.id = lane / 64 AND q.home = ?2));
 
 -- name: insert_reply
 -- An answer; the first of an id counts.
@@ -104,7 +151,7 @@ INSERT OR IGNORE INTO reply (id, namespace, data, made_ms) VALUES (?, ?, ?, ?);
 SELECT
     s.id, s.lane, s.run_id, s.frame, r.workflow_id, r.workflow_type, r.header, r.input,
     CASE WHEN s.kind = 0
-        THEN EXISTS (SELECT 1 FROM journal AS j WHERE j.run_id = s.run_id)
+        THEN r.run_id IS NULL OR EXISTS (SELECT 1 FROM journal AS j WHERE j.run_id = s.run_id)
     END
 FROM json_each(?) AS l
 CROSS JOIN stream AS s ON s.lane = CAST(l.key AS INTEGER) AND s.id > l.value
@@ -121,9 +168,9 @@ ORDER BY due_ms LIMIT ?;
 -- All timers of a lane that are due at one millisecond.
 SELECT lane, due_ms, run_id, key FROM timer WHERE lane = ? AND due_ms = ?;
 
--- name: read_delayed_starts
--- Delayed starts of a lane that are due up to a time: others than the lane's owner insert them.
-SELECT lane, due_ms, run_id, key FROM timer WHERE lane = ? AND due_ms <= ? AND key = 0;
+-- name: read_posted_timers
+-- Timers of a lane due up to a time that others than its owner inserted.
+SELECT lane, due_ms, run_id, key FROM timer WHERE lane = ? AND due_ms <= ? AND posted = 1;
 
 -- name: load_run
 -- A run, to be replayed, and how many bytes its journal has.

@@ -58,7 +58,9 @@ begin
     end loop;
 
     with target as (
-        select item.*, coalesce(run.status, 0) as status, run.lane
+        select item.*, coalesce(run.status, 0) as status, run.lane as run_lane,
+            -- What takes no code of the run (kind 3) goes where somebody reads it for sure.
+            case when item.kind = 3 then hotmesh.home_lane(run.lane) else run.lane end as lane
         from unnest(targets, namespaces, workflow_ids, kinds, frames, allow_closed)
             with ordinality item
                 (run_id, namespace, workflow_id, kind, frame, allowed, position)
@@ -71,7 +73,15 @@ begin
         ) run on true
     ), sent as (
         insert into hotmesh.stream (lane, kind, run_id, frame)
-        select target.lane, target.kind, target.run_id, target.frame from target
+        select
+            target.lane,
+            case
+                when target.kind <> 3 then target.kind
+                when target.lane = target.run_lane then 1
+                else 2
+            end,
+            target.run_id, target.frame
+        from target
         where target.status = 1 or (target.status > 0 and target.allowed)
         order by target.position
     )

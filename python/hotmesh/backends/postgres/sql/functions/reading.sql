@@ -3,7 +3,8 @@
 -- what is large. With `behind_cursors` also those between these and the cursors that are not `known`:
 -- ids are given out before commit, so a smaller one can become visible after a larger one.
 -- Columns after the frames belong to the run, and are there for start messages only; without
--- `probe` no run is looked up in the journal, for none can have one.
+-- `probe` no run is looked up in the journal, for none can have one. A run that has been moved to
+-- another lane counts as journaled: it is to be looked up.
 create or replace function hotmesh.read_messages(
     own_lanes int[], cursors bigint[], room int, lane_room int, byte_room bigint,
     behind_cursors bigint[], known bigint[], probe boolean,
@@ -37,8 +38,10 @@ begin
         array_agg(page.frame), array_agg(page.workflow_id), array_agg(page.workflow_type),
         array_agg(page.header), array_agg(page.input),
         array_agg(
-            page.kind = 0 and probe
-            and exists (select from hotmesh.journal where journal.run_id = page.run_id)
+            page.kind = 0 and (
+                page.workflow_id is null or probe
+                and exists (select from hotmesh.journal where journal.run_id = page.run_id)
+            )
         )
     into ids, lanes, runs, frames, workflows, types, headers, inputs, journaled
     from (

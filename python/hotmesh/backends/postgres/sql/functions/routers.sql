@@ -1,18 +1,28 @@
--- The id of a task queue; its lanes are made with it. A new one gets the id that its name asks for
--- (or the next free one), so that a database which has lost it gives the same one again.
-create or replace function hotmesh.queue_id(queue_namespace text, queue_name text, wanted int)
-returns int language plpgsql as $$
+-- The id of a task queue, or of its side queue for a type; its lanes are made with it. A new one gets
+-- the id that its name asks for (or the next free one), so that a database which has lost it gives
+-- the same one again.
+create or replace function hotmesh.queue_id(
+    queue_namespace text, queue_name text, queue_side text, wanted int
+) returns int language plpgsql as $$
 declare
     found_id int;
+    home_id int;
 begin
     select queue.id into found_id from hotmesh.queue
-    where queue.namespace = queue_namespace and queue.task_queue = queue_name;
+    where queue.namespace = queue_namespace and queue.task_queue = queue_name
+        and queue.side = queue_side;
     if found then
         return found_id;
     end if;
+    if queue_side <> '' then
+        select queue.id into strict home_id from hotmesh.queue
+        where queue.namespace = queue_namespace and queue.task_queue = queue_name
+            and queue.side = '';
+    end if;
     lock table hotmesh.queue in share row exclusive mode;
     select queue.id into found_id from hotmesh.queue
-    where queue.namespace = queue_namespace and queue.task_queue = queue_name;
+    where queue.namespace = queue_namespace and queue.task_queue = queue_name
+        and queue.side = queue_side;
     if found then
         return found_id;
     end if;
@@ -20,8 +30,8 @@ begin
     while exists (select from hotmesh.queue where queue.id = found_id) loop
         found_id := found_id + 1;
     end loop;
-    insert into hotmesh.queue (id, namespace, task_queue)
-    values (found_id, queue_namespace, queue_name);
+    insert into hotmesh.queue (id, namespace, task_queue, side, home)
+    values (found_id, queue_namespace, queue_name, queue_side, home_id);
     insert into hotmesh.lane (lane)
     select found_id * 64 + n from generate_series(0, 63) n;
     return found_id;
@@ -44,18 +54,18 @@ end $$;
 -- Join or renew; declare the silent dead; take free lanes up to the fair share; clean up.
 create or replace function hotmesh.beat(
     own_id bytea, own_lock bigint, router_namespace text, router_queue int,
-    hosts boolean, router_lease_ms bigint, router_info bytea, router_beats int, queue_lock bigint,
+    hosts boolean, types text[], side_keep_ms bigint, router_lease_ms bigint,
+    router_info bytea, router_beats int, queue_lock bigint,
     runs_room int, replies_before_ms bigint, replies_room int, routers_before_ms bigint,
-    out alive boolean, out now bigint, out lanes int[], out surplus int, out routers int,
+    out alive boolean, out now bigint, out lanes int[], out surplus int[], out routers int,
     out went_back boolean
 ) language plpgsql as $$
 declare
-    fair int;
-    owned int;
+    side record;
 begin
     alive := false;
     lanes := '{}';
-    surplus := 0;
+    surplus := '{}';
     routers := 0;
     went_back := false;
     if router_beats > 0 then
@@ -76,10 +86,12 @@ begin
     now := hotmesh.now_ms();
 
     insert into hotmesh.router
-        (lock_key, seen_ms, lease_ms, queue_id, hosts_workflows, beats, router_id, namespace, info)
-    values (own_lock, now, router_lease_ms, router_queue, hosts, router_beats + 1, own_id,
+        (lock_key, seen_ms, lease_ms, queue_id, hosts_workflows, workflow_types, beats, router_id,
+        namespace, info)
+    values (own_lock, now, router_lease_ms, router_queue, hosts, types, router_beats + 1, own_id,
         router_namespace, router_info)
     on conflict (router_id) do update set
+        hosts_workflows = excluded.hosts_workflows, workflow_types = excluded.workflow_types,
         seen_ms = excluded.seen_ms, lease_ms = excluded.lease_ms, info = excluded.info,
         beats = greatest(router.beats, excluded.beats)
     where router.namespace = router_namespace
@@ -97,21 +109,49 @@ begin
     select count(*) into routers from hotmesh.router r
     where r.queue_id = router_queue and r.alive and r.hosts_workflows;
     if hosts then
-        fair := ceil(64.0 / routers);
-        select count(*) into owned from hotmesh.lane where lane.owner = own_id;
-        if owned < fair then
-            update hotmesh.lane set owner = own_id
-            where lane.lane in (
-                select free.lane from hotmesh.lane free
-                where free.lane >= router_queue * 64 and free.lane < router_queue * 64 + 64
-                    and free.owner is null
-                order by free.lane limit fair - owned
-            );
-        end if;
-        surplus := greatest(owned - fair, 0);
+        surplus := hotmesh.share_lanes(own_id, router_queue, routers);
+        for side in
+            select queue.id, queue.side, queue.used_ms > now - side_keep_ms or exists (
+                select from hotmesh.moved where moved.queue_id = queue.id
+            ) as in_use
+            from hotmesh.queue where queue.home = router_queue order by queue.id
+        loop
+            surplus := surplus || hotmesh.share_lanes(own_id, side.id, case
+                when side.in_use and (types is null or side.side = any (types)) then (
+                    select count(*) from hotmesh.router r
+                    where r.queue_id = router_queue and r.alive and r.hosts_workflows
+                        and (r.workflow_types is null or side.side = any (r.workflow_types))
+                )
+            end);
+        end loop;
     end if;
     select coalesce(array_agg(lane.lane order by lane.lane), '{}') into lanes
     from hotmesh.lane where lane.owner = own_id;
+end $$;
+
+
+-- Take free lanes of a queue up to a fair share among so many routers (null: no share at all); the
+-- lanes that are more than that.
+create or replace function hotmesh.share_lanes(own_id bytea, queue int, routers bigint)
+returns int[] language plpgsql as $$
+declare
+    fair int := coalesce(ceil(64.0 / routers), 0);
+    owned int[] := array(
+        select lane.lane from hotmesh.lane
+        where lane.owner = own_id and lane.lane >= queue * 64 and lane.lane < queue * 64 + 64
+        order by lane.lane
+    );
+begin
+    if cardinality(owned) < fair then
+        update hotmesh.lane set owner = own_id
+        where lane.lane in (
+            select free.lane from hotmesh.lane free
+            where free.lane >= queue * 64 and free.lane < queue * 64 + 64
+                and free.owner is null
+            order by free.lane limit fair - cardinality(owned)
+        );
+    end if;
+    return owned[fair + 1:];
 end $$;
 
 

@@ -86,6 +86,9 @@ create or replace function hotmesh.step(
     message_run bytea[],
     message_kind int[],
     message_frame bytea[],
+    move_run bytea[],
+    move_from int[],
+    move_to int[],
     send_namespace text[],
     send_workflow text[],
     send_run bytea[],
@@ -144,6 +147,8 @@ as $$
 declare
     own_queue int;
     stale text;
+    -- The router's task queue, and its side queues.
+    own_queues int[];
 begin
     now := hotmesh.now_ms();
     server := extract(epoch from pg_postmaster_start_time()) * 1000;
@@ -151,14 +156,19 @@ begin
     -- Whoever declares this router dead holds the lock alone, so either the death is committed
     -- and seen here, or it waits until this step is over.
     perform pg_advisory_xact_lock_shared(router_lock);
-    select not router_row.alive, router_row.queue_id into fenced, own_queue
+    select not router_row.alive, router_row.queue_id, array(
+        select queue.id from hotmesh.queue where queue.home = router_row.queue_id
+    ) || router_row.queue_id
+    into fenced, own_queue, own_queues
     from hotmesh.router router_row
     where router_row.router_id = router and router_row.namespace = own_namespace;
     if not found or fenced then
         fenced := true;
         return;
     end if;
-    if own_queue * 64 > any (lanes) or own_queue * 64 + 63 < any (lanes) then
+    if (own_queue * 64 > any (lanes) or own_queue * 64 + 63 < any (lanes))
+        and exists (select from unnest(lanes) lane where lane / 64 <> all (own_queues))
+    then
         raise exception 'a lane to read is not one of task queue %', own_queue
             using errcode = 'HM002';
     end if;
@@ -173,11 +183,12 @@ begin
 
     -- Runs of other lanes are locked along with those to close, all in one order: routers that
     -- close runs and send to each other's at once would wait for each other otherwise.
-    if send_frame is not null or 1 = any (message_kind) then
+    if send_frame is not null or 1 = any (message_kind) or move_run is not null then
         perform from (
             select from hotmesh.run
             where run.run_id = any (
                 coalesce(close_run, '{}') || coalesce(message_run, '{}')
+                || coalesce(move_run, '{}')
                 || hotmesh.resolve_sends(send_namespace, send_workflow, send_run)
             )
             order by run.run_id for no key update
@@ -193,7 +204,8 @@ begin
         from (select unnest(journal_run) as run_id, unnest(journal_seq) as seq) item
         where not exists (
                 select from hotmesh.run
-                where run.run_id = item.run_id and run.status = 1 and run.lane / 64 = own_queue
+                where run.run_id = item.run_id and run.status = 1
+                    and run.lane / 64 = any (own_queues)
                 offset 0
             )
             or item.seq > 0 and not exists (
@@ -247,13 +259,13 @@ begin
         for i in 1 .. cardinality(drop_task_run) loop
             delete from hotmesh.task
             where task.run_id = drop_task_run[i] and task.seq = drop_task_seq[i]
-                and task.lane / 64 = own_queue;
+                and task.lane / 64 = any (own_queues);
         end loop;
     end if;
 
     if recall_task_run is not null then
         perform hotmesh.recall_tasks(
-            own_queue, recall_task_run, recall_task_seq, recall_task_frame, recall_task_claimed
+            own_queues, recall_task_run, recall_task_seq, recall_task_frame, recall_task_claimed
         );
     end if;
 
@@ -264,7 +276,9 @@ begin
     end if;
 
     if close_run is not null then
-        perform hotmesh.close_runs(now, own_queue, close_run, close_status, close_result, close_waits);
+        perform hotmesh.close_runs(
+            now, own_queues, close_run, close_status, close_result, close_waits
+        );
     end if;
 
     if start_run is not null then
@@ -292,6 +306,10 @@ begin
                 )
             )
         order by item.position;
+    end if;
+
+    if move_run is not null then
+        perform hotmesh.move_runs(now, router, own_queues, move_run, move_from, move_to);
     end if;
 
     if send_frame is not null then
@@ -345,7 +363,8 @@ end $$;
 
 -- Close runs; refuse all of it when an event that nobody has read waits for one of them.
 create or replace function hotmesh.close_runs(
-    now bigint, own_queue int, run_ids bytea[], statuses int[], results bytea[], waits boolean[]
+    now bigint, own_queues int[], run_ids bytea[], statuses int[], results bytea[],
+    waits boolean[]
 ) returns void language plpgsql as $$
 declare
     unread text;
@@ -359,7 +378,7 @@ begin
         ) item
         cross join lateral (
             select open.ctid as place from hotmesh.run open
-            where open.run_id = item.run_id and open.lane / 64 = own_queue offset 0
+            where open.run_id = item.run_id and open.lane / 64 = any (own_queues) offset 0
         ) found
         where run.ctid = found.place and run.status = 1
         returning run.run_id, run.expire_s
@@ -367,6 +386,13 @@ begin
     insert into hotmesh.expiry (due_ms, run_id)
     select now + closed.expire_s::bigint * 1000, closed.run_id from closed
     where closed.expire_s >= 0;
+
+    -- Whatever is asked of a closed run is asked in its task queue's own lane.
+    with gone as (
+        delete from hotmesh.moved where moved.run_id = any (run_ids) returning moved.run_id
+    )
+    update hotmesh.run set lane = hotmesh.home_lane(run.lane)
+    from gone where run.run_id = gone.run_id;
 
     -- A statement of its own, for it must see what was sent while the update waited for a lock.
     select string_agg(distinct encode(stream.run_id, 'hex'), ',') into unread
@@ -381,7 +407,7 @@ begin
             select item.run_id
             from (select unnest(run_ids) as run_id, unnest(waits) as waits) item
             where item.waits
-        )) and wait.lane / 64 = own_queue;
+        )) and wait.lane / 64 = any (own_queues);
     end if;
 end $$;
 
@@ -407,13 +433,14 @@ begin
         owner = null,
         frame = excluded.frame,
         state = excluded.state
-    where task.lane = excluded.lane;
+    where task.lane = excluded.lane
+        or hotmesh.home_lane(task.lane) = hotmesh.home_lane(excluded.lane);
 end $$;
 
 
 -- Take back tasks: unclaimed ones become a message to their run, claimed ones are marked.
 create or replace function hotmesh.recall_tasks(
-    own_queue int, run_ids bytea[], seqs int[], frames bytea[], claimed boolean[]
+    own_queues int[], run_ids bytea[], seqs int[], frames bytea[], claimed boolean[]
 ) returns void language plpgsql as $$
 declare
     task_lane int;
@@ -421,7 +448,7 @@ begin
     for i in 1 .. cardinality(run_ids) loop
         delete from hotmesh.task
         where task.run_id = run_ids[i] and task.seq = seqs[i] and task.owner is null
-            and task.lane / 64 = own_queue
+            and task.lane / 64 = any (own_queues)
         returning task.lane into task_lane;
         if found then
             insert into hotmesh.stream (lane, kind, run_id, frame)
@@ -429,7 +456,7 @@ begin
         elsif claimed[i] then
             update hotmesh.task set recalled = true
             where task.run_id = run_ids[i] and task.seq = seqs[i]
-                and task.lane / 64 = own_queue;
+                and task.lane / 64 = any (own_queues);
         end if;
     end loop;
 end $$;

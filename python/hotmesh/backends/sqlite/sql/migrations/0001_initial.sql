@@ -1,20 +1,32 @@
 -- Schema version 1. A statement ends at a line that ends with a semicolon.
 
--- One row: the last message id given out, and how many delayed starts there have been.
+-- One row: the last message id given out, and how often timers were put into lanes that others read.
 CREATE TABLE state (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     message_id INTEGER NOT NULL,
-    delayed_starts INTEGER NOT NULL
+    posted_timers INTEGER NOT NULL
 );
-INSERT INTO state (id, message_id, delayed_starts) VALUES (1, 0, 0);
+INSERT INTO state (id, message_id, posted_timers) VALUES (1, 0, 0);
 
--- A task queue of a namespace; its id, part of every lane number, follows from its name.
+-- A task queue of a namespace; its id, part of every lane number, follows from its name. Where side
+-- names a workflow type it is a side queue of the task queue home, last moved to at used_ms.
 CREATE TABLE queue (
     id INTEGER PRIMARY KEY,
     namespace TEXT NOT NULL,
     name TEXT NOT NULL,
-    UNIQUE (namespace, name)
+    side TEXT NOT NULL DEFAULT '',
+    home INTEGER,
+    used_ms INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (namespace, name, side)
 );
+CREATE INDEX queue_home ON queue (home) WHERE home IS NOT NULL;
+
+-- The open runs in side queues.
+CREATE TABLE moved (
+    run_id BLOB PRIMARY KEY,
+    queue_id INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX moved_queue ON moved (queue_id);
 
 -- One execution of a workflow. Run ids begin with their time, so rows are appended.
 CREATE TABLE run (
@@ -82,12 +94,13 @@ CREATE TABLE stream (
 ) WITHOUT ROWID;
 CREATE INDEX stream_event ON stream (run_id) WHERE kind = 1;
 
--- Messages that become due.
+-- Messages that become due. posted: by another than the lane's owner, who has to look for it.
 CREATE TABLE timer (
     lane INTEGER NOT NULL,
     due_ms INTEGER NOT NULL,
     run_id BLOB NOT NULL,
     key INTEGER NOT NULL,
+    posted INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (lane, due_ms, run_id, key)
 ) WITHOUT ROWID;
 
@@ -147,12 +160,13 @@ CREATE TABLE done (
 );
 
 -- The rollcall. state: 1 alive, 0 declared dead, 2 left. Fewer beats than the router knows of say
--- that the database went back.
+-- that the database went back. workflow_types: JSON, null for any.
 CREATE TABLE router (
     router_id BLOB PRIMARY KEY,
     namespace TEXT NOT NULL,
     queue_id INTEGER NOT NULL,
     hosts_workflows INTEGER NOT NULL,
+    workflow_types TEXT,
     state INTEGER NOT NULL,
     seen_ms INTEGER NOT NULL,
     lease_until_ms INTEGER NOT NULL,

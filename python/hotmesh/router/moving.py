@@ -1,0 +1,113 @@
+"""Runs that this worker has no code for: they go to the lanes of those who have.
+
+A lane belongs to one router, whatever types its runs have. Where routers of a task queue host
+different types, a run that its lane's router can't run is moved into the lane of the same number of
+a *side queue*, for its type alone, whose lanes are shared by the routers that host the type. Where
+all host the same there are no side queues.
+
+A move takes the run and its unread events. What else comes for it in its old lane, late, is found
+by the owner of that lane and sent after it.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from hotmesh.backends.protocol import MessageKind
+from hotmesh.core import kinds
+from hotmesh.limits import LANES_PER_QUEUE
+from hotmesh.retrying import PASSING
+from hotmesh.router.memory import BACKEND_PAUSE_SECONDS, PipeMemory
+from hotmesh.router.pipe_context import PipeContext
+from hotmesh.router.state import RunState
+from hotmesh.router.task_failures import ENDED_FROM_OUTSIDE
+
+logger = logging.getLogger(__name__)
+
+HOME_PAUSE_SECONDS = 0.05
+"""Until it is looked whether a run came home."""
+
+_EVENTS = frozenset((kinds.SIGNAL, kinds.UPDATE, kinds.CANCEL, kinds.TERMINATE))
+
+
+class Mover:
+    """Moves a pipe's runs, and sends after them what came too late."""
+
+    def __init__(self, context: PipeContext, memory: PipeMemory) -> None:
+        self._context = context
+        self._memory = memory
+        self._called_home: set[bytes] = set()
+
+    async def move(self, state: RunState) -> None:
+        """Put a run that has just failed for want of its code where those read who have it.
+
+        A closed one stays where it is: only what was asked of it goes there.
+        """
+        details, context = state.details, self._context
+        run_id, lane = details.run_id, details.lane
+        try:
+            queue_id = await context.resolve_side(details.workflow_type)
+        except PASSING:
+            self._memory.postpone(run_id, BACKEND_PAUSE_SECONDS)
+            return
+        if not self._memory.core.known(run_id):
+            return  # its lane was given back meanwhile
+        target = queue_id * LANES_PER_QUEUE + lane % LANES_PER_QUEUE
+        logger.debug(
+            "workflow %r (type %s) is not hosted here: it goes to lane %d",
+            details.workflow_id,
+            details.workflow_type,
+            target,
+        )
+        self._memory.effects.moves.append((run_id, lane, target))
+        self._send_after(run_id, target)
+
+    def is_others(self, state: RunState) -> bool:
+        """See to what came here for a run that is in another router's lane, if it is for others.
+
+        It is sent after the run; what this process made itself is forgotten, for the run's owner
+        does that work again. Whoever has the code may answer for a closed run.
+        """
+        memory, run_id, lane = self._memory, state.details.run_id, state.lane
+        waiting = memory.core.waiting_kinds(run_id)
+        if state.closed:
+            if self._context.engine.hosts(state.workflow_type):
+                return False
+            if kinds.QUERY not in waiting:
+                memory.core.load(run_id, lane, [], True, [])  # too late, whatever it is
+                return True
+        elif not ENDED_FROM_OUTSIDE.isdisjoint(waiting) and self._call_home(run_id, lane):
+            return True
+        self._send_after(run_id, lane)
+        return True
+
+    def _call_home(self, run_id: bytes, lane: int) -> bool:
+        """Have a run back whose end has come, if nobody owns its lane and so could end it.
+
+        Asked for once; the run is looked at again then.
+        """
+        home = self._context.queue_id * LANES_PER_QUEUE + lane % LANES_PER_QUEUE
+        if lane == home or run_id in self._called_home:
+            self._called_home.discard(run_id)
+            return False
+        self._called_home.add(run_id)
+        self._memory.effects.moves.append((run_id, lane, home))
+        self._memory.postpone(run_id, HOME_PAUSE_SECONDS)
+        return True
+
+    def _send_after(self, run_id: bytes, lane: int) -> None:
+        effects = self._memory.effects
+        if not self._memory.core.known(run_id):
+            return
+        messages, timers = self._memory.core.forward(run_id, lane)
+        for kind, frame in messages:
+            effects.messages.append((lane, run_id, _message_kind(kind), frame))
+        for due_ms, key in timers:
+            effects.timers.append((lane, due_ms, run_id, key))
+        self._memory.has_columns = True
+
+
+def _message_kind(kind: int) -> int:
+    if kind == kinds.START:
+        return MessageKind.START
+    return MessageKind.EVENT if kind in _EVENTS else MessageKind.RESULT

@@ -1,0 +1,212 @@
+"""Side queues: runs that go to the routers that host their type, and what goes after them."""
+
+from typing import Any
+
+from conformance.mesh import NAMESPACE, TASK_QUEUE, Mesh, Router, new_run_id, until
+from hotmesh.backends.protocol import MessageKind, MessageRow, RunRow, RunStatus
+from hotmesh.limits import LANES_PER_QUEUE
+
+
+async def side_of(mesh: Mesh, workflow_type: str = "Order") -> int:
+    """The id of the task queue's side queue for a type."""
+    return await mesh.backend.queue_id(NAMESPACE, TASK_QUEUE, workflow_type)
+
+
+async def side_lane(mesh: Mesh, workflow_id: str = "order") -> int:
+    """Where a run of the type "Order" is moved to."""
+    return await side_of(mesh) * LANES_PER_QUEUE + mesh.lane_of(workflow_id) % LANES_PER_QUEUE
+
+
+def move(run_id: bytes, lane: int, target: int) -> dict[str, list[Any]]:
+    return {"move_run": [run_id], "move_from": [lane], "move_to": [target]}
+
+
+def forwarded(row: MessageRow, target: int, kind: int) -> dict[str, list[Any]]:
+    """What a router does with a message in hand whose run it moves."""
+    return {
+        "ack_lane": [row.lane],
+        "ack_id": [row.id],
+        "message_lane": [target],
+        "message_run": [row.run_id],
+        "message_kind": [kind],
+        "message_frame": [row.frame],
+    }
+
+
+async def found(mesh: Mesh, workflow_id: str = "order") -> RunRow:
+    (row,) = await mesh.backend.find([(NAMESPACE, workflow_id, b"")])
+    assert row is not None
+    return row
+
+
+async def take_over(router: Router, queue_id: int) -> None:
+    """Beat until all lanes of a queue are this router's."""
+
+    async def owned() -> bool:
+        await router.beat()
+        lanes = [lane for lane in router.lanes if lane // LANES_PER_QUEUE == queue_id]
+        return len(lanes) == LANES_PER_QUEUE
+
+    await until(owned)
+
+
+async def test_a_side_queue_has_an_id_of_its_own_and_its_task_queues_name(mesh: Mesh) -> None:
+    side = await side_of(mesh)
+    assert side != mesh.queue_id
+    assert side == await side_of(mesh)
+    assert side != await side_of(mesh, "Other")
+    assert await mesh.backend.queue_id(NAMESPACE, TASK_QUEUE) == mesh.queue_id
+
+
+async def test_side_queues_cost_nothing_before_something_is_moved(mesh: Mesh) -> None:
+    await side_of(mesh)
+    router = await mesh.join(workflow_types=["Order"])
+    assert len(router.lanes) == LANES_PER_QUEUE
+
+
+async def test_a_moved_run_is_read_by_those_who_host_its_type(mesh: Mesh) -> None:
+    mover = await mesh.join(workflow_types=["Other"])
+    run_id = await mesh.start("order")
+    (start,) = await mover.read_all(1)
+    home, target = mesh.lane_of("order"), await side_lane(mesh)
+    await mover.commit(**move(run_id, home, target), **forwarded(start, target, MessageKind.START))
+    assert len((await mover.beat()).lanes) == LANES_PER_QUEUE  # it hosts another type
+
+    host = await mesh.join(workflow_types=["Order"])
+    assert {lane // LANES_PER_QUEUE for lane in host.lanes} == {await side_of(mesh)}
+    (row,) = await host.read_all(1)
+    assert row[1:6] == (target, run_id, b"start", "order", "Order")
+    assert not row.journaled
+    assert (await mesh.send("order", b"go")).lane == target
+    assert await host.frames(1) == [b"go"]
+    assert await mover.read() == []
+    assert (await found(mesh)).task_queue == TASK_QUEUE
+
+
+async def test_whoever_hosts_any_type_takes_part_in_every_side_queue(mesh: Mesh) -> None:
+    mover = await mesh.join(workflow_types=["Other"])
+    run_id = await mesh.start("order")
+    await mover.commit(**move(run_id, mesh.lane_of("order"), await side_lane(mesh)))
+    some, other = await mesh.join(workflow_types=["Order"]), await mesh.join(workflow_types=None)
+    side = await side_of(mesh)
+
+    async def shared() -> bool:
+        counts: list[int] = []
+        for router in (some, other):
+            await router.beat()
+            await router.give_surplus_back()
+            counts.append(sum(lane // LANES_PER_QUEUE == side for lane in router.lanes))
+        return counts == [LANES_PER_QUEUE // 2] * 2
+
+    await until(shared)
+
+
+async def test_unread_events_go_along_in_their_order(mesh: Mesh) -> None:
+    mover = await mesh.join(workflow_types=[])
+    item = mesh.start_item("order", events=[b"one", b"two"])
+    await mesh.start_one(item)
+    (start,) = await mover.read(room=1)
+    await mesh.start("other-order")
+    await mesh.send("order", b"three")
+    home, target = item.lane, await side_lane(mesh)
+    await mover.commit(
+        **move(item.run_id, home, target), **forwarded(start, target, MessageKind.START)
+    )
+    await mesh.send("order", b"four")
+    host = await mesh.join(workflow_types=["Order"])
+    assert await host.frames(5) == [b"start", b"one", b"two", b"three", b"four"]
+    assert [row.frame for row in await mover.read_all(1)] == [b"start"]  # the other run's
+
+
+async def test_a_moved_run_is_refused_its_close_while_an_event_waits(mesh: Mesh) -> None:
+    mover = await mesh.join(workflow_types=[])
+    run_id = await mesh.start("order", events=[b"signal"])
+    home, target = mesh.lane_of("order"), await side_lane(mesh)
+    await mover.read_all(2)
+    await mover.commit(**move(run_id, home, target))
+    host = await mesh.join(workflow_types=["Order"])
+    assert list((await host.close_run(run_id, target)).refused) == [run_id]
+    await host.acknowledge(await host.read_all(1))
+    assert list((await host.close_run(run_id, target)).refused) == []
+
+
+async def test_a_start_left_in_the_old_lane_says_that_its_run_is_to_be_looked_up(
+    mesh: Mesh,
+) -> None:
+    mover = await mesh.join(workflow_types=[])
+    run_id = await mesh.start("order")
+    await mover.commit(**move(run_id, mesh.lane_of("order"), await side_lane(mesh)))
+    (row,) = await mover.read_all(1)
+    assert row.journaled
+    (loaded,) = (await mover.session.load([run_id])).runs
+    assert loaded.lane == await side_lane(mesh)
+
+
+async def test_a_run_elsewhere_or_in_anothers_lane_is_not_moved(mesh: Mesh) -> None:
+    mover = await mesh.join(workflow_types=[])
+    run_id = await mesh.start("order")
+    home, target = mesh.lane_of("order"), await side_lane(mesh)
+    await mover.commit(**move(run_id, home + 1, target))
+    assert (await found(mesh)).lane == home
+    await mover.commit(**move(run_id, home, target))
+    host = await mesh.join(workflow_types=["Order"])
+    assert target in host.lanes
+    await mover.commit(**move(run_id, target, home))
+    assert (await found(mesh)).lane == target
+    await mesh.backend.leave(NAMESPACE, host.router_id)
+    await mover.commit(**move(run_id, target, home))
+    assert (await found(mesh)).lane == home
+
+
+async def test_a_closed_run_comes_home_and_its_side_queue_ends(mesh: Mesh) -> None:
+    mover = await mesh.join(workflow_types=[])
+    run_id = await mesh.start("order")
+    home, target = mesh.lane_of("order"), await side_lane(mesh)
+    await mover.acknowledge(await mover.read_all(1))
+    await mover.commit(**move(run_id, home, target))
+    host = await mesh.join(workflow_types=["Order"])
+    await host.close_run(run_id, target)
+    row = await found(mesh)
+    assert (row.status, row.lane) == (RunStatus.COMPLETED, home)
+    query = await mesh.send("order", b"q", kind=MessageKind.RESULT, allow_closed=True)
+    assert query.lane == home
+    # A closed run stays; its side queue is in use all the same.
+    await mover.commit(**move(run_id, home, target))
+    assert (await found(mesh)).lane == home
+    await take_over(host, await side_of(mesh))
+
+
+async def test_an_end_is_sent_to_the_task_queues_own_lane(mesh: Mesh) -> None:
+    mover = await mesh.join(workflow_types=[])
+    run_id = await mesh.start("order")
+    home, target = mesh.lane_of("order"), await side_lane(mesh)
+    await mover.acknowledge(await mover.read_all(1))
+    assert (await mesh.send("order", b"end", kind=MessageKind.END)).lane == home
+    assert list((await mover.close_run(run_id, home)).refused) == [run_id]
+    await mover.acknowledge(await mover.read_all(1))
+    await mover.commit(**move(run_id, home, target))
+    assert (await mesh.send("order", b"end", kind=MessageKind.END)).lane == home
+    assert await mover.frames(1) == [b"end"]
+
+
+async def test_a_timer_sent_after_its_run_is_found_by_the_lanes_owner(mesh: Mesh) -> None:
+    mover = await mesh.join(workflow_types=[])
+    run_id = new_run_id()
+    await mesh.start_one(mesh.start_item("order", run_id=run_id))
+    home, target = mesh.lane_of("order"), await side_lane(mesh)
+    await mover.commit(**move(run_id, home, target))
+    host = await mesh.join(workflow_types=["Order"])
+    await host.read()  # its timers have been read up to the horizon
+    due = (await host.commit(room=500)).now_ms
+    await mover.commit(timer_lane=[target], timer_due=[due], timer_run=[run_id], timer_key=[8])
+    assert await host.timers(1) == {(target, due, run_id, 8)}
+
+
+async def test_a_dead_routers_lanes_of_side_queues_are_free(mesh: Mesh) -> None:
+    mover = await mesh.join(workflow_types=[])
+    run_id = await mesh.start("order")
+    await mover.commit(**move(run_id, mesh.lane_of("order"), await side_lane(mesh)))
+    silent = await mesh.join(workflow_types=["Order"], lease_ms=1)
+    host = await mesh.join(workflow_types=["Order"])
+    await take_over(host, await side_of(mesh))
+    assert (await silent.step()).fenced
