@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from hotmesh.converter.failure import Failure
@@ -105,6 +105,12 @@ class FailureError(HotMeshError):
         super().__init__(*((message,) if exc_args is None else exc_args))
         self._message = message
         self._failure = failure
+        self._members: tuple[BaseException, ...] = ()
+
+    @property
+    def members(self) -> tuple[BaseException, ...]:
+        """If this was raised as an exception group, its members, each with its causes; else ()."""
+        return self._members
 
     @property
     def message(self) -> str:
@@ -468,14 +474,44 @@ def is_cancelled_exception(exception: BaseException) -> bool:
         exception: What was caught.
 
     Returns:
-        True for asyncio's and HotMesh's cancelled errors, and for an activity or child workflow
-        error caused by one.
+        True for asyncio's and HotMesh's cancelled errors, for an activity or child workflow error
+        caused by one, and for a group of nothing else.
     """
+    return all(map(_is_cancelled, leaves(exception)))
+
+
+def _is_cancelled(exception: BaseException) -> bool:
     if isinstance(exception, asyncio.CancelledError | CancelledError):
         return True
     return isinstance(
         exception, ActivityError | ChildWorkflowError | NexusOperationError
     ) and isinstance(exception.cause, CancelledError)
+
+
+def members_of(error: BaseException) -> tuple[BaseException, ...]:
+    """The members of an exception group, groups among them; () if it is none.
+
+    A failure that was stored as a group has members too.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return cast("BaseExceptionGroup[BaseException]", error).exceptions
+    return error.members if isinstance(error, FailureError) else ()
+
+
+def leaves(error: BaseException) -> list[BaseException]:
+    """The members of a group and of the groups within it, in order; else the error itself."""
+    found: list[BaseException] = []
+    waiting, seen = [error], {id(error)}
+    while waiting:
+        each = waiting.pop()
+        members = members_of(each)
+        if not members:
+            found.append(each)
+        for member in reversed(members):
+            if id(member) not in seen:  # However often it is in there.
+                seen.add(id(member))
+                waiting.append(member)
+    return found
 
 
 # -- Client calls --

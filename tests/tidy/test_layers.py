@@ -14,6 +14,8 @@ LAYERS = {
         "duration",
         "exceptions",
         "forks",
+        "groups",
+        "interrupts",
         "ids",
         "limits",
         "log",

@@ -19,9 +19,13 @@ from hotmesh.exceptions import (
     TimeoutError,  # noqa: A004 - the failure, not the builtin
     WorkflowAlreadyStartedError,
 )
+from hotmesh.groups import members_of
 
 CAUSES_MAX = 10
 """Links of a chain of causes that are shown."""
+
+ERRORS_MAX = 40
+"""Errors that are shown of one failure: causes, members of groups, and theirs."""
 
 _SPACE = re.compile(r"\s+")
 
@@ -47,19 +51,49 @@ def explain(error: BaseException, where: str) -> str:
 
 
 def failure_text(error: BaseException) -> str:
-    """A failure with its chain of causes in one line, the outermost first."""
-    return " ← ".join(
-        f"{type(each).__name__}: {one_line(each)}{_of_what(each)}" for each in _chain(error)
-    )
+    """A failure with its chain of causes in one line, the outermost first.
+
+    The members of an exception group are in brackets, each with its causes.
+    """
+    return _text(error, [ERRORS_MAX])
+
+
+def _text(error: BaseException, room: list[int]) -> str:
+    links: list[str] = []
+    for each in _chain(error):
+        if room[0] <= 0:
+            links.append("…")
+            break
+        room[0] -= 1
+        shown = [_text(member, room) for member in _members(each, room)]
+        members = f" [{'; '.join(shown)}]" if shown else ""
+        links.append(f"{type(each).__name__}: {one_line(each)}{_of_what(each)}{members}")
+    return " ← ".join(links)
+
+
+def _members(error: BaseException, room: list[int]) -> Iterator[BaseException]:
+    """The members of a group, as long as there is room to show them."""
+    for member in members_of(error):
+        if room[0] <= 0:
+            return
+        yield member
 
 
 def failure_document(error: BaseException) -> dict[str, Any]:
-    """A failure with its chain of causes, for programs."""
+    """A failure with its chain of causes, for programs; of a group, the members with theirs."""
+    return _document(error, [ERRORS_MAX])
+
+
+def _document(error: BaseException, room: list[int]) -> dict[str, Any]:
     document: dict[str, Any] = {}
     for each in reversed(list(_chain(error))):
         cause = document
         message = each.message if isinstance(each, FailureError) else str(each)
         document = {"error": type(each).__name__, "message": message}
+        room[0] -= 1
+        members = [_document(member, room) for member in _members(each, room)]
+        if members:
+            document["members"] = members
         error_type = _type_of(each)
         if error_type is not None:
             document["type"] = error_type
@@ -101,4 +135,6 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         if error is None:
             return
         yield error
-        error = error.__cause__
+        cause, members = error.__cause__, members_of(error)
+        # Of a group without a cause of its own, the first member stands for it.
+        error = None if members and cause is members[0] else cause

@@ -182,7 +182,7 @@ def _short(value: Any) -> str:
     if not isinstance(value, dict):
         return str(value)
     failure = cast("dict[str, Any]", value)
-    while "cause" in failure:
-        failure = failure["cause"]
+    while "cause" in failure or "members" in failure:
+        failure = failure["members"][0] if "members" in failure else failure["cause"]
     said = (failure.get(key) for key in ("error", "type", "message"))
     return ": ".join(str(each) for each in said if each)

@@ -73,7 +73,7 @@ async def apply_codec(codec: PayloadCodec, body: bytes, encode: bool) -> bytes:
 
 
 async def apply_codec_to_failure(codec: PayloadCodec, data: bytes, encode: bool) -> bytes:
-    """Apply a codec to the payloads of a stored failure and its causes.
+    """Apply a codec to the payloads of a stored failure, its causes and members.
 
     Args:
         codec: The codec.
@@ -92,15 +92,13 @@ async def apply_codec_to_failure(codec: PayloadCodec, data: bytes, encode: bool)
 
 
 async def transform_failure(failure: Failure, transform: Transform) -> None:
-    """Replace the payloads of a failure and its causes by what a function makes of them."""
-    current: Failure | None = failure
-    while current is not None:
+    """Replace the payloads of a failure, its causes and members by what a function makes of it."""
+    for current in failure.all():
         if current.encoded_attributes is not None:
             current.encoded_attributes = (await _apply(transform, [current.encoded_attributes]))[0]
         details = current.details()
         if details:
             details[:] = await _apply(transform, details)
-        current = current.cause
 
 
 async def _apply(transform: Transform, payloads: Sequence[Payload]) -> list[Payload]:

@@ -25,6 +25,7 @@ from hotmesh.converter.payload_converter import DefaultPayloadConverter, Payload
 from hotmesh.converter.protobuf import is_message
 from hotmesh.converter.type_decoder import decoder_for
 from hotmesh.exceptions import ConversionError, HotMeshError
+from hotmesh.interrupts import is_from_outside
 from hotmesh.printing import message_of, printable
 
 _logger = logging.getLogger(__name__)
@@ -311,7 +312,9 @@ def encode_failure(converter: DataConverter, exception: BaseException) -> bytes:
     failure = Failure()
     try:
         converter.failure_converter.to_failure(exception, converter.payload_converter, failure)
-    except Exception as err:
+    except BaseException as err:
+        if is_from_outside(err):
+            raise
         _logger.error("Failed converting an error to a failure", exc_info=printable(err))
         failure = Failure(
             message=f"Failed building exception result: {message_of(err)} "

@@ -20,9 +20,20 @@ from hotmesh.exceptions import ConversionError
 CAUSE_DEPTH_MAX = 64
 """Causes of causes that are stored; Python allows chains without end, and even circles."""
 
+FAILURES_MAX = 256
+"""Failures in one document: causes and members of groups, and theirs."""
+
 
 def _no_payloads() -> list[Payload]:
     return []
+
+
+def _no_members() -> list[Failure]:
+    return []
+
+
+def _full_room() -> list[int]:
+    return [FAILURES_MAX - 1]
 
 
 @dataclass(slots=True)
@@ -99,6 +110,8 @@ class Failure:
     stack_trace: str = ""
     encoded_attributes: Payload | None = None
     cause: Failure | None = None
+    members: list[Failure] = field(default_factory=_no_members)
+    """Of an exception group."""
     application_failure_info: ApplicationFailureInfo | None = None
     timeout_failure_info: TimeoutFailureInfo | None = None
     canceled_failure_info: CanceledFailureInfo | None = None
@@ -107,7 +120,9 @@ class Failure:
     activity_failure_info: ActivityFailureInfo | None = None
     child_workflow_execution_failure_info: ChildWorkflowFailureInfo | None = None
     depth: int = field(default=0, repr=False, compare=False)
-    """How many failures this one is a cause of; not stored."""
+    """How many failures this one is a cause or member of; not stored."""
+    room: list[int] = field(default_factory=_full_room, repr=False, compare=False)
+    """How many more there may be in the document, shared by all of it; not stored."""
 
     def add_cause(self) -> Failure | None:
         """Put an empty cause in place, to be filled in.
@@ -115,16 +130,39 @@ class Failure:
         Returns:
             The cause, or None if the chain is as long as it may be.
         """
-        if self.depth >= CAUSE_DEPTH_MAX:
-            return None
-        self.cause = Failure(depth=self.depth + 1)
+        self.cause = self._below()
         return self.cause
 
+    def add_member(self) -> Failure | None:
+        """Add an empty member of a group, to be filled in.
+
+        Returns:
+            The member, or None if there are as many failures as there may be.
+        """
+        member = self._below()
+        if member is not None:
+            self.members.append(member)
+        return member
+
+    def _below(self) -> Failure | None:
+        if self.depth >= CAUSE_DEPTH_MAX or self.room[0] <= 0:
+            return None
+        self.room[0] -= 1
+        return Failure(depth=self.depth + 1, room=self.room)
+
+    def all(self) -> list[Failure]:
+        """This failure, its causes and members, and theirs."""
+        found: list[Failure] = [self]
+        for each in found:  # It grows meanwhile.
+            found += each.members if each.cause is None else [each.cause, *each.members]
+        return found
+
     def copy_from(self, other: Failure) -> None:
-        """Become equal to another failure; its causes are copied, too."""
+        """Become equal to another failure; its causes and members are copied, too."""
         copied = Failure.from_json(other.to_json())
+        self.room[0] -= len(copied.all()) - 1
         for each in dataclasses.fields(Failure):
-            if each.name != "depth":
+            if each.name not in _UNSTORED:
                 setattr(self, each.name, getattr(copied, each.name))
 
     def details(self) -> list[Payload] | None:
@@ -161,6 +199,8 @@ class Failure:
             raise ConversionError("stored failure", f"malformed document ({err})") from err
 
 
+_UNSTORED = frozenset(("depth", "room"))
+
 _INFO_TYPES: dict[str, type[Any]] = {
     "cause": Failure,
     "application_failure_info": ApplicationFailureInfo,
@@ -177,7 +217,7 @@ def _to_document(message: Any) -> dict[str, Any]:
     document: dict[str, Any] = {}
     for each in dataclasses.fields(message):
         name, value = each.name, getattr(message, each.name)
-        if name == "depth" or value in ("", 0, None, []):
+        if name in _UNSTORED or value in ("", 0, None, []):
             continue
         document[name] = _to_json_value(value)
     return document
@@ -187,7 +227,7 @@ def _to_json_value(value: Any) -> Any:
     if isinstance(value, Payload):
         return _payload_document(value)
     if isinstance(value, list):
-        return [_payload_document(payload) for payload in cast("list[Payload]", value)]
+        return [_to_json_value(each) for each in cast("list[Any]", value)]
     if isinstance(value, timedelta):
         return value.total_seconds()
     return _to_document(value) if dataclasses.is_dataclass(value) else value
@@ -228,6 +268,10 @@ def _read_payloads(documents: Any) -> list[Payload]:
     return [_read_payload(document) for document in documents]
 
 
+def _read_members(documents: Any) -> list[Failure]:
+    return [_from_document(Failure, document) for document in documents]
+
+
 def _read_seconds(seconds: Any) -> timedelta:
     return timedelta(seconds=seconds)
 
@@ -235,6 +279,7 @@ def _read_seconds(seconds: Any) -> timedelta:
 _READERS: dict[str, Callable[[Any], Any]] = {
     "encoded_attributes": _read_payload,
     "details": _read_payloads,
+    "members": _read_members,
     "last_heartbeat_details": _read_payloads,
     "next_retry_delay": _read_seconds,
 }

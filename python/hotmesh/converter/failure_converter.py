@@ -33,6 +33,7 @@ from hotmesh.exceptions import (
     TimeoutError,  # noqa: A004 - the name ported code uses
     TimeoutType,
 )
+from hotmesh.groups import is_benign, is_non_retryable, members_of, requested_delay
 from hotmesh.printing import message_of, stack_of
 
 ENCODED_MESSAGE = "Encoded failure"
@@ -76,7 +77,9 @@ class DefaultFailureConverter(FailureConverter):
     """Keeps class, message, stack trace, details and causes.
 
     Exceptions that are no :class:`~hotmesh.exceptions.FailureError` become application errors
-    whose type is the name of their class.
+    whose type is the name of their class. Of an exception group the members are kept as
+    :attr:`~hotmesh.exceptions.FailureError.members`, the first one as cause if there is no other;
+    it is non-retryable if a member is.
 
     Args:
         encode_common_attributes: True to move message and stack trace to where a codec sees
@@ -94,6 +97,10 @@ class DefaultFailureConverter(FailureConverter):
             failure.copy_from(exception.failure)  # It was decoded from it: nothing gets lost.
         else:
             self._describe(exception, payload_converter, failure)
+            for member in members_of(exception):
+                place = failure.add_member()
+                if place is not None:
+                    self.to_failure(member, payload_converter, place)
             cause = _cause_of(exception)
             nested = failure.add_cause() if cause is not None else None
             if cause is not None and nested is not None:
@@ -111,7 +118,7 @@ class DefaultFailureConverter(FailureConverter):
         failure.stack_trace = stack_of(exception)
         if not isinstance(exception, FailureError):
             failure.message = message_of(exception)
-            failure.application_failure_info = ApplicationFailureInfo(type=type(exception).__name__)
+            failure.application_failure_info = _unknown_error(exception)
             return
         failure.message = exception.message
         for error_type, write in _WRITERS:
@@ -124,8 +131,13 @@ class DefaultFailureConverter(FailureConverter):
         failure = _with_attributes_decoded(failure, payload_converter)
         error = _read_error(failure, payload_converter)
         error._failure = failure  # pyright: ignore[reportPrivateUsage]
+        error._members = tuple(  # pyright: ignore[reportPrivateUsage]
+            self.from_failure(member, payload_converter) for member in failure.members
+        )
         if failure.cause is not None:
             error.__cause__ = self.from_failure(failure.cause, payload_converter)
+        elif error.members:
+            error.__cause__ = error.members[0]
         return error
 
 
@@ -134,6 +146,17 @@ class DefaultFailureConverterWithEncodedAttributes(DefaultFailureConverter):
 
     def __init__(self) -> None:
         super().__init__(encode_common_attributes=True)
+
+
+def _unknown_error(exception: BaseException) -> ApplicationFailureInfo:
+    """What is said of an error of any class, and of a group: it is what its members make of it."""
+    info = ApplicationFailureInfo(type=type(exception).__name__)
+    if members_of(exception):
+        info.non_retryable = is_non_retryable(exception)
+        info.next_retry_delay = requested_delay(exception) or None
+        if is_benign(exception):
+            info.category = int(ApplicationErrorCategory.BENIGN)
+    return info
 
 
 def _cause_of(exception: BaseException) -> BaseException | None:

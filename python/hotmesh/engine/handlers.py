@@ -27,6 +27,7 @@ from hotmesh.engine.info import (
     UnfinishedUpdateHandlersWarning,
     UpdateInfo,
 )
+from hotmesh.engine.verdict import Verdict, verdict_of
 from hotmesh.exceptions import (
     ApplicationError,
     ConversionError,
@@ -155,14 +156,8 @@ class Handlers:
             result = instance.call_signal(definition, incoming)
             if definition.is_async or asyncio.iscoroutine(result):
                 await result
-        except asyncio.CancelledError:
-            if instance.cancel_reason is None:
-                raise
-        except Exception as error:  # noqa: BLE001 - user code may raise anything
-            if failures.is_workflow_failure(error, instance.failure_types):
-                instance.close_with(error)
-            else:
-                instance.fail_task(error)
+        except BaseException as error:  # noqa: BLE001 - user code may raise anything
+            instance.end_by(error)
         finally:
             self._working.pop(key, None)
 
@@ -190,7 +185,7 @@ class Handlers:
             definition, args = self._admit(name, update_id, document, body)
         except ReadOnlyContextError as error:
             self._instance.fail_task(error)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - user code may raise anything
+        except BaseException as error:  # noqa: BLE001 - user code may raise anything
             self._reject(document, error)
         else:
             known = self._known_updates[update_id] = _Update()
@@ -230,15 +225,15 @@ class Handlers:
             if definition.is_async or asyncio.iscoroutine(result):
                 result = await result
             outcome = b"R" + self._encoded_result(result, name)
-        except asyncio.CancelledError as error:
-            failed = ApplicationError(
-                message_of(error) or "Update cancelled", type="CancelledError"
-            )
-            outcome = b"F" + encode_failure(instance.converter, failed)
-        except Exception as error:  # noqa: BLE001 - user code may raise anything
-            if not failures.is_workflow_failure(error, instance.failure_types):
-                instance.fail_task(error)
+        except BaseException as error:  # noqa: BLE001 - user code may raise anything
+            verdict = verdict_of(error, instance.failure_types)
+            if verdict in (Verdict.CONTINUED, Verdict.TASK_FAILED):
+                instance.end_by(error)  # Who asked is told that the run ended before the update.
                 return
+            if isinstance(error, asyncio.CancelledError):
+                error = ApplicationError(
+                    message_of(error) or "Update cancelled", type="CancelledError"
+                )
             outcome = b"F" + self._failure(error, f"update {name!r}")
         finally:
             self._working.pop(key, None)
@@ -286,17 +281,15 @@ class Handlers:
 
     def unanswered(self) -> list[tuple[bytes, bytes]]:
         """Replies to updates that were accepted and will never end: the run has closed."""
+        open_ones = [each for each in self._known_updates.values() if each.outcome is None]
+        if not open_ones:
+            return []
         error = ApplicationError(
             "Workflow Update failed because the Workflow completed before the Update completed.",
             type="AcceptedUpdateCompletedWorkflow",
         )
         outcome = b"F" + encode_failure(self._instance.converter, error)
-        return [
-            (reply, outcome)
-            for known in self._known_updates.values()
-            if known.outcome is None
-            for reply in known.waiting
-        ]
+        return [(reply, outcome) for known in open_ones for reply in known.waiting]
 
     # Queries
 
@@ -311,7 +304,7 @@ class Handlers:
                 outcome = b"J" + bytes((instance.status,))
             else:
                 outcome = b"R" + self._query(name, reply, document, body)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - user code may raise anything
+        except BaseException as error:  # noqa: BLE001 - user code may raise anything
             outcome = b"F" + self._failure(error, f"query {name!r}")
         instance.replies.append((reply, outcome))
 
@@ -398,10 +391,8 @@ class Handlers:
 
     def warn_unfinished(self) -> None:
         """Warn of handlers that the closing run leaves behind, unless their policy says not to."""
-        if not self._working:
-            return
         self._instance.replies += self.unanswered()
-        if self._instance.is_replaying:
+        if not self._working or self._instance.is_replaying:
             return
         left = [
             (kind, name)

@@ -33,8 +33,11 @@ from hotmesh.engine.handles import ActivityHandle, ChildWorkflowHandle
 from hotmesh.engine.info import Info, ParentInfo, ReadOnlyContextError, RootInfo
 from hotmesh.engine.loop import NEVER_MS, TimerHandle, WorkflowLoop
 from hotmesh.engine.options import retry_policy
-from hotmesh.engine.outbound import ContinueAsNewError, Outbound
-from hotmesh.exceptions import CancelledError, is_cancelled_exception
+from hotmesh.engine.outbound import Outbound
+from hotmesh.engine.verdict import Verdict, continuation, verdict_of
+from hotmesh.exceptions import CancelledError
+from hotmesh.groups import all_of
+from hotmesh.interrupts import is_from_outside
 from hotmesh.printing import message_of, printable
 
 logger = logging.getLogger(__name__)
@@ -330,11 +333,11 @@ class WorkflowInstance(Outbound, Attributes):
                 if config.failure_exception_types is not None:
                     types = tuple(config.failure_exception_types)
                     self.failure_types = self.options.failure_types + types
-        except Exception as error:
-            if not failures.is_workflow_failure(error, self.failure_types):
+        except BaseException as error:
+            if verdict_of(error, self.failure_types) is Verdict.TASK_FAILED:
                 raise
             self.object = None
-            self._close_with(error)
+            self.end_by(error)
         self.handlers.bind()
 
     def _arguments(self) -> list[Any]:
@@ -358,20 +361,28 @@ class WorkflowInstance(Outbound, Attributes):
             result = await self.call_run(self._arguments())
             body = self.encode([result], f"result of workflow {self.details.workflow_type!r}")
             self._close((kinds.COMPLETE, 0, 0, "", b"", body))
-        except ContinueAsNewError as again:
-            self._close(again.command)
-        except asyncio.CancelledError as error:
-            if self.cancel_reason is not None:
-                self._close_cancelled(error)
-            else:
-                self._close_with(CancelledError(message_of(error) or "Cancelled"))
         except BaseException as error:  # noqa: BLE001 - user code may raise anything
-            if self.cancel_reason is not None and is_cancelled_exception(error):
-                self._close_cancelled(error)
-            elif failures.is_workflow_failure(error, self.failure_types):
-                self._close_with(error)
-            else:
-                self.task_error = error
+            self.end_by(error)
+
+    def end_by(self, error: BaseException) -> None:
+        """End the run, or the task, by what came out of the workflow's code or a signal's handler.
+
+        Nothing of it gets further: asyncio raises KeyboardInterrupt and SystemExit of a task again
+        in whoever runs the loop, and that is the worker.
+        """
+        verdict = verdict_of(error, self.failure_types)
+        if verdict is Verdict.CONTINUED:
+            self._close(continuation(error).command)
+        elif verdict is Verdict.TASK_FAILED:
+            self.fail_task(error)
+        elif verdict is Verdict.FAILED:
+            self._close_with(error)
+        elif self.cancel_reason is not None:
+            self._close_cancelled(error)
+        elif all_of(error, lambda each: isinstance(each, asyncio.CancelledError)):
+            self._close_with(CancelledError(message_of(error) or "Cancelled"))
+        else:
+            self._close_with(error)
 
     # What interceptors wrap (see worker._workflow_interception)
 
@@ -420,10 +431,6 @@ class WorkflowInstance(Outbound, Attributes):
         """Record that the current activation failed: raised once the running callback returns."""
         if self.task_error is None:
             self.task_error = error
-
-    def close_with(self, error: BaseException) -> None:
-        """Fail the run (a handler raised a failure)."""
-        self._close_with(error)
 
     # Resolutions
 
@@ -659,6 +666,8 @@ def _close(task: asyncio.Task[Any]) -> None:
         coroutine: Any = task.get_coro()
         coroutine.close()
     except BaseException as error:
+        if is_from_outside(error):
+            raise
         logger.debug("%s did not end well on eviction", task.get_name(), exc_info=printable(error))
 
 

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple, Protocol, Self
 
 import orjson
 
+from hotmesh.interrupts import is_from_outside
+
 EVENTS_WAITING_MAX = 10_000
 """Events kept for a subscription that is iterated too slowly; then the oldest are dropped."""
 
@@ -96,7 +98,9 @@ class Subscription:
             return
         try:
             self._callback(topic, data)
-        except Exception:  # noqa: BLE001 - one subscriber must not stop the others
+        except BaseException as error:  # one subscriber must not stop the others
+            if is_from_outside(error):
+                raise
             _log.exception("The subscriber of %r failed on topic %r", self.pattern, topic)
 
     def deliver_text(self, topic: str, text: bytes) -> None:

@@ -13,6 +13,7 @@ from hotmesh.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePo
 from hotmesh.engine import wire
 from hotmesh.engine.options import checked_name
 from hotmesh.exceptions import RPCError, RPCStatusCode
+from hotmesh.groups import members_of
 from hotmesh.router.effects import mail_data
 
 
@@ -118,13 +119,24 @@ def run_state(row: RunRow) -> dict[str, Any]:
 
 
 def reason(error: BaseException) -> str:
-    """Why something failed: the texts of an error's causes, the outermost first."""
+    """Why something failed: the texts of an error's causes, the outermost first.
+
+    Of an exception group all members are told, each with its causes.
+    """
     texts: list[str] = []
     cause = error.__cause__
     while cause is not None:
         texts.append(str(cause) or type(cause).__name__)
-        cause = cause.__cause__
+        members = members_of(cause)
+        if members:
+            texts.append("; ".join(_with_reason(each) for each in members))
+        cause = None if members and cause.__cause__ is members[0] else cause.__cause__
     return ": ".join(texts) or str(error)
+
+
+def _with_reason(error: BaseException) -> str:
+    text = str(error) or type(error).__name__
+    return text if error.__cause__ is None else f"{text}: {reason(error)}"
 
 
 def _time(milliseconds: int) -> str:

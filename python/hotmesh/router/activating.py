@@ -13,6 +13,7 @@ from hotmesh.core import Event, kinds
 from hotmesh.engine import wire
 from hotmesh.engine.activity_task import ActivityTask
 from hotmesh.exceptions import NondeterminismError, TransitionTooLargeError
+from hotmesh.interrupts import is_from_outside
 from hotmesh.limits import STEP_BYTES_MAX
 from hotmesh.retrying import PASSING
 from hotmesh.router.closing import Closer, terminated, timed_out
@@ -102,7 +103,7 @@ class Activator:
             memory.loads.append(run_id)
         return found
 
-    def set_aside(self, run_id: bytes, error: Exception) -> None:
+    def set_aside(self, run_id: bytes, error: BaseException) -> None:
         """A run's activation has failed in an unforeseen way; the others go on."""
         state = self._memory.states.get(run_id)
         if state is None:
@@ -180,11 +181,11 @@ class Activator:
             replies = await coder.seal_replies(replies)
         except StuckError as stuck:
             self._leave_behind(state, jobs, stuck)
-        except Exception as failure:  # noqa: BLE001 - a codec may raise anything
+        except BaseException as failure:  # a codec may raise anything
+            if is_from_outside(failure):
+                self._memory.core.fail(state.details.run_id)
+                raise
             self._failures.add(state, jobs, failure)
-        except BaseException:  # this process is ending
-            self._memory.core.fail(state.details.run_id)
-            raise
         else:
             await self._record_later(state, now_ms, jobs, commands, replies)
 
@@ -255,12 +256,14 @@ class Activator:
                 watchdog.count += 1
                 if watchdog.firing or watchdog.fired == activation:
                     watchdog.settle()
-        except (KeyboardInterrupt, LeftBehind):
+        except LeftBehind:
             raise
         except NondeterminismError as error:
             commands = self._failed_by(state, error)
             failure = None if commands else error
-        except BaseException as error:  # noqa: BLE001 - user code may raise anything
+        except BaseException as error:  # user code may raise anything
+            if is_from_outside(error):
+                raise
             failure = error
         if watchdog.fired == activation:
             failure = watchdog.error()
@@ -320,7 +323,9 @@ class Activator:
                 self._check_size(state, jobs, commands)
                 commands = self._take_effects(state, now_ms, jobs, commands)
             size = memory.core.complete(details.run_id, now_ms, commands)
-        except Exception as error:  # noqa: BLE001 - whatever it is, nothing of it was recorded
+        except BaseException as error:  # whatever it is, nothing of it was recorded
+            if is_from_outside(error):
+                raise
             if mark:
                 effects.take_back(mark)
             self._failures.add(state, jobs, error)
@@ -426,7 +431,9 @@ class _Batch:
                 waiting = activator.activate(state, jobs)
             except LeftBehind:
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is this run's
+            except BaseException as error:  # whatever it is, it is this run's
+                if is_from_outside(error):
+                    raise
                 activator.set_aside(run_id, error)
                 continue
             if waiting is not None:

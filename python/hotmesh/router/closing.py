@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -13,14 +14,12 @@ from hotmesh.engine import wire
 from hotmesh.engine.info import ParentClosePolicy
 from hotmesh.engine.options import retry_policy
 from hotmesh.exceptions import (
-    ActivityError,
-    ApplicationError,
     CancelledError,
-    ChildWorkflowError,
     TerminatedError,
     TimeoutError,  # noqa: A004 - the failure, not the builtin
     TimeoutType,
 )
+from hotmesh.groups import is_non_retryable, remaining, requested_delay, type_names
 from hotmesh.router.effects import Effects, dedupe_id, start_item
 from hotmesh.router.state import RunState
 
@@ -175,8 +174,7 @@ class Closer:
         error = decode_failure(self._converter, failure)
         if not _is_retryable(error, policy.non_retryable_error_types or ()):
             return None
-        requested = error.next_retry_delay if isinstance(error, ApplicationError) else None
-        delay = requested or policy.interval_before(attempt + 1)
+        delay = requested_delay(error) or policy.interval_before(attempt + 1)
         delay_ms = max(1, round(delay.total_seconds() * 1000))
         deadline = _execution_deadline(state)
         if deadline is not None and now_ms + delay_ms >= deadline:
@@ -252,14 +250,12 @@ def terminated(converter: DataConverter, document: dict[str, Any], details: list
     return (kinds.TERMINATED, 0, 0, "", b"", encode_failure(converter, error))
 
 
-def _is_retryable(error: BaseException, names: tuple[str, ...] | Any) -> bool:
-    if isinstance(error, (CancelledError, TerminatedError)):
+def _is_retryable(error: BaseException, names: Sequence[str]) -> bool:
+    if is_non_retryable(error):
         return False
-    if isinstance(error, ApplicationError):
-        return not error.non_retryable and (error.type or "") not in names
-    if isinstance(error, (ActivityError, ChildWorkflowError)):
-        return type(error).__name__ not in names
-    return True
+    if any(isinstance(each, (CancelledError, TerminatedError)) for each in remaining(error)):
+        return False
+    return type_names(error).isdisjoint(names)
 
 
 _STATUS = {

@@ -13,6 +13,7 @@ from hotmesh import telemetry
 from hotmesh.core import kinds
 from hotmesh.engine import wire
 from hotmesh.exceptions import HotMeshError
+from hotmesh.interrupts import is_from_outside
 from hotmesh.printing import told
 from hotmesh.router.effects import Publication
 
@@ -43,7 +44,9 @@ class Publisher:
         for publication in publications:
             try:
                 self._take(publication)
-            except Exception as error:  # noqa: BLE001 - an exporter may raise anything
+            except BaseException as error:  # an exporter may raise anything
+                if is_from_outside(error):
+                    raise
                 run = wire.run_id_text(publication.state.details.run_id)
                 logger.error("events or a span of run %s are lost: %s", run, told(error))
         if self._events and self._bus is not None and self._task is None:

@@ -74,7 +74,7 @@ class TaskFailures:
                 )
         self.report(state, error)
 
-    def set_aside(self, state: RunState, error: Exception) -> None:
+    def set_aside(self, state: RunState, error: BaseException) -> None:
         """Something that belongs to one run has failed in an unforeseen way: only that run waits.
 
         Args:

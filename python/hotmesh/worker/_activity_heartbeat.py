@@ -11,6 +11,7 @@ from hotmesh.activity import logger
 from hotmesh.converter import apply_codec, encode_values
 from hotmesh.engine.activity_task import ActivityTask
 from hotmesh.exceptions import PayloadTooLargeError
+from hotmesh.interrupts import is_from_outside
 from hotmesh.printing import printable
 from hotmesh.worker._activity_alarm import ActivityAlarm
 from hotmesh.worker._activity_running import (
@@ -119,7 +120,9 @@ class Heartbeats:
     async def _send(self, running: RunningActivity) -> None:
         try:
             state = await self._state(running)
-        except Exception as err:  # noqa: BLE001 - a codec's error; the activity fails with it
+        except BaseException as err:  # a codec's error; the activity fails with it
+            if is_from_outside(err):
+                raise
             running.heartbeat_error = err
             self._fail(running)
             return

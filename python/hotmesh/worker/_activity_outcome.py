@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -24,7 +23,6 @@ from hotmesh.engine.activity_task import ActivityTask, Event, Outcome
 from hotmesh.engine.failures import stored_failure
 from hotmesh.exceptions import (
     ApplicationError,
-    ApplicationErrorCategory,
     CancelledError,
     ConversionError,
     PayloadTooLargeError,
@@ -32,6 +30,8 @@ from hotmesh.exceptions import (
     TimeoutError,  # noqa: A004 - the failure, not the builtin
     TimeoutType,
 )
+from hotmesh.groups import is_benign, is_interruption, remaining
+from hotmesh.interrupts import is_from_outside
 from hotmesh.printing import message_of, printable
 from hotmesh.worker._activity_heartbeat import Heartbeats
 from hotmesh.worker._activity_registry import RegisteredActivity
@@ -129,11 +129,11 @@ class OutcomeWriter:
 
     async def of_error(self, running: RunningActivity, error: BaseException) -> Outcome:
         """The outcome of a function that raised."""
-        if isinstance(error, CompleteAsyncError):
+        if all(isinstance(each, CompleteAsyncError) for each in remaining(error)):
             logger.debug("Completing asynchronously")
             await self._heartbeats.send_last(running)
             return Outcome("async")
-        if isinstance(error, asyncio.CancelledError | CancelledError):
+        if is_interruption(error):
             details = running.cancellation
             if running.heartbeat_error is not None:
                 error = running.heartbeat_error
@@ -157,7 +157,9 @@ class OutcomeWriter:
         failure = _timeout_failure(error, details, state_failure(task.state))
         return self._final(task, failure, RetryState.TIMEOUT, error)
 
-    def of_unwritable(self, task: ActivityTask, error: BaseException, reason: Exception) -> Outcome:
+    def of_unwritable(
+        self, task: ActivityTask, error: BaseException, reason: BaseException
+    ) -> Outcome:
         """The outcome of a failed attempt whose failure the program's own code can't write.
 
         Written without converter and codec, so it says which classes failed and nothing else.
@@ -240,7 +242,9 @@ class OutcomeWriter:
     async def _stored_details(self, running: RunningActivity) -> bytes:
         try:
             return await self._heartbeats.details(running)
-        except Exception:  # noqa: BLE001 - any codec may raise anything
+        except BaseException as own:  # any codec may raise anything
+            if is_from_outside(own):
+                raise
             # The attempt fails for a reason of its own; losing progress must not hide it.
             logger.exception("Heartbeat details are lost for the next attempt")
             return b""
@@ -271,8 +275,5 @@ def _timeout_failure(error: TimeoutError, details: bytes, cause: bytes = b"") ->
 
 
 def _log(error: BaseException) -> None:
-    expected = (
-        isinstance(error, ApplicationError) and error.category is ApplicationErrorCategory.BENIGN
-    )
-    log = logger.debug if expected else logger.warning
+    log = logger.debug if is_benign(error) else logger.warning
     log("Completing activity as failed", exc_info=printable(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import pickle
 import queue
 import threading
 from abc import ABC, abstractmethod
@@ -14,6 +15,7 @@ from typing import Any, cast
 
 from hotmesh.activity import ActivityContext, Info, current_context
 from hotmesh.converter import PayloadConverter
+from hotmesh.exceptions import ApplicationError
 from hotmesh.worker._activity_latch import EventLike, SharedLatch
 
 QUEUE_ITEMS_MAX = 1_000
@@ -147,7 +149,7 @@ class _MultiprocessingStateManager(SharedStateManager):
         try:
             if heartbeat is not None:
                 heartbeat(*details)
-        except Exception:  # The other activities' heartbeats must go on.
+        except BaseException:
             _logger.exception("Failed taking a heartbeat of another process")
 
     def _end(self, task_token: bytes) -> None:
@@ -183,6 +185,10 @@ def run_in_process(
     """Run an activity's function in this process, the worker being in another.
 
     Everything is picklable: no client, no metrics, no exception upon cancellation.
+
+    Raises:
+        ApplicationError: In place of an error that can't be unpickled; its class is the type.
+        BaseException: Whatever the function raises, and why its result can't be pickled.
     """
 
     def heartbeat(*details: Any) -> None:
@@ -199,8 +205,28 @@ def run_in_process(
         )
     )
     try:
-        return fn(*args)
-    except StopIteration as err:  # A future can't carry it.
-        raise RuntimeError("Activity raised StopIteration") from err
+        result = fn(*args)
+        _check_travels(result)
+        return result
+    except (StopIteration, GeneratorExit) as err:  # They mean something else to who awaits.
+        raise RuntimeError(f"Activity raised {type(err).__name__}") from err
+    except BaseException as err:
+        _replace_if_stuck(err)
+        raise
     finally:
         current_context.reset(token)
+
+
+def _check_travels(value: object) -> None:
+    """Make sure that the other side can read a value: what it can't read breaks its whole pool."""
+    pickle.loads(pickle.dumps(value))  # noqa: S301 - just written
+
+
+def _replace_if_stuck(error: BaseException) -> None:
+    """Raise another error in place of one that can't be unpickled."""
+    try:
+        _check_travels(error)
+    except BaseException as own:  # noqa: BLE001 - whatever it is, the error can't travel
+        text = f"{type(error).__name__} was raised, which can't be pickled ({type(own).__name__})"
+        # Not "from": a cause would be pickled too. Its traceback is shown as context all the same.
+        raise ApplicationError(text, type=type(error).__name__)  # noqa: B904

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 from hotmesh.exceptions import (
-    ApplicationError,
     CancelledError,
     RetryState,
-    ServerError,
     TerminatedError,
     TimeoutError,  # noqa: A004 - the failure, not the builtin
     TimeoutType,
 )
+from hotmesh.groups import is_non_retryable, remaining, requested_delay, type_names
 
 INITIAL_MS_DEFAULT = 1_000
 COEFFICIENT_DEFAULT = 2.0
@@ -77,21 +75,20 @@ def backoff_ms(policy: Mapping[str, Any], attempt: int) -> int:
 
 
 def _is_retryable(failure: BaseException, non_retryable_types: list[str] | tuple[()]) -> bool:
-    match failure:
-        case ApplicationError():
-            return not failure.non_retryable and failure.type not in non_retryable_types
-        case TimeoutError():
-            return failure.type in _RETRIED_TIMEOUTS
-        case ServerError():
-            return not failure.non_retryable
-        case CancelledError() | TerminatedError() | asyncio.CancelledError():
-            return False
-        case _:
-            return type(failure).__name__ not in non_retryable_types
+    """A group is retryable if what remains of it is, and none of their types nor its own named."""
+    if is_non_retryable(failure) or not all(map(_may_be_retried, remaining(failure))):
+        return False
+    return not non_retryable_types or type_names(failure).isdisjoint(non_retryable_types)
+
+
+def _may_be_retried(failure: BaseException) -> bool:
+    if isinstance(failure, TimeoutError):
+        return failure.type in _RETRIED_TIMEOUTS
+    # A CancelledError of asyncio that nobody asked for, a stray task's, is an error like others.
+    return not isinstance(failure, CancelledError | TerminatedError)
 
 
 def _requested_delay_ms(failure: BaseException) -> int | None:
     """The delay that the failure itself asks for, if it does."""
-    if not isinstance(failure, ApplicationError) or failure.next_retry_delay is None:
-        return None
-    return max(0, failure.next_retry_delay // timedelta(milliseconds=1))
+    delay = requested_delay(failure)
+    return None if delay is None else max(0, delay // timedelta(milliseconds=1))

@@ -31,6 +31,7 @@ from hotmesh.engine.activity_task import (
 from hotmesh.engine.outside import outside_tasks
 from hotmesh.exceptions import TimeoutError as AttemptTimeoutError
 from hotmesh.exceptions import TimeoutType
+from hotmesh.interrupts import is_from_outside
 from hotmesh.limits import PAYLOAD_BYTES_MAX
 from hotmesh.telemetry import program_meter
 from hotmesh.worker._activity_alarm import ActivityAlarm
@@ -236,9 +237,9 @@ class ActivityRunner:
             else:
                 work.close()
                 raise RuntimeError("A coroutine without an await waited; this can't happen")
-        except (KeyboardInterrupt, GeneratorExit):  # The process or its loop ends, not this.
-            raise
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the attempt failed
+        except BaseException as error:  # whatever it is, the attempt failed
+            if is_from_outside(error):
+                raise
             context.run(_drive, self._fail_at_once(attempt, error))
             return None
         attempt.is_over = True
@@ -305,7 +306,9 @@ class ActivityRunner:
         if self._converter_needs_context:
             try:
                 converter = self._converter_for(task)
-            except Exception as error:  # noqa: BLE001 - it is the program's own; the attempt fails
+            except BaseException as error:  # it is the program's own; the attempt fails
+                if is_from_outside(error):
+                    raise
                 broken = error
         self._last_token += 1
         running = RunningActivity(
@@ -337,9 +340,9 @@ class ActivityRunner:
         try:
             try:
                 outcome = await self._attempt(running)
-            except (KeyboardInterrupt, GeneratorExit):  # The process or its loop ends, not this.
-                raise
-            except BaseException as error:  # noqa: BLE001 - whatever it is, the attempt failed
+            except BaseException as error:  # whatever it is, the attempt failed
+                if not isinstance(error, asyncio.CancelledError) and is_from_outside(error):
+                    raise
                 outcome = await self._raised(running, error)
             self._settle(running, outcome)
         finally:
@@ -378,7 +381,9 @@ class ActivityRunner:
             self._on_fatal(error)
         try:
             return await self._writer.of_error(running, error)
-        except Exception as unwritten:  # noqa: BLE001 - converters and codecs may raise anything
+        except BaseException as unwritten:  # converters and codecs may raise anything
+            if is_from_outside(unwritten):
+                raise
             return self._writer.of_unwritable(running.task, error, unwritten)
 
     def _settle(self, running: RunningActivity, outcome: Outcome) -> None:
@@ -422,7 +427,9 @@ class ActivityRunner:
         logger.warning("Activity timed out: %s", timeout.name)
         try:
             outcome = await self._writer.timed_out(running, timeout)
-        except Exception as unwritten:  # noqa: BLE001 - as in `_raised`
+        except BaseException as unwritten:  # as in `_raised`
+            if is_from_outside(unwritten):
+                raise
             error = AttemptTimeoutError(timeout.name, type=timeout, last_heartbeat_details=())
             outcome = self._writer.of_unwritable(running.task, error, unwritten)
         running.done(running.task, outcome)

@@ -76,7 +76,7 @@ class RunningActivity:
         self.cancelled = cancelled
         self.cancellation: ActivityCancellationDetails | None = None
         self.begun = False
-        self.broken: Exception | None = None
+        self.broken: BaseException | None = None
         """Why it can't be attempted at all."""
         self.ending = False
         """The function is over, its outcome is being written: nothing left to cancel."""
@@ -90,7 +90,7 @@ class RunningActivity:
         self.body_before: bytes | None = None
         """Heartbeat details of earlier attempts, once a codec has decoded them."""
         self.heartbeat_body: bytes | None = None
-        self.heartbeat_error: Exception | None = None
+        self.heartbeat_error: BaseException | None = None
         self.heartbeat_flush_ms = 0
         self.heartbeat_posted = False
         self.heartbeat_unsent = False

@@ -79,8 +79,8 @@ def run_in_thread(
             return fn(*args)
         with cancellation.active():
             return fn(*args)
-    except StopIteration as err:  # A future can't carry it.
-        raise RuntimeError("Activity raised StopIteration") from err
+    except (StopIteration, GeneratorExit) as err:  # They mean something else to who awaits.
+        raise RuntimeError(f"Activity raised {type(err).__name__}") from err
 
 
 def _set_async_exception(thread_id: int, error: type[BaseException] | None) -> None:

@@ -4,10 +4,12 @@ import pytest
 
 from hotmesh.cli.failures import (
     CAUSES_MAX,
+    ERRORS_MAX,
     explain,
     failure_document,
     failure_text,
 )
+from hotmesh.converter import DataConverter, decode_failure, encode_failure
 from hotmesh.exceptions import (
     ActivityError,
     ApplicationError,
@@ -101,3 +103,35 @@ def test_a_chain_that_bites_its_tail_ends() -> None:
     error = ApplicationError("round")
     error.__cause__ = error
     assert failure_text(error).count("round") == CAUSES_MAX
+
+
+def grouped() -> ApplicationError:
+    """A group of two, one of them caused by another error, as it is decoded."""
+    group = ExceptionGroup("both", [chained(), ExceptionGroup("one", [ValueError("no")])])
+    error = decode_failure(DataConverter.default, encode_failure(DataConverter.default, group))
+    assert isinstance(error, ApplicationError)
+    return error
+
+
+def test_the_members_of_a_group_are_told_each_with_its_causes() -> None:
+    assert failure_text(grouped()) == (
+        "ApplicationError: ExceptionGroup: both (2 sub-exceptions) ["
+        "ApplicationError: OrderError: order failed ← ApplicationError: CardError: card refused; "
+        "ApplicationError: ExceptionGroup: one (1 sub-exception) "
+        "[ApplicationError: ValueError: no]]"
+    )
+
+
+def test_the_members_of_a_group_are_given_to_programs() -> None:
+    document = failure_document(grouped())
+    assert document["type"] == "ExceptionGroup"
+    assert "cause" not in document
+    first, second = document["members"]
+    assert (first["type"], first["cause"]["type"]) == ("OrderError", "CardError")
+    assert second["members"][0]["type"] == "ValueError"
+
+
+def test_of_a_huge_group_some_members_are_shown() -> None:
+    huge = ExceptionGroup("many", [ExceptionGroup("x", [ValueError("no")] * 20)] * 20)
+    assert failure_text(huge).count("ValueError") + failure_text(huge).count("Group") <= ERRORS_MAX
+    assert len(str(failure_document(huge)).split("ValueError")) <= ERRORS_MAX

@@ -21,7 +21,7 @@ from hotmesh.converter import (
     decode_failure,
     encode_failure,
 )
-from hotmesh.converter.failure import CAUSE_DEPTH_MAX
+from hotmesh.converter.failure import CAUSE_DEPTH_MAX, FAILURES_MAX
 from hotmesh.exceptions import (
     ActivityError,
     ApplicationError,
@@ -276,3 +276,88 @@ async def test_data_converter_methods_apply_the_codec() -> None:
     read = await converter.decode_failure(failure)
     assert isinstance(read, ApplicationError)
     assert read.details == (1,)
+
+
+# Groups
+
+
+def members_of_members(error: BaseException) -> list[str | None]:
+    assert isinstance(error, ApplicationError)
+    if not error.members:
+        return [error.type]
+    return [name for member in error.members for name in members_of_members(member)]
+
+
+@pytest.mark.parametrize("converter", [DEFAULT, ENCODED])
+def test_the_members_of_a_group_are_kept_each_with_its_causes(converter: DataConverter) -> None:
+    cause, first = KeyError("why"), ApplicationError("first", 7, type="First")
+    first.__cause__ = cause
+    group = ExceptionGroup("both", [first, ExceptionGroup("inner", [ValueError("second")])])
+    error = decode_failure(converter, encode_failure(converter, group))
+    assert isinstance(error, ApplicationError)
+    assert (error.type, error.message) == ("ExceptionGroup", "both (2 sub-exceptions)")
+    assert members_of_members(error) == ["First", "ValueError"]
+    assert error.cause is error.members[0]
+    member = error.members[0]
+    assert isinstance(member, ApplicationError)
+    assert isinstance(member.cause, ApplicationError)
+    assert (list(member.details), member.cause.type) == ([7], "KeyError")
+    again = decode_failure(converter, encode_failure(converter, error))
+    assert members_of_members(again) == ["First", "ValueError"]
+    assert members_of_members(pickle.loads(pickle.dumps(again))) == ["First", "ValueError"]
+
+
+def test_a_cause_of_a_groups_own_stays_its_cause() -> None:
+    group = ExceptionGroup("x", [ValueError("member")])
+    group.__cause__ = KeyError("cause")
+    error = decode_failure(DEFAULT, encode_failure(DEFAULT, group))
+    assert isinstance(error, ApplicationError)
+    assert isinstance(error.cause, ApplicationError)
+    assert error.cause.type == "KeyError"
+    assert members_of_members(error) == ["ValueError"]
+
+
+def test_a_group_is_what_its_members_make_of_it() -> None:
+    pause, category = timedelta(seconds=3), ApplicationErrorCategory.BENIGN
+    group = ExceptionGroup(
+        "x",
+        [
+            ApplicationError("a", non_retryable=True, category=category),
+            ApplicationError("b", next_retry_delay=pause, category=category),
+        ],
+    )
+    error = decode_failure(DEFAULT, encode_failure(DEFAULT, group))
+    assert isinstance(error, ApplicationError)
+    assert (error.non_retryable, error.next_retry_delay) == (True, pause)
+    assert error.category is category
+
+
+def test_a_forest_of_groups_and_causes_is_stored_in_part() -> None:
+    error: Exception = ValueError("root")
+    for _ in range(40):
+        outer = ExceptionGroup("x", [error, error, ValueError("beside")])
+        outer.__cause__ = error
+        error = outer
+    circle = ExceptionGroup("circle", [ValueError("in it"), error])
+    circle.exceptions[0].__cause__ = circle
+    failure = Failure.from_json(encode_failure(DEFAULT, circle))
+    assert 100 < len(failure.all()) <= FAILURES_MAX
+
+
+async def test_a_codec_sees_the_members_of_a_group() -> None:
+    group = ExceptionGroup("x", [ExceptionGroup("y", [ApplicationError("secret", "detail")])])
+    seen: list[bytes] = []
+
+    class Looks(PayloadCodec):
+        async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+            seen.extend(each.data for each in payloads)
+            return list(payloads)
+
+        async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+            return list(payloads)
+
+    stored = encode_failure(ENCODED, group)
+    assert b"secret" not in stored.replace(b" ", b"")
+    await apply_codec_to_failure(Looks(), stored, True)
+    assert any(b"secret" in each for each in seen)
+    assert any(b"detail" in each for each in seen)

@@ -376,17 +376,6 @@ async def test_a_failure_after_a_requested_cancellation_is_final() -> None:
     assert harness.failure(found).message == "while stopping"
 
 
-async def test_a_cancellation_nobody_asked_for_is_a_failure_without_retry() -> None:
-    async def odd() -> None:
-        raise asyncio.CancelledError
-
-    harness = Harness(odd)
-    outcome = await harness.run("odd")
-    assert outcome.kind == "failed"
-    assert outcome.event is not None
-    assert outcome.event[3] == "NON_RETRYABLE_FAILURE"
-
-
 async def test_cancelling_what_does_not_run_changes_nothing() -> None:
     harness = Harness(greet)
     harness.runner.cancel((RUN_ID, 99, 1), "not_found")

@@ -24,6 +24,22 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield executor
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit, StopIteration])
+async def test_what_a_plain_function_raises_ends_the_attempt(
+    pool: ThreadPoolExecutor, error: type[BaseException]
+) -> None:
+    def leaves() -> None:
+        raise error("out")
+
+    harness = Harness(leaves, add, activity_executor=pool)
+    outcome = await harness.run("leaves")
+    assert outcome.kind == "retry"
+    taken = error in (StopIteration, GeneratorExit)  # They mean something else to who awaits.
+    expected = "RuntimeError" if taken else error.__name__
+    assert harness.failure(outcome).type == expected
+    assert harness.result(await harness.run("add", 1, 2)) == 3
+
+
 def add(left: int, right: int) -> int:
     return left + right
 
@@ -210,6 +226,54 @@ def wait_in_process() -> str:
 
 def metrics_in_process() -> None:
     activity.metric_meter()
+
+
+class NeedsTwoError(Exception):
+    """Can be pickled, but not be read again."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+class Unreadable:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (NeedsTwoError, (1,))
+
+
+def leaves_process(how: str) -> Any:
+    if how == "unreadable error":
+        raise NeedsTwoError(1, 2)
+    if how == "unreadable result":
+        return Unreadable()
+    raise {"exit": SystemExit(1), "interrupt": KeyboardInterrupt(), "close": GeneratorExit()}[how]
+
+
+async def test_what_activities_in_other_processes_raise_ends_the_attempt_not_the_pool() -> None:
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager, ProcessPoolExecutor(1, mp_context=context) as executor:
+        fatal: list[BaseException] = []
+        harness = Harness(
+            leaves_process,
+            beat_and_add,
+            activity_executor=executor,
+            shared_state_manager=SharedStateManager.create_from_multiprocessing(manager),
+            on_fatal=fatal.append,
+        )
+        found: dict[str, str] = {}
+        for how in ("exit", "interrupt", "close", "unreadable error", "unreadable result"):
+            outcome = await harness.run("leaves_process", how)
+            assert outcome.kind == "retry"
+            found[how] = harness.failure(outcome).type
+        outcome = await harness.run("beat_and_add", 1, 2)
+        assert harness.result(outcome) == [3, "beat_and_add", False]
+    assert fatal == []
+    assert found == {
+        "exit": "SystemExit",
+        "interrupt": "KeyboardInterrupt",
+        "close": "RuntimeError",
+        "unreadable error": "NeedsTwoError",
+        "unreadable result": "TypeError",
+    }
 
 
 async def test_activities_run_in_other_processes() -> None:
