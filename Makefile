@@ -29,7 +29,7 @@ build: $(VENV)/bin/python ## Build the release wheel into dist/
 	@ls dist/*.whl
 
 pure-wheel: $(VENV)/bin/python ## Build the wheel without the extension (py3-none-any) and try it
-	$(VENV)/bin/python tools/build_pure_wheel.py --out dist --check
+	$(VENV)/bin/python tools/build_pure_wheel.py --out dist/pure --check
 
 dev: $(VENV)/bin/python ## Install editable with all extras and tools, for work on the code
 	rm -f python/hotmesh/_core.*.so

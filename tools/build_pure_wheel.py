@@ -73,7 +73,7 @@ def pip(python: str, *arguments: str) -> None:
 def main() -> None:
     """Build, try if asked to, and print where the wheel is."""
     parser = argparse.ArgumentParser(description="Build the wheel without the extension.")
-    parser.add_argument("--out", type=Path, default=ROOT / "dist", help="folder of the wheel")
+    parser.add_argument("--out", type=Path, default=ROOT / "dist/pure", help="folder of the wheel")
     parser.add_argument("--check", action="store_true", help="install and import it afterwards")
     arguments = parser.parse_args()
     wheel = build(arguments.out)

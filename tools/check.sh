@@ -9,7 +9,7 @@ tools/test_env.sh
 tools/lint.sh "$venv"
 
 section "Pure wheel"
-"$venv/bin/python" tools/build_pure_wheel.py --out dist --check
+"$venv/bin/python" tools/build_pure_wheel.py --out dist/pure --check
 
 section "cargo test"
 cargo test --quiet --workspace

@@ -36,6 +36,15 @@ async def test_a_place_keeps_what_was_stored(stored_url: str) -> None:
     assert (row.run_id, queue_id) == (run_id, mesh.queue_id)
 
 
+async def test_asking_whether_a_place_exists_makes_nothing(stored_url: str) -> None:
+    backend = backend_for(stored_url)
+    assert not await backend.exists()
+    assert not await backend_for(stored_url).exists()
+    await backend.connect()
+    assert await backend_for(stored_url).exists()
+    await backend.close()
+
+
 async def test_many_may_make_the_schema_at_once(stored_url: str) -> None:
     backends = [backend_for(stored_url) for _ in range(5)]
     await asyncio.gather(*(backend.connect() for backend in backends))
@@ -69,7 +78,9 @@ async def test_a_closed_backend_says_so(stored_url: str) -> None:
 
 async def test_a_place_that_is_not_there_is_unavailable(unreachable_url: str) -> None:
     backend = backend_for(unreachable_url)
-    with pytest.raises(BackendUnavailableError):
+    # A folder that is missing does not come by itself.
+    kind = BackendAccessError if backend.name == "sqlite" else BackendUnavailableError
+    with pytest.raises(kind):
         await backend.connect()
     await backend.close()
 

@@ -1,5 +1,6 @@
 """The command against a database file and a worker process, as a person in a shell uses it."""
 
+import asyncio
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from hotmesh.cli import main
+from hotmesh.client import Client
 
 SHOP = """
 from datetime import timedelta
@@ -256,6 +258,7 @@ def test_closed_workflows_are_pruned_and_open_ones_kept(
 def test_a_mistake_is_one_line_that_names_it(
     command: Command, words: list[str], parts: list[str]
 ) -> None:
+    command("start", "order", "--id", "somebody")
     answer = command(*words)
     assert answer.code == 1
     assert answer.out == ""
@@ -275,7 +278,14 @@ def test_namespaces_do_not_see_each_other(command: Command) -> None:
     assert command("list", "--namespace", "two").out == "No workflow matches.\n"
 
 
+async def make(url: str) -> None:
+    """Make a database."""
+    async with await Client.connect(url):
+        pass
+
+
 def test_the_module_is_the_command(sqlite_url: str) -> None:
+    asyncio.run(make(sqlite_url))
     done = subprocess.run(
         [sys.executable, "-m", "hotmesh", "list", "--json"],
         env={**os.environ, "HOTMESH_URL": sqlite_url},
@@ -285,6 +295,7 @@ def test_the_module_is_the_command(sqlite_url: str) -> None:
 
 
 def test_a_reader_that_leaves_is_no_error(sqlite_url: str) -> None:
+    asyncio.run(make(sqlite_url))
     process = subprocess.Popen(
         [sys.executable, "-m", "hotmesh", "list"],
         env={**os.environ, "HOTMESH_URL": sqlite_url},
@@ -333,3 +344,27 @@ def test_a_missing_extra_is_one_line_that_says_what_to_install(
     assert done.returncode == 1
     assert f"pip install 'hotmesh[{extra}]'" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["list"],
+        ["describe", "w"],
+        ["history", "w"],
+        ["result", "w"],
+        ["query", "w", "q"],
+        ["signal", "w", "s"],
+        ["cancel", "w"],
+        ["terminate", "w"],
+        ["routers"],
+        ["prune", "--older-than", "1 day"],
+    ],
+)
+def test_a_command_that_needs_a_database_makes_none(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "missing.db"
+    assert main([*words, "--url", f"sqlite:///{file}"]) == 1
+    assert "no HotMesh database" in capsys.readouterr().err
+    assert not file.exists()

@@ -522,6 +522,15 @@ class Backend(Protocol):
     """"sqlite", "postgres" or "redis"."""
     url: str
 
+    async def exists(self) -> bool:
+        """Whether anything was ever stored here; asking makes no file, no schema and no key.
+
+        Raises:
+            BackendUnavailableError: it can't be reached.
+            BackendAccessError: it does not let us in.
+        """
+        ...
+
     async def connect(self) -> None:
         """Open it and create or migrate the schema under a lock.
 

@@ -18,7 +18,7 @@ from hotmesh.exceptions import HotMeshError
 def add_commands(commands: Commands) -> None:
     """Add the commands of this file."""
     start_parser = add_command(
-        commands, "start", with_client(start), help_text="start a workflow of a type"
+        commands, "start", with_client(start, makes=True), help_text="start a workflow of a type"
     )
     start_parser.add_argument("type", metavar="TYPE", help="the workflow type")
     start_parser.add_argument("--id", help="the workflow id (default: a random one)")

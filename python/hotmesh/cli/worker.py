@@ -118,7 +118,7 @@ async def run(options: argparse.Namespace, output: Output) -> int:
     configure(options.log_level, options.log_format)
     executor = ThreadPoolExecutor(options.max_activities, thread_name_prefix="activity")
     try:
-        async with connected(options, lazy=True) as client:
+        async with connected(options, makes=True, lazy=True) as client:
             await _serve(_worker(client, hosted, executor, options), options)
     finally:
         executor.shutdown(wait=False, cancel_futures=True)

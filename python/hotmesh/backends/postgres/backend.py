@@ -18,7 +18,7 @@ from hotmesh.backends.postgres.columns import (
 from hotmesh.backends.postgres.link import SCHEMA_S, Connection, Link, LinkPool, Prepare
 from hotmesh.backends.postgres.listener import PAYLOAD_CHARS_MAX, Callback, Listener
 from hotmesh.backends.postgres.rows import run_row, tasks_reply
-from hotmesh.backends.postgres.schema import ensure_schema
+from hotmesh.backends.postgres.schema import ensure_schema, schema_exists
 from hotmesh.backends.postgres.session import PostgresSession
 from hotmesh.backends.postgres.statements import statements
 from hotmesh.backends.protocol import (
@@ -102,6 +102,14 @@ class PostgresBackend:
         self._links = self._make_links(pooled=bool(self._address.pooler))
 
     # -- Opening and closing --
+
+    async def exists(self) -> bool:
+        """Whether the schema is there."""
+        link = Link(self._address, pooled=True)
+        try:
+            return await schema_exists(link, self._address)
+        finally:
+            await link.close()
 
     async def connect(self) -> None:
         """Open it and create or migrate the schema under a lock.

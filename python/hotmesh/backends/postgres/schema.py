@@ -49,6 +49,16 @@ async def ensure_schema(link: Link, address: Address) -> None:
         ) from error
 
 
+async def schema_exists(link: Link, address: Address) -> bool:
+    """Whether the schema was ever made.
+
+    Raises:
+        BackendUnavailableError: It can't be reached.
+        BackendAccessError: It does not let us in.
+    """
+    return bool(await link.value("schema_exists", address.schema))
+
+
 async def _stored_version(connection: Connection, address: Address, named: dict[str, str]) -> int:
     """The version that is there; 0 when there is none."""
     if not await connection.fetchval(named["schema_exists"], address.schema):

@@ -80,6 +80,14 @@ class RedisBackend:
         """Namespaces and ids of routers that have joined here."""
         self._closed = False
 
+    async def exists(self) -> bool:
+        """Whether there is anything under the prefix."""
+        await self._servers.discover()
+        try:
+            return await self._names.exists()
+        finally:
+            await self._names.route.drop_idle()
+
     async def connect(self) -> None:
         """Find the nodes, check the layout's version, and warn of settings that lose data."""
         try:

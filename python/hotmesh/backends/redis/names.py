@@ -40,6 +40,10 @@ class Names:
         self._ids: dict[tuple[str, str, str], int] = {}
         self._queues: dict[int, tuple[str, str]] = {}
 
+    async def exists(self) -> bool:
+        """Whether the schema version was ever written."""
+        return await self.route.command("GET", self._key + b"schema") is not None
+
     async def check_schema(self) -> None:
         """Write the schema version into a new database, compare it in an old one.
 

@@ -58,6 +58,10 @@ class SqliteBackend:
         self._clock = clock
         self._store: store.Store | None = None
 
+    async def exists(self) -> bool:
+        """See the protocol; an empty file is none yet."""
+        return await asyncio.to_thread(store.exists, self._path)
+
     async def connect(self) -> None:
         """See the protocol."""
         if self._store is None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from contextlib import closing
 
 from hotmesh.backends.sqlite import statements
-from hotmesh.exceptions import BackendError, BackendUnavailableError, SchemaVersionError
+from hotmesh.exceptions import (
+    BackendAccessError,
+    BackendError,
+    BackendUnavailableError,
+    SchemaVersionError,
+)
 
 BUSY_TIMEOUT_MS = 10_000
 """How long to wait for another process that holds the write lock."""
@@ -35,11 +41,18 @@ _UNAVAILABLE = frozenset(
         sqlite3.SQLITE_FULL,
         sqlite3.SQLITE_CANTOPEN,
         sqlite3.SQLITE_PROTOCOL,
-        sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_READONLY,
     }
 )
 """Primary result codes after which the same call may succeed another time."""
+
+_NO_ACCESS = frozenset(
+    {
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_AUTH,
+    }
+)
+"""Those that somebody must do something about first."""
 
 
 def translate(error: sqlite3.Error, path: str) -> BackendError:
@@ -47,12 +60,21 @@ def translate(error: sqlite3.Error, path: str) -> BackendError:
     code = getattr(error, "sqlite_errorcode", None)
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     text = f"SQLite database {path}: {error} ({name})"
-    if code is not None and code & 0xFF in _UNAVAILABLE:
+    primary = None if code is None else code & 0xFF
+    if primary in _NO_ACCESS or (primary == sqlite3.SQLITE_CANTOPEN and not _can_be_made(path)):
+        return BackendAccessError(
+            f"{text}. Its folder must exist, and this user may write to both."
+        )
+    if primary in _UNAVAILABLE:
         return BackendUnavailableError(
-            f"{text}. Check that its folder exists, is writable and has space, and that no "
-            "other program keeps the file locked."
+            f"{text}. Check that there is space, and that no other program keeps the file locked."
         )
     return BackendError(text)
+
+
+def _can_be_made(path: str) -> bool:
+    """Whether a file could be opened or made there."""
+    return os.access(os.path.dirname(path) or ".", os.W_OK | os.X_OK)  # noqa: PTH120
 
 
 def is_busy(error: BaseException) -> bool:
@@ -161,6 +183,7 @@ def _migrate(connection: sqlite3.Connection) -> None:
             cursor.execute(f"PRAGMA user_version = {len(steps)}")
             cursor.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         except BaseException:
-            cursor.execute(_SQL["rollback"])
+            if connection.in_transaction:  # a full disk has ended it
+                cursor.execute(_SQL["rollback"])
             raise
         cursor.execute(_SQL["commit"])

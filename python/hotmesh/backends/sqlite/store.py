@@ -111,6 +111,16 @@ _left_alone: list[Store] = []
 """Their stores, kept for ever: SQLite must not close in a child what a parent has opened."""
 
 
+def exists(path: str) -> bool:
+    """Whether there is something in a database: in a file that is not empty, or in memory."""
+    if path == MEMORY:
+        return path in _open
+    try:
+        return os.stat(path).st_size > 0  # noqa: PTH116 - as the thread does
+    except OSError:
+        return False
+
+
 def acquire(path: str, clock: Callable[[], int]) -> Store:
     """The process's store of a database, opened on first use (blocks). Pair with ``release``.
 

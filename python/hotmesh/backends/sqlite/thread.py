@@ -30,6 +30,9 @@ T = TypeVar("T")
 GROUP_MAX = 64
 """Batches that share one transaction at most."""
 
+CLOSING_BUSY_S = 1.0
+"""How long a database that is being closed waits for the lock of another process."""
+
 LOCK_POLL_S = 0.001
 """How often to ask for a lock that another process holds, at least."""
 
@@ -300,13 +303,18 @@ class DatabaseThread:
             except BaseException as error:
                 if connection.in_transaction:
                     connection.execute(_ROLLBACK)
-                if not is_busy(error) or time.monotonic() - started_s > BUSY_TIMEOUT_MS / 1000:
+                if not is_busy(error) or self._waits_no_more(jobs, time.monotonic() - started_s):
                     raise
             self.inside.release()
             try:
                 time.sleep(random.uniform(0.5, 1.0) * LOCK_POLL_S)
             finally:
                 self.inside.acquire()
+
+    def _waits_no_more(self, jobs: list[_Job], waited_s: float) -> bool:
+        """Whether the lock of another process has been waited for long enough."""
+        patience_s = CLOSING_BUSY_S if self._closing else BUSY_TIMEOUT_MS / 1000
+        return waited_s > patience_s or all(job.future.done() for job in jobs)
 
     def _let_others_in(self) -> None:
         """Leave a gap now and then that is long enough for another process to meet."""
