@@ -619,3 +619,56 @@ async def test_one_name_for_functions_of_two_places_is_refused(memory: str) -> N
     await host(memory, outer())
     with pytest.raises(ValueError, match="different workflow 'twice'"):
         await host(memory, twice)
+
+
+raised: list[int] = []
+
+
+async def always_raises(key: int) -> None:
+    raised.append(key)
+    raise ValueError("boom")
+
+
+async def recovers(key: int) -> str:
+    raised.append(key)
+    if raised.count(key) < 3:
+        raise KeyError("not yet")
+    return "done"
+
+
+async def hosted(url: str, workflow_fn: Any, key: int, **options: Any) -> Any:
+    """A started workflow whose worker has these options."""
+    await meshflow.Worker.create(connection=url, workflow=workflow_fn, options=options)
+    client = meshflow.Client(connection=url)
+    return await client.workflow.start(workflow_name=workflow_fn.__name__, args=[key])
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+async def test_a_workflow_that_always_raises_fails_once_its_attempts_are_spent(
+    url: str, attempts: int
+) -> None:
+    key = len(raised) + 1_000 * attempts
+    options = {"maximum_attempts": attempts, "initial_interval": "0.01 seconds"}
+    handle = await hosted(url, always_raises, key, **options)
+    with pytest.raises(WorkflowFailureError) as caught:
+        await handle.result()
+    assert "boom" in str(caught.value.cause)
+    assert raised.count(key) == attempts
+    assert await handle.status() == "failed"
+
+
+async def test_an_exception_that_is_not_to_be_retried_fails_its_workflow(url: str) -> None:
+    key = len(raised) + 10_000
+    options = {"maximum_attempts": 50, "non_retryable_error_types": ["ValueError"]}
+    handle = await hosted(url, always_raises, key, **options)
+    with pytest.raises(WorkflowFailureError):
+        await handle.result()
+    assert raised.count(key) == 2  # once more, to record how it ends
+
+
+async def test_a_workflow_that_comes_through_in_time_succeeds(url: str) -> None:
+    key = len(raised) + 20_000
+    options = {"maximum_attempts": 3, "initial_interval": "0.01 seconds"}
+    handle = await hosted(url, recovers, key, **options)
+    assert await handle.result() == "done"
+    assert raised.count(key) == 3

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hotmesh.common import RawValue, VersioningBehavior
+from hotmesh.common import RawValue, RetryPolicy, VersioningBehavior
 
 WORKFLOW_ATTRIBUTE = "__hotmesh_workflow__"
 RUN_ATTRIBUTE = "__hotmesh_run__"
@@ -236,6 +236,9 @@ class WorkflowDefinition:
     """The dynamic run method takes one sequence of raw values."""
     dynamic_config: Callable[[Any], DynamicWorkflowConfig] | None = None
     """Asked once the object of a dynamic workflow is made."""
+    task_retry: RetryPolicy | None = None
+    """When its exceptions that are no failures fail the run: once these attempts of a workflow task
+    are spent. None tries for ever."""
     arity: tuple[int, int | None] | None = field(init=False)
     """(required, allowed) arguments of the run method; None if unknown."""
 

@@ -18,6 +18,10 @@ from hotmesh.engine.options import checked_name
 Function = Callable[..., Any]
 
 
+TASK_RETRY_DEFAULT = RetryPolicy(maximum_attempts=3)
+"""How often a workflow function is tried that raises, where its worker has no options."""
+
+
 @dataclass(slots=True)
 class HostedDefinition(WorkflowDefinition):
     """A workflow type with the retry policy that its worker gave it."""
@@ -40,7 +44,9 @@ def workflow_definition(
         TypeError: It is neither, or has no name.
     """
     found = WorkflowDefinition.of(workflow)
+    task_retry: RetryPolicy | None = None
     if found is None:
+        task_retry = policy or TASK_RETRY_DEFAULT
         if isinstance(workflow, type) or not callable(workflow):
             raise TypeError(
                 f"workflow {workflow!r} must be a function, or a class decorated with workflow.defn"
@@ -51,6 +57,9 @@ def workflow_definition(
     given = [field.name for field in fields(WorkflowDefinition) if field.init]
     values = {each: getattr(found, each) for each in given}
     values["name"] = found.name if name is None else checked_name(name, "workflow name")
+    values["task_retry"] = task_retry
+    if task_retry is not None and task_retry.maximum_attempts == 1:
+        values["failure_exception_types"] = (Exception,)
     return HostedDefinition(**values, activity_policy=policy)
 
 

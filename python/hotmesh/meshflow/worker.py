@@ -59,8 +59,10 @@ class Worker:
                 ``{name: function}``.
             options: The default retry policy of the activities that these workflows call and that
                 have none of their own: ``initial_interval``, ``maximum_interval`` (durations),
-                ``backoff_coefficient``, ``maximum_attempts``, ``non_retryable_error_types``. The
-                workflow itself is not run again when it fails.
+                ``backoff_coefficient``, ``maximum_attempts``, ``non_retryable_error_types``. A
+                workflow function that raises is tried again by the same policy, from what its
+                journal holds, and fails once it is spent (three attempts without options); the
+                failure of an activity or a child fails it at once.
             events_url: Where its events go, e.g. ``nats://host``. Default is HOTMESH_EVENTS_URL,
                 else the database. The first worker of a task queue decides.
 

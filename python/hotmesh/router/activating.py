@@ -249,7 +249,11 @@ class Activator:
                     instance = state.instance or self._context.engine.bring_up(state)
                     if state.changed_arguments:
                         self._failures.note_changed_arguments(state)
+                    types = instance.failure_types
+                    if self._failures.any and self._failures.is_last(state.details.run_id):
+                        instance.failure_types += (Exception,)
                     commands = instance.activate(now_ms, jobs)
+                    instance.failure_types = types
                     if instance.replies:
                         replies, instance.replies = instance.replies, []
             finally:

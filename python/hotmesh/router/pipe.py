@@ -56,7 +56,7 @@ class Pipe:
             context.namespace, context.queue_ids, self._activities.place, self._activities.inflight
         )
         closer = Closer(context.converter, context.queue_ids)
-        self._failures = TaskFailures(memory, context.clock, closer)
+        self._failures = TaskFailures(memory, context.clock, closer, context.engine.task_retry)
         mover = Mover(context, memory)
         self._activator = Activator(
             context, memory, translator, closer, self._activities, self._failures, mover

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from hotmesh.common import RetryPolicy
 from hotmesh.core import Event, kinds, match_commands
 from hotmesh.engine.definition import WorkflowDefinition
 from hotmesh.engine.instance import EngineOptions, WorkflowInstance
@@ -25,6 +26,11 @@ class Engine:
     def hosts(self, workflow_type: str) -> bool:
         """Whether there is code for runs of this type."""
         return workflow_type in self.definitions or None in self.definitions
+
+    def task_retry(self, workflow_type: str) -> RetryPolicy | None:
+        """How long code of this type may go on raising before its run fails; None: for ever."""
+        definition = self.definitions.get(workflow_type) or self.definitions.get(None)
+        return None if definition is None else definition.task_retry
 
     def bring_up(self, state: RunState) -> WorkflowInstance:
         """The run's instance, at the end of its journal.
@@ -115,6 +121,8 @@ class Engine:
         recorded: list[Event],
     ) -> list[Event]:
         accepted = [c[4].decode() for c in recorded if c[0] == kinds.UPDATE_ACCEPTED]
+        if recorded and recorded[-1][0] == kinds.FAIL and instance.definition.task_retry:
+            instance.failure_types += (Exception,)  # the attempts were spent
         issued = instance.activate(now_ms, jobs, replaying=True, accepted=accepted)
         # A patch that old runs recorded may have left the code, so markers never differ.
         expected = [c for c in recorded if c[0] != kinds.PATCH]

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import orjson
 
+from hotmesh.common import RetryPolicy
 from hotmesh.core import Event, kinds
 from hotmesh.engine import wire
-from hotmesh.exceptions import CorruptRowError, DeadlockError, HotMeshError, RefusedRowError
+from hotmesh.exceptions import (
+    CorruptJournalError,
+    CorruptRowError,
+    DeadlockError,
+    HotMeshError,
+    NondeterminismError,
+    RefusedRowError,
+)
 from hotmesh.printing import message_of, printable, told
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.closing import Closer
@@ -28,6 +41,16 @@ BLOCKED_SHARE = 5
 ENDED_FROM_OUTSIDE = frozenset((kinds.TERMINATE, kinds.RUN_TIMED_OUT))
 """What ends a run without its code."""
 
+FRAMES_MAX = 10
+"""Frames of an exception that the record holds."""
+
+_LIBRARIES = (f"{Path(__file__).parents[1]}{os.sep}", f"{Path(asyncio.__file__).parent}{os.sep}")
+_NOT_THE_CODES = (
+    *(NondeterminismError, DeadlockError, RefusedRowError, CorruptRowError),
+    CorruptJournalError,
+)
+"""What waits until code or data are right again, however long that takes."""
+
 ATTRIBUTE = "hotmesh.task_failure"
 """Name in a run's record that says why its workflow task fails."""
 
@@ -44,8 +67,18 @@ _IN_ATTRIBUTES = f'"{ATTRIBUTE}"'.encode()
 class TaskFailures:
     """The failing runs of a pipe."""
 
-    def __init__(self, memory: PipeMemory, clock: BackendClock, closer: Closer) -> None:
+    def __init__(
+        self,
+        memory: PipeMemory,
+        clock: BackendClock,
+        closer: Closer,
+        policy_of: Callable[[str], RetryPolicy | None],
+    ) -> None:
         self._memory = memory
+        self._policy_of = policy_of
+        """How long code of a type may go on raising before its run fails."""
+        self._last: set[bytes] = set()
+        """Runs whose next attempt is the last."""
         self._clock = clock
         self._closer = closer
         self._counts: dict[bytes, int] = {}
@@ -103,13 +136,17 @@ class TaskFailures:
         """Say so to people, and try again after a pause that grows; how long, in seconds."""
         details = state.details
         run_id = details.run_id
-        failures = self._counts[run_id] = self._counts.get(run_id, 0) + 1
+        failures = self._counts[run_id] = self._counts.get(run_id) or _recorded_attempts(state)
+        failures = self._counts[run_id] = failures + 1
         self.any = True
         first, longest = RETRY_SECONDS
         message = message_of(error).encode("utf-8", "replace").decode()
         pause = min(first * 2 ** (failures - 1), longest)
         if isinstance(error, DeadlockError):
             pause = max(pause, BLOCKED_SHARE * error.seconds)
+        policy = self._policy_of(details.workflow_type)
+        if policy is not None and not isinstance(error, _NOT_THE_CODES):
+            pause = self._by_policy(run_id, failures, policy, error)
         logger.error(
             "Failed workflow task of %s (type %s, run %s), attempt %d, next in %.2f s: %s: %s",
             details.workflow_id,
@@ -122,12 +159,32 @@ class TaskFailures:
             exc_info=printable(error),
             extra=_log_fields(state),
         )
-        text = orjson.dumps(
-            {"type": type(error).__name__, "message": message[:2000], "attempt": failures}
-        )
-        self._memory.effects.attributes.append((run_id, ATTRIBUTE, text))
+        document: dict[str, Any] = {
+            "type": type(error).__name__,
+            "message": message[:2000],
+            "attempt": failures,
+        }
+        frames = user_frames(error)
+        if frames:
+            document["where"] = frames
+        self._memory.effects.attributes.append((run_id, ATTRIBUTE, orjson.dumps(document)))
         self._memory.postpone(run_id, pause)
         return pause
+
+    def _by_policy(
+        self, run_id: bytes, failures: int, policy: RetryPolicy, error: BaseException
+    ) -> float:
+        """Seconds until the next attempt; notes if that is the last."""
+        if type(error).__name__ in (policy.non_retryable_error_types or ()):
+            self._last.add(run_id)
+            return 0.0
+        if policy.maximum_attempts and failures >= policy.maximum_attempts - 1:
+            self._last.add(run_id)
+        return policy.interval_before(failures + 1).total_seconds()
+
+    def is_last(self, run_id: bytes) -> bool:
+        """Whether any exception of this attempt of a run's task fails the run."""
+        return run_id in self._last
 
     def refused(self, state: RunState, reason: Exception) -> None:
         """The database won't store what a run asks for; read anew, it would ask for it again."""
@@ -186,6 +243,7 @@ class TaskFailures:
         """The run's task has succeeded."""
         if run_id not in self._barred:
             self._counts.pop(run_id, None)
+            self._last.discard(run_id)
         if self._refused_queries:
             self._refused_queries.difference_update(j[4] for j in jobs if j[0] == kinds.QUERY)
         self.any = bool(self._counts or self._refused_queries)
@@ -201,6 +259,21 @@ class TaskFailures:
         if _IN_ATTRIBUTES in state.details.attributes:
             self._memory.effects.attributes.append((state.details.run_id, ATTRIBUTE, b""))
         state.details.attributes = b""
+
+
+def user_frames(error: BaseException) -> list[str]:
+    """Where an exception was raised, outermost first, without the frames of this library."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if not f.filename.startswith(_LIBRARIES)]
+    return [f"{f.filename}:{f.lineno} in {f.name}" for f in own[-FRAMES_MAX:]]
+
+
+def _recorded_attempts(state: RunState) -> int:
+    """How often the task has failed according to the run's record."""
+    if _IN_ATTRIBUTES not in state.details.attributes:
+        return 0
+    attempt = wire.load(state.details.attributes)[ATTRIBUTE].get("attempt", 0)
+    return attempt if isinstance(attempt, int) else 0
 
 
 def _log_fields(state: RunState) -> dict[str, str]:
