@@ -49,6 +49,7 @@ __all__ = [
     "TimeoutError",
     "TimeoutType",
     "TransitionTooLargeError",
+    "UnknownActivityTypeError",
     "UnknownWorkflowTypeError",
     "WorkflowAlreadyStartedError",
     "is_cancelled_exception",
@@ -679,6 +680,23 @@ class UnknownWorkflowTypeError(HotMeshError):
             f"workflows: {known}. Pass the class to the worker's workflows argument."
         )
         self.workflow_type = workflow_type
+        self.known_types = tuple(known_types)
+
+
+class UnknownActivityTypeError(HotMeshError):
+    """Raised when a workflow calls a local activity that its worker was not given.
+
+    Args:
+        activity_type: The type that is unknown here.
+        known_types: The types this worker has.
+    """
+
+    def __init__(self, activity_type: str, known_types: Sequence[str] = ()) -> None:
+        super().__init__(
+            f"Activity function {activity_type} is not registered on this worker, available "
+            f"activities: {', '.join(sorted(known_types)) or 'none'}"
+        )
+        self.activity_type = activity_type
         self.known_types = tuple(known_types)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from hotmesh import activity, workflow
 from hotmesh.client import Client, WorkflowExecutionStatus, WorkflowFailureError
-from hotmesh.exceptions import ActivityError, ApplicationError, CancelledError
+from hotmesh.exceptions import ActivityError, ApplicationError, CancelledError, RPCError
 from hotmesh.workflow import ActivityCancellationType
 from support.running import SOON, at_module_level, eventually, execute, failure_of, start, working
 
@@ -333,15 +333,17 @@ async def test_shield_and_timeout_scopes_are_plain_asyncio(client: Client) -> No
         assert await execute(client, "scopes") == ["timed out", "done", "scope over"]
 
 
-async def test_cancelling_a_closed_workflow_says_so(client: Client) -> None:
+async def test_cancelling_a_closed_workflow_is_accepted(client: Client) -> None:
     async def quick() -> None:
         return None
 
     async with working(client, quick):
         handle = await start(client, "quick")
         await handle.result()
-        with pytest.raises(Exception, match="already completed"):
-            await handle.cancel()
+        await handle.cancel()
+        assert (await handle.describe()).status == WorkflowExecutionStatus.COMPLETED
+        with pytest.raises(RPCError, match="not found"):
+            await client.get_workflow_handle("nobody").cancel()
 
 
 async def test_cancellation_survives_replay_of_every_task(client: Client) -> None:

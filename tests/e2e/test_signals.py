@@ -125,7 +125,11 @@ class InstallsHandlers:
         workflow.set_signal_handler("later", lambda value: self.got.append(value))
         await workflow.wait_condition(lambda: len(self.got) >= 3)
         assert workflow.get_signal_handler("later") is not None
-        workflow.set_dynamic_signal_handler(lambda name, args: self.got.append(name))
+
+        def on_any(name: str, args: Sequence[RawValue]) -> None:
+            self.got.append(name)
+
+        workflow.set_dynamic_signal_handler(on_any)
         await workflow.wait_condition(lambda: len(self.got) >= 4)
         return self.got
 

@@ -323,12 +323,10 @@ async def _locate(client: Client, named: AsyncActivityIDReference | bytes) -> Ta
         raise InvalidArgumentError("An activity id needs the workflow_id it belongs to")
     row = await client.find_run(named.workflow_id, named.run_id)
     run_id = bytes(row.run_id)
-    if named.activity_id.isascii() and named.activity_id.isdigit():
-        return TaskToken(client.namespace, run_id, int(named.activity_id), 0)
     frames = await client.connection.patient.journal(client.namespace, run_id)
     for transition in reversed(decode_journal(wire.run_id_text(run_id), frames)):
         for kind, seq, _, _, meta, _ in reversed(transition.commands):
-            if kind == kinds.ACTIVITY and wire.load(meta).get("id") == named.activity_id:
+            if kind == kinds.ACTIVITY and wire.load(meta).get("id", str(seq)) == named.activity_id:
                 return TaskToken(client.namespace, run_id, seq, 0)
     raise not_found(f"{named.workflow_id}, activity {named.activity_id}")
 

@@ -122,7 +122,8 @@ class Calls(inputs.OutboundInterceptor):
             input.reason.encode(), f"reason of cancelling workflow {input.id!r}"
         )
         frame = encode_event((kinds.CANCEL, 0, 0, "", os.urandom(16), reason))
-        await self._send(input.id, run_id, frame)
+        # As there, a request to cancel what has closed is accepted: there is nothing to be done.
+        await self._send(input.id, run_id, frame, closed_too=True)
 
     @in_time
     async def terminate_workflow(self, input: inputs.TerminateWorkflowInput) -> None:
@@ -147,13 +148,15 @@ class Calls(inputs.OutboundInterceptor):
             return _run(input.id, input.run_id)
         return await self._client.newest_of_chain(input.id, input.first_execution_run_id)
 
-    async def _send(self, workflow_id: str, run_id: bytes, frame: bytes) -> None:
+    async def _send(
+        self, workflow_id: str, run_id: bytes, frame: bytes, *, closed_too: bool = False
+    ) -> None:
         client = self._client
         await client.connection.ready()
         outcome = await client.connection.sends.submit(
             SendItem(client.namespace, workflow_id, run_id, MessageKind.EVENT, frame, False)
         )
-        if not outcome.delivered:
+        if not outcome.delivered and not (closed_too and outcome.status):
             raise refused(outcome, workflow_id, run_id)
 
     async def query_workflow(self, input: inputs.QueryWorkflowInput) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from hotmesh.backends.protocol import MessageKind, SendItem
+from hotmesh.backends.protocol import MessageKind, RunStatus, SendItem
 from hotmesh.client._errors import (
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
@@ -28,10 +28,17 @@ from hotmesh.client._interceptor import (
 )
 from hotmesh.client._payloads import Payloads
 from hotmesh.client._start import start_run
+from hotmesh.common import WorkflowIDConflictPolicy
 from hotmesh.core import encode_event, kinds
 from hotmesh.engine import wire
 from hotmesh.engine.options import checked_name
-from hotmesh.exceptions import ApplicationError, InvalidArgumentError, RPCError, RPCStatusCode
+from hotmesh.exceptions import (
+    ApplicationError,
+    InvalidArgumentError,
+    RPCError,
+    RPCStatusCode,
+    WorkflowAlreadyStartedError,
+)
 
 if TYPE_CHECKING:
     from hotmesh.client._client import Client
@@ -180,6 +187,10 @@ async def send_with_start(
     connection, namespace, payloads = client.connection, client.namespace, client.payloads
     start, update = options.start_workflow_input, options.update_workflow_input
     replies = connection.replies(namespace)
+    async with patience(options.rpc_timeout):
+        attached = await _attach(client, options)
+    if attached is not None:
+        return attached
     try:
         update_id, reply_id, frame = await update_event(payloads, update, start.id)
         reply = replies.watch(reply_id, fresh=True)
@@ -190,6 +201,13 @@ async def send_with_start(
         async with patience(options.rpc_timeout):
             try:
                 started = await start_run(connection, namespace, payloads, start, events=[frame])
+            except WorkflowAlreadyStartedError as error:
+                # The same call at the same time may have been first.
+                attached = await _attach(client, options)
+                if attached is not None:
+                    return attached
+                options.report_error(error)
+                raise
             except BaseException as error:
                 options.report_error(error)
                 raise
@@ -198,6 +216,47 @@ async def send_with_start(
     finally:
         replies.unwatch(reply_id, reply)
     return await settled(client, update, start.id, update_id, started.run_id, data)
+
+
+async def _attach(
+    client: Client, options: StartWorkflowUpdateWithStartInput
+) -> UpdateHandle | None:
+    """The handle of an update that the workflow's newest run knows by the id given, else None.
+
+    An update with start that is repeated finds what it did, whatever the policies say of a start.
+    """
+    start, update = options.start_workflow_input, options.update_workflow_input
+    if update.update_id is None:
+        return None
+    connection, namespace = client.connection, client.namespace
+    row = (await connection.patient.find([(namespace, start.id, b"")]))[0]
+    if row is None:
+        return None
+    if (
+        row.status == RunStatus.RUNNING
+        and start.id_conflict_policy == WorkflowIDConflictPolicy.USE_EXISTING
+    ):
+        return None  # It is sent to that run, which knows its own.
+    run_id = wire.run_id_text(bytes(row.run_id))
+    stage = "accepted" if update.wait_for_stage == WorkflowUpdateStage.ACCEPTED else "completed"
+    known: bytes | None = None
+    try:
+        known = await _known_outcome(
+            connection, namespace, client.payloads, start.id, run_id, update.update_id, stage
+        )
+    except RPCError as error:
+        if error.status != RPCStatusCode.NOT_FOUND:
+            raise
+        return None
+    options.report_start(run_id)
+    return WorkflowUpdateHandle(
+        client,
+        update.update_id,
+        start.id,
+        workflow_run_id=run_id,
+        result_type=update.ret_type,
+        known_outcome=None if known[:1] == b"A" else known,
+    )
 
 
 async def settled(
@@ -307,8 +366,11 @@ async def _known_outcome(
     workflow_id: str,
     run_id: str | None,
     update_id: str,
+    stage: str = "completed",
 ) -> bytes:
     """The outcome of an update known by its id: asked of the open run, or read from a closed one.
+
+    With stage "accepted" it may also be the answer that it was accepted.
 
     Raises:
         RPCError: NOT_FOUND, no such workflow or update.
@@ -319,7 +381,7 @@ async def _known_outcome(
         raise not_found(workflow_id)
     if row.status == 1:
         reply_id = os.urandom(16)
-        document = {"id": update_id, "completed": reply_id.hex(), "poll": True}
+        document = {"id": update_id, stage: reply_id.hex(), "poll": True}
         replies = connection.replies(namespace)
         reply = replies.watch(reply_id, fresh=True)
         try:

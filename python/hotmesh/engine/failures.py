@@ -77,10 +77,13 @@ def activity_failed(handle: ActivityHandle, job: Event, converter: DataConverter
             if kind == kinds.ACTIVITY_CANCELED
             else RetryState[state_name or "UNSPECIFIED"]
         )
+    local = "local" in handle.activity.document
     if kind == kinds.ACTIVITY_CANCELED:
-        message = "Activity cancelled"
+        message = "Local Activity cancelled" if local else "Activity cancelled"
     elif isinstance(cause, TimeoutError):
-        message = "Activity task timed out"
+        message = "Local Activity timed out" if local else "Activity task timed out"
+    elif local:
+        return cause  # as there: a local activity's own failure, with nothing around it
     else:
         message = "Activity task failed"
     identity = orjson.loads(meta).get("identity", "") if meta else ""

@@ -382,7 +382,7 @@ class Handlers:
             values = instance.decode_arguments(body, definition.arg_types, False, False, what)
             check_argument_count(self.bound(definition), len(values), what)
             return values
-        raw = takes_raw_values(definition.fn) if definition.is_method else True
+        raw = takes_raw_values(definition.fn, is_method=definition.is_method)
         values = instance.decode_arguments(body, None, True, raw, what)
         return [name, *values]
 

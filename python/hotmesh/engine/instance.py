@@ -67,12 +67,14 @@ class EngineOptions:
     identity: str = ""
     build_id: str = ""
     payload_limit: int = 2 * 1024 * 1024
-    disable_eager: bool = False
     strict_replay: bool = False
     """Whether replayed code that calls something with other arguments than recorded is refused."""
     make_instance: Callable[..., Any] | None = None
     """Makes the instances instead of WorkflowInstance: how interceptors get between."""
-    activity_types: Mapping[str, tuple[list[Any] | None, Any]] | None = None
+    hosts_activity: Callable[[str], bool] = lambda _: False
+    """Whether the worker hosts an activity type."""
+    activity_types: Callable[[], Sequence[str]] = tuple
+    """The types it hosts."""
 
 
 class WorkflowInstance(Outbound, Attributes):
@@ -84,6 +86,7 @@ class WorkflowInstance(Outbound, Attributes):
         "_memo",
         "_random",
         "_search",
+        "activities",
         "cancel_reason",
         "closed",
         "commands",
@@ -127,6 +130,8 @@ class WorkflowInstance(Outbound, Attributes):
         self.now_ms = 0
         self.start_ms = 0
         self.seq = 0
+        self.activities = 0
+        """How many were scheduled: numbers those without an id of their own."""
         self.is_replaying = False
         self.read_only = ""
         """What is running that may not change anything (a query, a validator), or ""."""

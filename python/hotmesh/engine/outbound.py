@@ -34,7 +34,12 @@ from hotmesh.engine.options import (
     refuse_priority,
     retry_document,
 )
-from hotmesh.exceptions import HotMeshError, InvalidArgumentError, PayloadTooLargeError
+from hotmesh.exceptions import (
+    HotMeshError,
+    InvalidArgumentError,
+    PayloadTooLargeError,
+    UnknownActivityTypeError,
+)
 from hotmesh.topics import check_event
 
 if TYPE_CHECKING:
@@ -78,6 +83,9 @@ class Outbound:
     now_ms: int
     seq: int
     """Number of the newest command."""
+    activities: int
+    """How many activities were scheduled."""
+    is_replaying: bool
     read_only: str
     commands: list[Event]
     conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]]
@@ -148,6 +156,8 @@ class Outbound:
         headers: Mapping[str, Payload] | None = None,
     ) -> ActivityHandle:
         """Schedule an activity."""
+        if local and not self.is_replaying:
+            self._check_hosted(name)
         given = (
             name,
             result_type,
@@ -170,6 +180,15 @@ class Outbound:
             options = dataclasses.replace(options, text=text)
         return self.schedule(options, args, activity_id, headers)
 
+    def _check_hosted(self, name: str) -> None:
+        """Refuse a local activity that could never run here.
+
+        Raises:
+            UnknownActivityTypeError: Its worker does not host it.
+        """
+        if not self.options.hosts_activity(name):
+            raise UnknownActivityTypeError(name, self.options.activity_types())
+
     def schedule(
         self,
         activity: ActivityOptions,
@@ -186,8 +205,14 @@ class Outbound:
         if headers:
             body = wire.join_document({"h": wire.pack_headers(headers)}, body)
         self.seq = seq = self.seq + 1
+        self.activities = number = self.activities + 1
+        text = activity.text
+        if number != seq and activity_id is None:
+            # What else was asked for has numbers too: then the activity's own has to be said.
+            activity_id = str(number)
+            text = orjson.dumps({**activity.document, "id": activity_id})
         commands, now_ms = self.commands, self.now_ms
-        commands.append((kinds.ACTIVITY, seq, 0, activity.name, activity.text, body))
+        commands.append((kinds.ACTIVITY, seq, 0, activity.name, text, body))
         if activity.schedule_to_start_ms:
             due_ms = now_ms + activity.schedule_to_start_ms
             commands.append((kinds.DEADLINE, seq, due_ms, "", b"\x01", b""))

@@ -157,6 +157,11 @@ class ActivityRunner:
         """Host one more activity; errors are those of :class:`ActivityRegistry`."""
         self._registry.add(activity, replace=replace)
 
+    @property
+    def names(self) -> Sequence[str]:
+        """The types hosted, without the dynamic activity."""
+        return self._registry.names
+
     def ends_at_once(self, name: str) -> bool:
         """Whether an attempt of this activity is over when :meth:`start` returns."""
         registered = self._registry.find(name)

@@ -211,6 +211,8 @@ class Worker:
                     build_id=build_id,
                     payload_limit=client.payloads.limit,
                     strict_replay=strict_replay,
+                    hosts_activity=self._hosts_activity,
+                    activity_types=self._activity_types,
                     make_instance=intercepted_instances([*inherited, *interceptors]),
                 ),
                 definitions=_definitions(workflows),
@@ -421,6 +423,12 @@ class Worker:
     def _on_joined(self) -> None:
         if self._joined is not None and not self._joined.done():
             self._joined.set_result(None)
+
+    def _hosts_activity(self, name: str) -> bool:
+        return self._runner is not None and self._runner.hosts(name)
+
+    def _activity_types(self) -> Sequence[str]:
+        return self._runner.names if self._runner is not None else ()
 
     def _on_heartbeat(self, task: ActivityTask, state: bytes) -> None:
         self._router.heartbeat(task, state)

@@ -81,7 +81,11 @@ class InterceptedInstance(WorkflowInstance):
         self.inbound: WorkflowInboundInterceptor = _LastInbound(self)
         for each in reversed(classes):
             self.inbound = each(self.inbound)
-        self.inbound.init(self.outbound)
+        token = self.loop.enter()
+        try:
+            self.inbound.init(self.outbound)  # which may call the workflow API
+        finally:
+            self.loop.leave(token)
 
     # In
 

@@ -10,6 +10,7 @@ from hotmesh.engine.definition import (
     QueryDefinition,
     SignalDefinition,
     UpdateDefinition,
+    check_dynamic_handler,
     type_hints_of,
 )
 from hotmesh.engine.handlers import current_update
@@ -52,7 +53,7 @@ def _set_signal(name: str | None, handler: Handler | None) -> None:
         None
         if handler is None
         else SignalDefinition(
-            name=name, fn=handler, is_method=False, arg_types=_types(name, handler)[0]
+            name=name, fn=handler, is_method=False, arg_types=_types(name, handler, "signal")[0]
         ),
     )
 
@@ -83,7 +84,7 @@ def _set_query(name: str | None, handler: Handler | None) -> None:
     if handler is None:
         instance.handlers.queries.pop(name, None)
         return
-    types, result = _types(name, handler)
+    types, result = _types(name, handler, "query")
     instance.handlers.queries[name] = QueryDefinition(
         name=name, fn=handler, is_method=False, arg_types=types, ret_type=result
     )
@@ -121,7 +122,7 @@ def _set_update(
     if handler is None:
         instance.handlers.updates.pop(name, None)
         return
-    types, result = _types(name, handler)
+    types, result = _types(name, handler, "update")
     instance.handlers.updates[name] = UpdateDefinition(
         name=name,
         fn=handler,
@@ -132,7 +133,9 @@ def _set_update(
     )
 
 
-def _types(name: str | None, handler: Handler) -> tuple[list[Any] | None, Any]:
+def _types(name: str | None, handler: Handler, kind: str) -> tuple[list[Any] | None, Any]:
+    if name is None:
+        check_dynamic_handler(handler, kind, is_method=False)
     types, result = type_hints_of(handler, skip_self=False)
     return (None if name is None else types), result
 

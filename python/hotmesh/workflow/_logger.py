@@ -7,6 +7,7 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from hotmesh.engine.context import maybe_current
+from hotmesh.engine.handlers import current_update
 
 
 class LoggerAdapter(logging.LoggerAdapter[logging.Logger]):
@@ -38,6 +39,9 @@ class LoggerAdapter(logging.LoggerAdapter[logging.Logger]):
         extra: dict[str, Any] = {**(self.extra or {}), **given}
         if instance is not None:
             details = instance.info._logger_details()  # pyright: ignore[reportPrivateUsage]
+            update = current_update.get()
+            if update is not None:
+                details = {**details, "update_id": update.id, "update_name": update.name}
             if self.workflow_info_on_message:
                 msg = f"{msg} ({details})"
             if self.workflow_info_on_extra:

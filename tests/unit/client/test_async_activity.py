@@ -85,9 +85,8 @@ async def test_completed_by_token(scene: Scene) -> None:
     assert message.args == [{"ok": 1}]
 
 
-@pytest.mark.parametrize("activity_id", ["pay", str(SEQ)])
-async def test_completed_by_ids(scene: Scene, activity_id: str) -> None:
-    handle = scene.client.get_async_activity_handle(workflow_id="w", activity_id=activity_id)
+async def test_completed_by_ids(scene: Scene) -> None:
+    handle = scene.client.get_async_activity_handle(workflow_id="w", activity_id="pay")
     await handle.complete()
     message = await scene.hands.next()
     assert (message.kind, message.seq, message.args) == (kinds.ACTIVITY_COMPLETED, SEQ, [None])

@@ -109,7 +109,6 @@ async def test_a_closed_workflow_takes_no_more_messages(client: Client, hands: H
     await hands.complete(await hands.next(), 1)
     for call in (
         handle.signal("s"),
-        handle.cancel(),
         handle.terminate(),
         handle.execute_update("u"),
     ):
