@@ -9,8 +9,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from hotmesh import events, workflow
 from hotmesh.client import Client
 from hotmesh.worker import Worker
@@ -18,8 +16,6 @@ from servers import NatsServer
 from support.running import execute, start, working
 
 CHILD_S = 15.0
-
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
 
 
 @workflow.defn

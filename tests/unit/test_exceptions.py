@@ -96,6 +96,7 @@ ERRORS: list[HotMeshError] = [
     PayloadTooLargeError(11, 10, "result of 'order-1'"),
     TransitionTooLargeError(11, 10, "workflow 'order-1'"),
     exceptions.BackendAccessError("wrong password"),
+    exceptions.ForkedError("connection"),
     exceptions.UnknownActivityTypeError("charge", ["ship"]),
     UnknownWorkflowTypeError("Order", ["B", "A"]),
     NondeterminismError("timer 1 expected"),

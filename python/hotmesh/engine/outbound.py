@@ -210,7 +210,7 @@ class Outbound:
         if number != seq and activity_id is None:
             # What else was asked for has numbers too: then the activity's own has to be said.
             activity_id = str(number)
-            text = orjson.dumps({**activity.document, "id": activity_id})
+            text = text[:-1] + (b',"id":"%d"}' if len(text) > 2 else b'"id":"%d"}') % number
         commands, now_ms = self.commands, self.now_ms
         commands.append((kinds.ACTIVITY, seq, 0, activity.name, text, body))
         if activity.schedule_to_start_ms:
