@@ -4,9 +4,11 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -239,6 +241,21 @@ def test_closed_workflows_are_pruned_and_open_ones_kept(
     assert command("prune", "--older-than", "0", "--json").document == {"deleted": 1}
     listed = command("list", "--json").document
     assert [each["workflow_id"] for each in listed] == ["o-1"]
+
+
+def test_what_is_wrong_in_what_is_stored_is_listed(command: Command, sqlite_url: str) -> None:
+    command("start", "order", "--id", "o-1", "--arg", "1")
+    fine = command("check", "--pause", "0")
+    assert (fine.code, fine.out.strip()) == (0, "Nothing is wrong.")
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
+        connection.execute("DELETE FROM stream")
+        connection.commit()
+    found = command("check", "--pause", "0", "--json")
+    assert found.code == 1
+    (problem,) = found.document
+    assert problem["workflow_id"] == "o-1"
+    assert "nothing will start it" in problem["what"]
+    assert "o-1" in command("check", "--pause", "0").out
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from hotmesh.client import Client, WorkflowHandle
+from hotmesh.client._check import look
 from hotmesh.core import decode_transition
 from hotmesh.engine import wire
 from scenario.cluster import attempts, highest_attempts
@@ -66,6 +67,7 @@ async def check_nothing_left(client: Client) -> None:
     while True:
         left = await unread(client.backend, client.namespace, TASK_QUEUE)
         if left == {"lanes": 64, "messages": 0, "timers": 0, "tasks": 0}:
-            return
+            break
         assert time.monotonic() < deadline, left
         await asyncio.sleep(0.2)  # a killed worker's lease has to run out
+    assert await look(client.backend, client.namespace) == []

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hotmesh.client import WorkflowFailureError, WorkflowHandle
+from hotmesh.client._check import look
 from hotmesh.exceptions import BackendUnavailableError, RPCError
 from simulation import checks
 from simulation.app import (
@@ -35,6 +36,9 @@ LIMIT_S = 60.0
 
 QUIET_S = 8.0
 """Virtual seconds after which nothing may be left over: longer than any timer is read ahead."""
+
+COMMITS_PER_LOOK = 25
+"""How often what is stored is looked through, in the midst of everything."""
 
 TROUBLES = (
     *("kill", "pause", "restart", "lose, kill", "lose, kill"),
@@ -137,6 +141,7 @@ class Scenario:
         self.record = Record()
         self.workers: dict[Process, dict[str, Any]] = {}
         self._spawned = 0
+        self._commits = 0
 
     def play(self) -> None:
         """Let it all happen, and check what must hold.
@@ -145,6 +150,7 @@ class Scenario:
             AssertionError: Something does not hold.
         """
         world, begun_s = self.world, self.world.clock.now_s
+        world.server.committed = self._look_now_and_then
         faults = world.network.faults
         faults.lose_request, faults.lose_answer = self.plan.lose_request, self.plan.lose_answer
         faults.lose_hint, faults.slow = self.plan.lose_hint, self.plan.slow
@@ -163,7 +169,15 @@ class Scenario:
             each.result()
         self._settle()
         checks.check(world, self.plan.cases, self.record)
+        looking = client.run(look(client.backend, "simulated"))
+        world.run_until(looking.done, world.clock.now_s + QUIET_S)
+        assert looking.result() == []
         self._stop_workers()
+
+    def _look_now_and_then(self) -> None:
+        self._commits += 1
+        if self._commits % COMMITS_PER_LOOK == 0:
+            self.world.problems += checks.lost_work(self.world)
 
     def _settle(self) -> None:
         """Time passes until all that is left to be cleaned up has been."""

@@ -221,6 +221,17 @@ class Link:
         return await self._call(work, writes=False)
 
 
+class Snapshot(SqliteBackend):
+    """The database as it is at this instant: a call on it ends at once, no loop turns."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__("sqlite://")
+        self._server = server
+
+    async def _read(self, work: Callable[[Transaction], T]) -> T:
+        return self._server.apply(work, writes=False)
+
+
 class SimulatedSession(SqliteSession):
     """A session whose calls can be told from others."""
 

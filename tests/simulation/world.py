@@ -35,6 +35,8 @@ class World:
         self._numbers = count()
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self.turns = 0
+        self.problems: list[str] = []
+        """What must never be so, and was."""
 
     def at(self, when_s: float, what: Callable[[], None]) -> None:
         """Have something done at a virtual time."""
@@ -60,6 +62,7 @@ class World:
         """
         clock = self.clock
         while not done():
+            assert not self.problems, self.problems
             ready = [each for each in self.processes if each.is_ready(clock.now_s)]
             if ready:
                 self.turns += 1

@@ -465,6 +465,20 @@ class Loads(NamedTuple):
     """Those to be asked for again, since there were enough bytes already."""
 
 
+class Pending(NamedTuple):
+    """Something that waits for a run, or that a run waits for."""
+
+    kind: str
+    """One of :data:`PENDING_KINDS`."""
+    run_id: bytes
+    number: int
+    """A message's id, a timer's key, a task's seq; nothing of a wait for mail."""
+
+
+PENDING_KINDS = ("message", "timer", "task", "wait")
+"""In the order in which :meth:`Backend.pending` reads them."""
+
+
 @dataclass(slots=True)
 class RunFilter:
     """Which runs to list, newest first. Empty fields match all."""
@@ -589,6 +603,21 @@ class Backend(Protocol):
         ...
 
     async def routers(self, namespace: str) -> Sequence[RouterRow]: ...
+
+    async def pending(
+        self, namespace: str, cursor: bytes, limit: int
+    ) -> tuple[Sequence[Pending], bytes]:
+        """One page of all that waits in a namespace, for whoever checks what is stored.
+
+        Args:
+            namespace: The namespace.
+            cursor: Where the page begins: b"" at first, then what the last call returned.
+            limit: Rows at most. A page may be shorter, or empty, and not be the last.
+
+        Returns:
+            The rows and the next page's cursor, b"" at the end.
+        """
+        ...
 
     async def prune(self, namespace: str, older_than_ms: int) -> int:
         """Delete runs that closed so long ago or longer, with their journals; how many."""

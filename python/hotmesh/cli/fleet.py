@@ -1,4 +1,4 @@
-"""`routers`, `prune` and `core-info`: look after a deployment."""
+"""`routers`, `prune`, `check` and `core-info`: look after a deployment."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ from hotmesh.cli.output import Facts, Output, Table
 from hotmesh.cli.session import with_client
 from hotmesh.cli.times import exact, moment, shown
 from hotmesh.client import Client
+from hotmesh.client._check import check
 from hotmesh.core import core_info
 from hotmesh.engine import wire
+
+CHECK_PAUSE_SECONDS = 3.0
+"""What is under way is stored by then."""
 
 
 def add_commands(commands: Commands) -> None:
@@ -30,6 +34,19 @@ def add_commands(commands: Commands) -> None:
         type=seconds,
         required=True,
         help="closed at least this long ago, such as '30 days' (0: all that are closed)",
+    )
+    check_parser = add_command(
+        commands,
+        "check",
+        with_client(check_stored),
+        help_text="check that something will move each open workflow, and nothing is left over",
+    )
+    check_parser.add_argument(
+        "--pause",
+        metavar="DURATION",
+        type=seconds,
+        default=CHECK_PAUSE_SECONDS,
+        help="between the two looks that must both find what is wrong (default: %(default)s s)",
     )
     add_command(
         commands,
@@ -96,6 +113,17 @@ async def prune(client: Client, options: argparse.Namespace, output: Output) -> 
     runs = "run" if deleted == 1 else "runs"
     output.show({"deleted": deleted}, f"Deleted {deleted} closed {runs}.")
     return 0
+
+
+async def check_stored(client: Client, options: argparse.Namespace, output: Output) -> int:
+    """List what is wrong in what is stored; 1 if anything is."""
+    problems = await check(client.connection.backend, client.namespace, options.pause)
+    rows = [(each.workflow_id, each.run_id, each.what) for each in problems]
+    output.show(
+        [each._asdict() for each in problems],
+        Table(("workflow", "run", "what is wrong"), rows, "Nothing is wrong."),
+    )
+    return 1 if problems else 0
 
 
 async def show_core(options: argparse.Namespace, output: Output) -> int:

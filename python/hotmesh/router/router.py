@@ -407,6 +407,9 @@ class WorkerRouter:
             raise BackendUnavailableError(f"no answer within {patience_s:.1f} s") from error
 
     async def _beat(self) -> None:
+        if not self._joined:
+            await self._join()
+            return
         if self._fenced:
             await self._begin_anew()
             return
@@ -490,6 +493,7 @@ class WorkerRouter:
             self._router_id.hex(),
             self._options.lease_ms / 1000,
         )
+        self._joined = False  # until it has: a join that fails is tried again with the next beat
         await self._end_pipes()
         await self._join()
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+from hotmesh.backends.pending import following, pack, unpack
 from hotmesh.backends.postgres import pooling
 from hotmesh.backends.postgres.address import Address, parse_address
 from hotmesh.backends.postgres.columns import (
@@ -24,6 +25,7 @@ from hotmesh.backends.postgres.statements import statements
 from hotmesh.backends.protocol import (
     Beat,
     MailItem,
+    Pending,
     Registration,
     RouterRow,
     RunFilter,
@@ -233,6 +235,19 @@ class PostgresBackend:
         """The frames of a run's journal, in order."""
         rows = await _repeat(lambda: self._links.clients.fetch("journal", namespace, run_id))
         return [row[0] for row in rows]
+
+    async def pending(
+        self, namespace: str, cursor: bytes, limit: int
+    ) -> tuple[Sequence[Pending], bytes]:
+        """One page of all that waits in a namespace."""
+        kind, place = unpack(cursor)
+        rows = await _repeat(
+            lambda: self._links.clients.fetch(f"pending_{kind}", namespace, *place, limit)
+        )
+        found = [tuple(row.values()) for row in rows]
+        ended = len(found) < limit
+        following_page = following(kind) if ended else pack(kind, found[-1][:-2])
+        return [Pending(kind, *row[-2:]) for row in found], following_page
 
     async def routers(self, namespace: str) -> Sequence[RouterRow]:
         """The rollcall of a namespace."""

@@ -13,9 +13,12 @@ from typing import Any, TypeVar, cast
 
 import orjson
 
+from hotmesh.backends.pending import Place, following, pack, unpack
 from hotmesh.backends.protocol import (
+    PENDING_KINDS,
     Beat,
     MailItem,
+    Pending,
     Registration,
     RouterRow,
     RunFilter,
@@ -50,6 +53,8 @@ TIMER_HORIZON_MS_MAX = 60_000
 """A delayed start beyond it tells nobody of its timer (`LATE_WITHIN_MS` in common.lua)."""
 
 _BOUND = codec.header({"bytes": BATCH_BYTES_MAX})
+_FIRST_PLACES: dict[str, Place] = dict.fromkeys(PENDING_KINDS, (0, b""))
+"""Of what waits: the first lane or task queue, from its beginning."""
 
 _Item = TypeVar("_Item", StartItem, SendItem, MailItem)
 _Outcome = TypeVar("_Outcome")
@@ -207,6 +212,27 @@ class RedisBackend:
             page, length = await self._again(namespace, scripts.JOURNAL, words)
             frames += page
         return frames
+
+    async def pending(
+        self, namespace: str, cursor: bytes, limit: int
+    ) -> tuple[Sequence[Pending], bytes]:
+        """One page of all that waits in a namespace: of one lane or one task queue at a time."""
+        kind, place = unpack(cursor, _FIRST_PLACES)
+        index, start = cast("tuple[int, bytes]", place)
+        queues = await self._names.queues_of(namespace)
+        per_queue = LANES_PER_QUEUE if kind in ("message", "timer") else 1
+        places = 1 if kind == "wait" else len(queues) * per_queue
+        if index >= places:
+            return [], following(kind, _FIRST_PLACES)
+        numbers: dict[str, Any] = {"kind": kind, "limit": limit}
+        if kind != "wait":
+            queue_id = queues[index // per_queue]
+            lane = queue_id * LANES_PER_QUEUE + index % per_queue
+            numbers |= {"queue": queue_id, "lane": lane}
+        words: codec.Words = [codec.header(numbers), start]
+        next_start, flat = await self._again(namespace, scripts.PENDING, words)
+        rows = [Pending(kind, *row) for row in zip(flat[::2], flat[1::2], strict=True)]
+        return rows, pack(kind, (index, next_start) if next_start else (index + 1, b""))
 
     async def routers(self, namespace: str) -> Sequence[RouterRow]:
         """The rollcall of a namespace: live routers, and dead ones for an hour."""

@@ -94,6 +94,12 @@ class Names:
         name: Any = await self.route.command("HGET", self._key + b"queue_names", queue_id)
         return None if name is None else self._remember(queue_id, bytes(name).decode())
 
+    async def queues_of(self, namespace: str) -> list[int]:
+        """The ids of all task queues of a namespace."""
+        ids = cast("list[bytes]", await self.route.command("HKEYS", self._key + b"queue_names"))
+        queues = [(int(queue_id), await self.namespace_of(int(queue_id))) for queue_id in ids]
+        return sorted(queue_id for queue_id, home in queues if home == namespace)
+
     async def namespace_of(self, queue_id: int) -> str | None:
         """The namespace of a task queue, None if nobody has made this id."""
         known = self._queues.get(queue_id) or await self._find(queue_id)

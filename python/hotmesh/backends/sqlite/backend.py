@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from hotmesh.backends.protocol import (
     Beat,
     MailItem,
+    Pending,
     Registration,
     RouterRow,
     RunFilter,
@@ -137,6 +138,12 @@ class SqliteBackend:
     async def journal(self, namespace: str, run_id: bytes) -> Sequence[bytes]:
         """See the protocol."""
         return await self._read(lambda tx: visibility.journal(tx, namespace, run_id))
+
+    async def pending(
+        self, namespace: str, cursor: bytes, limit: int
+    ) -> tuple[Sequence[Pending], bytes]:
+        """See the protocol."""
+        return await self._read(lambda tx: visibility.pending(tx, namespace, cursor, limit))
 
     async def routers(self, namespace: str) -> Sequence[RouterRow]:
         """See the protocol."""

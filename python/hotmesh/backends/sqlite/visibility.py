@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import cast
 
-from hotmesh.backends.protocol import RunFilter, RunRow, RunStatus
+from hotmesh.backends.pending import following, pack, unpack
+from hotmesh.backends.protocol import Pending, RunFilter, RunRow, RunStatus
 from hotmesh.backends.sqlite import statements
 from hotmesh.backends.sqlite.rows import Rows, bytes_of
 from hotmesh.backends.sqlite.transaction import Row, Transaction
@@ -14,6 +15,7 @@ from hotmesh.limits import BATCH_BYTES_MAX
 
 _SQL = statements.load("visibility")
 _CLIENT_SQL = statements.load("client")
+_PENDING_SQL = statements.load("pending")
 _RESULTS = Rows(_CLIENT_SQL["results"])
 
 _AFTER_ALL = b"\xff" * 17
@@ -84,6 +86,17 @@ def replies(
             if room <= 0:
                 break
     return [(key, data) for key, data in found]
+
+
+def pending(
+    tx: Transaction, namespace: str, cursor: bytes, limit: int
+) -> tuple[list[Pending], bytes]:
+    """See :meth:`hotmesh.backends.protocol.Backend.pending`."""
+    kind, place = unpack(cursor)
+    rows = tx.all(_PENDING_SQL[f"pending_{kind}"], (namespace, *place, limit))
+    ended = len(rows) < limit
+    following_page = following(kind) if ended else pack(kind, rows[-1][:-2])
+    return [Pending(kind, *row[-2:]) for row in rows], following_page
 
 
 def journal(tx: Transaction, namespace: str, run_id: bytes) -> list[bytes]:

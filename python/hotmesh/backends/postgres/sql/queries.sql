@@ -312,3 +312,30 @@ order by router.router_id;
 -- Publish hints.
 select pg_notify(hint.channel, hint.payload)
 from unnest($1::text[], $2::text[]) hint (channel, payload);
+
+-- name: pending_message
+-- Messages that wait, in order: place, then run and message id.
+select stream.lane, stream.id, stream.run_id, stream.id
+from hotmesh.stream join hotmesh.queue on queue.id = stream.lane / 64
+where queue.namespace = $1 and (stream.lane, stream.id) > ($2::int, $3::bigint)
+order by stream.lane, stream.id limit $4;
+
+-- name: pending_timer
+-- Timers, in order: place, then run and key.
+select timer.lane, timer.due_ms, timer.run_id, timer.key, timer.run_id, timer.key
+from hotmesh.timer join hotmesh.queue on queue.id = timer.lane / 64
+where queue.namespace = $1
+    and (timer.lane, timer.due_ms, timer.run_id, timer.key)
+        > ($2::int, $3::bigint, $4::bytea, $5::bigint)
+order by timer.lane, timer.due_ms, timer.run_id, timer.key limit $6;
+
+-- name: pending_task
+-- Activity tasks, in order: place, then run and seq.
+select task.run_id, task.seq, task.run_id, task.seq
+from hotmesh.task join hotmesh.queue on queue.id = task.lane / 64
+where queue.namespace = $1 and (task.run_id, task.seq) > ($2::bytea, $3::int)
+order by task.run_id, task.seq limit $4;
+
+-- name: pending_wait
+-- Runs that wait for mail, in order: place, then run and a number.
+select id, run_id, id from hotmesh.wait where namespace = $1 and id > $2::bigint order by id limit $3;

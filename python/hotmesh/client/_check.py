@@ -1,0 +1,219 @@
+"""Checks what is stored: whether something will move each open run, and nothing is left over.
+
+A look reads a database that others go on changing, a page at a time, so what it sees need not have
+been so at any one moment. What two looks have found is wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import orjson
+
+from hotmesh.backends.protocol import Backend, RunFilter, RunRow, RunStatus
+from hotmesh.core import CoreError, Event, Ledger, Transition, decode_transition, kinds
+from hotmesh.engine import wire
+
+PAGE = 500
+"""Rows that are read at a time."""
+
+RUNS_PAGE = 100
+"""Open runs that are read at a time; their journals are read one by one."""
+
+START_TIMER_KEY = 0
+"""The key of a delayed start."""
+
+
+class Problem(NamedTuple):
+    """Something that is wrong in what is stored."""
+
+    workflow_id: str
+    """Of the run; "" if the run is gone."""
+    run_id: str
+    what: str
+
+
+@dataclass
+class _Held:
+    """What waits for one run."""
+
+    messages: int = 0
+    timers: set[int] = field(default_factory=set[int])
+    tasks: set[int] = field(default_factory=set[int])
+    waits: int = 0
+
+    def __str__(self) -> str:
+        counts = {
+            "message(s)": self.messages,
+            "timer(s)": len(self.timers),
+            "activity task(s)": len(self.tasks),
+            "wait(s) for mail": self.waits,
+        }
+        return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+
+
+_NOTHING = _Held()
+
+
+async def check(backend: Backend, namespace: str, pause_s: float) -> list[Problem]:
+    """Look twice, and say what was wrong both times.
+
+    Args:
+        backend: The database.
+        namespace: The namespace.
+        pause_s: Seconds between the looks: longer than what is under way takes to be stored.
+
+    Raises:
+        BackendUnavailableError: The database can't be reached.
+    """
+    first = await look(backend, namespace)
+    if not first:
+        return []
+    await asyncio.sleep(pause_s)
+    again = set(await look(backend, namespace))
+    return [problem for problem in first if problem in again]
+
+
+async def look(backend: Backend, namespace: str) -> list[Problem]:
+    """What is wrong in what is stored, if nobody changed it meanwhile.
+
+    Raises:
+        BackendUnavailableError: The database can't be reached.
+    """
+    held = await _read_pending(backend, namespace)
+    problems: list[Problem] = []
+    before, more = b"", True
+    while more:
+        wanted = RunFilter(namespace, status=RunStatus.RUNNING, before=before, limit=RUNS_PAGE)
+        page = await backend.runs(wanted)
+        more = bool(page)  # a page that is not full may have been long enough in bytes
+        for row in page:
+            before = bytes(row.run_id)
+            frames = await backend.journal(namespace, before)
+            found = _of_run(frames, held.pop(before, _NOTHING))
+            if found.children:
+                found.wrong += await _of_children(backend, namespace, found)
+            run_id = wire.run_id_text(before)
+            problems += [Problem(row.workflow_id, run_id, what) for what in found.wrong]
+    return problems + [
+        Problem("", wire.run_id_text(run_id), f"left over of a run that is not open: {rest}")
+        for run_id, rest in sorted(held.items())
+    ]
+
+
+async def _read_pending(backend: Backend, namespace: str) -> dict[bytes, _Held]:
+    held: dict[bytes, _Held] = {}
+    cursor, more = b"", True
+    while more:
+        rows, cursor = await backend.pending(namespace, cursor, PAGE)
+        more = bool(cursor)
+        for kind, run_id, number in rows:
+            of_run = held.setdefault(bytes(run_id), _Held())
+            if kind == "message":
+                of_run.messages += 1
+            elif kind == "timer":
+                of_run.timers.add(number)
+            elif kind == "task":
+                of_run.tasks.add(number)
+            else:
+                of_run.waits += 1
+    return held
+
+
+@dataclass
+class _Found:
+    """What one run's journal says beside what waits for it."""
+
+    held: _Held
+    wrong: list[str] = field(default_factory=list[str])
+    children: list[Event] = field(default_factory=list[Event])
+    """Open children that have started."""
+
+
+def _of_run(frames: Sequence[bytes], held: _Held) -> _Found:
+    found = _Found(held)
+    try:
+        transitions = [decode_transition(bytes(frame)) for frame in frames]
+        ledger = _ledger_of(transitions)
+    except CoreError as error:
+        found.wrong.append(f"its journal can't be read: {error}")
+        return found
+    if not transitions:
+        if not held.messages and START_TIMER_KEY not in held.timers:
+            found.wrong.append("nothing will start it: neither its first message nor a timer")
+        return found
+    if ledger.closed:
+        found.wrong.append("its journal ends with its end, but it is open")
+        return found
+    opened = [each for _, _, commands in transitions for each in commands if _is_open(each, ledger)]
+    local = set(ledger.local_seqs())
+    awaited = {seq * 4 for kind, seq, *_ in opened if kind == kinds.TIMER}
+    anchored = held.messages > 0 or bool(held.timers - awaited)
+    for command in opened:
+        _of_command(command, command[1] in local, anchored, found)
+    return found
+
+
+def _ledger_of(transitions: Sequence[Transition]) -> Ledger:
+    ledger = Ledger()
+    for _, jobs, commands in transitions:
+        for job in jobs:
+            ledger.accept(job)
+        for command in commands:
+            ledger.command(command)
+    return ledger
+
+
+def _is_open(command: Event, ledger: Ledger) -> bool:
+    return command[0] in _NAMES and ledger.is_open(command[1])
+
+
+def _of_command(command: Event, is_local: bool, anchored: bool, found: _Found) -> None:
+    """Whether what a run waits for will come."""
+    kind, seq, held = command[0], command[1], found.held
+    if is_local:
+        if not anchored:
+            found.wrong.append(_say(command, "is done by nobody who would be missed"))
+    elif kind == kinds.ACTIVITY:
+        if seq not in held.tasks and not held.messages:
+            found.wrong.append(_say(command, "has neither a task nor a result"))
+    elif kind == kinds.TIMER:
+        if seq * 4 not in held.timers:
+            found.wrong.append(_say(command, "is not stored"))
+    elif kind == kinds.WAIT:
+        if not held.waits and not held.messages:
+            found.wrong.append(_say(command, "is in no line, and nothing has come"))
+    elif kind == kinds.CHILD:
+        found.children.append(command)
+
+
+async def _of_children(backend: Backend, namespace: str, found: _Found) -> list[str]:
+    documents: list[dict[str, Any]] = [orjson.loads(each[4]) for each in found.children]
+    rows = await backend.find([(namespace, each["id"], b"") for each in documents])
+    return [
+        _say(command, "is closed or gone, and said nothing")
+        for command, row in zip(found.children, rows, strict=True)
+        if not _is_running(row) and not found.held.messages
+    ]
+
+
+def _is_running(row: RunRow | None) -> bool:
+    return row is not None and row.status == RunStatus.RUNNING
+
+
+def _say(command: Event, what: str) -> str:
+    kind, seq, _, name, _, _ = command
+    return f"{_NAMES[kind]} {seq} {name!r} {what}" if name else f"{_NAMES[kind]} {seq} {what}"
+
+
+_NAMES: Mapping[int, str] = {
+    kinds.ACTIVITY: "activity",
+    kinds.TIMER: "timer",
+    kinds.CHILD: "child workflow",
+    kinds.SIGNAL_EXTERNAL: "signal to another workflow",
+    kinds.CANCEL_EXTERNAL: "cancellation of another workflow",
+    kinds.WAIT: "wait for mail",
+}
