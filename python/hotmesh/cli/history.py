@@ -148,6 +148,9 @@ def event_name(kind: int) -> str:
     return kinds.NAMES.get(kind, f"Unknown_{kind}").title().replace("_", "")
 
 
+_DIGESTS = event_name(kinds.DIGESTS)
+
+
 def table_rows(transitions: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     """A table's rows: what reached the run (→) and what it asked for (←), step by step."""
     return [row for each in transitions for row in _rows(each)]
@@ -156,6 +159,8 @@ def table_rows(transitions: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]
 def _rows(transition: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for arrow, events in (("→", transition["jobs"]), ("←", transition["commands"])):
         for event in events:
+            if event["event"] == _DIGESTS:
+                continue  # They say nothing to people; JSON has them.
             yield (
                 str(transition["number"]),
                 str(transition["time"])[11:23],

@@ -139,3 +139,10 @@ def test_rows_say_what_came_in_and_what_was_asked_for() -> None:
     )
     assert rows[1] == ("2", "22:13:20.250", "← Child", "2", "ship", "[1] child_id=c-1")
     assert len(rows[2][-1]) == DETAILS_MAX
+
+
+async def test_digests_of_arguments_are_not_shown_to_people() -> None:
+    digests = await reader().read((kinds.DIGESTS, 0, 0, "", b"", b"\1\2\3\4"))
+    assert digests == {"event": "Digests"}
+    transition = {"number": 0, "time": DUE_TEXT, "jobs": [], "commands": [digests]}
+    assert table_rows([transition]) == []

@@ -33,6 +33,7 @@ REJECTED = command(kinds.UPDATE_REJECTED)
         ([command(kinds.REDISPATCH), ONE, command(kinds.TERMINATED)], [ONE], -1),
         ([ONE, command(kinds.TIMED_OUT)], [ONE], -1),
         ([ONE], [command(kinds.REDISPATCH), ONE], 0),
+        ([command(kinds.DIGESTS), ONE], [ONE], -1),
         ([ONE], [REJECTED, ONE, REJECTED], -1),
         ([REJECTED, ONE], [ONE], -1),
     ],
