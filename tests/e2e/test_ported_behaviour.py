@@ -1,17 +1,25 @@
 """Small things that programs written for Temporal's SDK rely on, each as its server has it."""
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import pydantic
 import pytest
 
 from hotmesh import activity, workflow
-from hotmesh.client import Client, WithStartWorkflowOperation
-from hotmesh.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from hotmesh.exceptions import WorkflowAlreadyStartedError
+from hotmesh.client import (
+    Client,
+    WithStartWorkflowOperation,
+    WorkflowFailureError,
+    WorkflowUpdateFailedError,
+)
+from hotmesh.common import Payload, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from hotmesh.converter import CompositePayloadConverter, DataConverter, JSONPlainPayloadConverter
+from hotmesh.exceptions import ApplicationError, CancelledError, WorkflowAlreadyStartedError
 from hotmesh.worker import (
     Interceptor,
     WorkflowInboundInterceptor,
@@ -292,3 +300,98 @@ async def test_an_update_with_start_that_is_repeated_finds_what_it_did(
         if not closes and conflict == WorkflowIDConflictPolicy.FAIL:
             with pytest.raises(WorkflowAlreadyStartedError):
                 await once("another")
+
+
+@workflow.defn
+class Stops:
+    @workflow.run
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+    @workflow.update
+    async def stop(self) -> None:
+        task = asyncio.create_task(asyncio.sleep(60))
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+
+async def test_an_update_that_is_cancelled_says_so(client: Client) -> None:
+    async with working(client, Stops):
+        handle = await start(client, Stops.run)
+        with pytest.raises(WorkflowUpdateFailedError) as failed:
+            await handle.execute_update(Stops.stop)
+    assert isinstance(failed.value.cause, CancelledError)
+
+
+class PickyError(ValueError):
+    """A converter's own error."""
+
+
+class Picky(JSONPlainPayloadConverter):
+    def from_payload(self, payload: Payload, type_hint: type | None = None) -> Any:
+        if type_hint is int:
+            raise PickyError("not that one")
+        return super().from_payload(payload, type_hint)
+
+    def to_payload(self, value: Any) -> Payload | None:
+        if value == "unsayable":
+            raise PickyError("not this one")
+        return super().to_payload(value)
+
+
+class PickyConverter(CompositePayloadConverter):
+    def __init__(self) -> None:
+        super().__init__(Picky())
+
+
+PICKY = dataclasses.replace(DataConverter.default, payload_converter_class=PickyConverter)
+
+
+@workflow.defn(failure_exception_types=[PickyError])
+class Says:
+    @workflow.run
+    async def run(self, number: int) -> str:
+        return "x"
+
+
+@workflow.defn
+class SaysNothing:
+    @workflow.run
+    async def run(self) -> str:
+        return "x"
+
+
+async def test_what_a_converter_raises_of_its_own_is_raised(database_url: str) -> None:
+    async with (
+        await Client.connect(database_url, data_converter=PICKY) as client,
+        working(client, Says, SaysNothing),
+    ):
+        with pytest.raises(PickyError, match="not this one") as raised:
+            await start(client, "SaysNothing", "unsayable")
+        assert any("SaysNothing" in note for note in raised.value.__notes__)
+        handle = await start(client, "SaysNothing", result_type=int)
+        with pytest.raises(PickyError, match="not that one"):
+            await handle.result()
+        with pytest.raises(WorkflowFailureError) as failed:
+            await execute(client, "Says", 1)
+    assert isinstance(failed.value.cause, ApplicationError)
+    assert failed.value.cause.type == "PickyError"
+
+
+class Amount(pydantic.BaseModel):
+    cents: int
+
+
+@workflow.defn(failure_exception_types=[pydantic.ValidationError])
+class Pays:
+    @workflow.run
+    async def run(self, amount: Amount) -> None: ...
+
+
+async def test_bad_input_fails_where_its_error_is_a_failure(client: Client) -> None:
+    async with working(client, Pays):
+        with pytest.raises(WorkflowFailureError) as failed:
+            await execute(client, "Pays", {"cents": "x"})
+    assert isinstance(failed.value.cause, ApplicationError)
+    assert "1 validation error" in str(failed.value.cause)

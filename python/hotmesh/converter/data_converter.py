@@ -153,7 +153,7 @@ def encode_values(converter: DataConverter, values: Sequence[Any], what: str) ->
 
     Raises:
         ConversionError: A value can't be converted.
-        FailureError: A payload converter raised it.
+        Exception: A payload converter raised it, with a type of its own.
     """
     if len(values) == 1 and type(values[0]) in _SCALARS and converter.writes_json:
         try:  # Not a call more for the most frequent.
@@ -192,7 +192,25 @@ def _encode_payloads(converter: DataConverter, values: Sequence[Any], what: str)
     except HotMeshError:
         raise
     except Exception as err:
+        check_own(err, what)
         raise ConversionError(what, message_of(err)) from err
+
+
+def check_own(error: Exception, what: str) -> None:
+    """Let pass what a converter or a model raises of its own: callers know it by its type.
+
+    What has a type of the language's says nothing of what was converted; it is wrapped.
+
+    Args:
+        error: What converting raised.
+        what: What was converted; noted on the error.
+
+    Raises:
+        Exception: The error itself, unless its type is a built-in one.
+    """
+    if type(error).__module__ != "builtins":
+        error.add_note(f"While converting {what}")
+        raise error
 
 
 def _unserialisable(values: Sequence[Any], what: str, err: Exception) -> ConversionError:
@@ -225,7 +243,7 @@ def decode_values(
 
     Raises:
         ConversionError: The body is malformed, or a value does not fit its hint.
-        FailureError: A payload converter raised it.
+        Exception: A payload converter, or a value's own class, raised it, with a type of its own.
     """
     if body[:1] != _EXACT_JSON or not converter.writes_json:
         return _decode_uncommon(converter, body, type_hints, what)
@@ -266,6 +284,7 @@ def _typed(value: Any, hint: Any, index: int, what: str) -> Any:
     try:
         return decoder_for(hint)(value)
     except Exception as err:
+        check_own(err, what)
         raise ConversionError(what, message_of(err), index=index) from err
 
 
@@ -285,6 +304,7 @@ def _decode_payloads(
     except HotMeshError:
         raise
     except Exception as err:
+        check_own(err, what)
         raise ConversionError(what, _with_cause(err)) from err
 
 
@@ -343,4 +363,5 @@ def decode_failure(converter: DataConverter, data: bytes) -> BaseException:
     except HotMeshError:
         raise
     except Exception as err:
+        check_own(err, "stored failure")
         raise ConversionError("stored failure", message_of(err)) from err

@@ -30,6 +30,7 @@ from hotmesh.engine.info import (
 from hotmesh.engine.verdict import Verdict, verdict_of
 from hotmesh.exceptions import (
     ApplicationError,
+    CancelledError,
     ConversionError,
     HotMeshError,
     PayloadTooLargeError,
@@ -231,9 +232,7 @@ class Handlers:
                 instance.end_by(error)  # Who asked is told that the run ended before the update.
                 return
             if isinstance(error, asyncio.CancelledError):
-                error = ApplicationError(
-                    message_of(error) or "Update cancelled", type="CancelledError"
-                )
+                error = CancelledError(message_of(error) or "Cancelled")
             outcome = b"F" + self._failure(error, f"update {name!r}")
         finally:
             self._working.pop(key, None)

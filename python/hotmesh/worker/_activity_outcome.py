@@ -24,7 +24,6 @@ from hotmesh.engine.failures import stored_failure
 from hotmesh.exceptions import (
     ApplicationError,
     CancelledError,
-    ConversionError,
     PayloadTooLargeError,
     RetryState,
     TimeoutError,  # noqa: A004 - the failure, not the builtin
@@ -85,10 +84,10 @@ class OutcomeWriter:
         what = registered.result_text or f"result of activity {task.name!r}"
         try:
             return encode_values(converter, (result,), what)
-        except ConversionError as err:
+        except Exception as err:
             raise ApplicationError(
                 f"{message_of(err)} (type {type(result).__qualname__})",
-                type="ConversionError",
+                type=type(err).__name__,
                 non_retryable=True,
             ) from err
 
@@ -121,7 +120,7 @@ class OutcomeWriter:
         """
         try:
             body = encode_values(converter, (result,), registered.result_text)
-        except ConversionError:
+        except Exception:  # noqa: BLE001 - a converter may raise anything
             body = self.result_body(converter, registered, task, result)  # It says more.
         if len(body) > self._payload_limit:
             return self.completed(task, body)  # It refuses.
