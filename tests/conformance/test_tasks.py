@@ -225,16 +225,17 @@ async def test_a_task_may_be_inserted_with_attempts_used(mesh: Mesh) -> None:
     assert (task.attempt, bool(task.lost)) == (5, False)
 
 
-async def test_a_replaced_task_is_unclaimed(mesh: Mesh) -> None:
+async def test_a_task_that_is_there_stays_as_it_is(mesh: Mesh) -> None:
     router = await mesh.join()
     run_id = await mesh.add_task(router)
     await drain_start(router)
-    (old,) = await router.claim()
     columns = task_columns(mesh, run_id, "order", 0, attempt=1, frame=b"new", state=b"s")
     await router.commit(**columns)
-    assert len((await router.work(**finish(old))).lost) == 1
     (task,) = await router.claim()
-    assert (task.attempt, bool(task.lost), task.frame) == (2, False, b"new")
+    assert (task.attempt, bool(task.lost), task.frame) == (1, False, b"task")
+    await router.commit(**columns)
+    assert list((await router.work(room=1)).tasks) == []
+    assert list((await router.work(**finish(task))).lost) == []
 
 
 async def test_a_beat_renews_the_lease_and_keeps_details(mesh: Mesh) -> None:

@@ -25,6 +25,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, cast
 
+from hotmesh.backends.rollcall import Beat as Beat
+from hotmesh.backends.rollcall import HeldTask as HeldTask
+from hotmesh.backends.rollcall import Registration as Registration
+from hotmesh.backends.rollcall import RouterRow as RouterRow
+
 new_list = cast("Callable[[], list[Any]]", list)
 """For fields of batches: calling ``list[bytes]`` takes twenty times as long as ``list``."""
 
@@ -198,7 +203,8 @@ class Step:
     drop_timer_key: list[int] = field(default_factory=new_list)
 
     task_queue: list[int] = field(default_factory=new_list)
-    """Queue ids of activity tasks to insert; an existing (run, seq) is replaced, unclaimed."""
+    """Queue ids of activity tasks to insert. Where there is one of the same (run, seq) it stays as
+    it is, claimed or not: a router that stood down has stored it (see :class:`HeldTask`)."""
     task_type: list[str] = field(default_factory=new_list)
     """What a worker must host to claim them: the activity's type."""
     task_lane: list[int] = field(default_factory=new_list)
@@ -368,53 +374,6 @@ class TasksReply:
     """Beaten claims (run, seq, attempt) whose cancellation was asked for."""
     lost: Sequence[tuple[bytes, int, int]] = ()
     """Beats and finishes whose claim is no longer ours (or whose task is gone)."""
-
-
-class Registration(NamedTuple):
-    """A router's row in the rollcall."""
-
-    router_id: bytes
-    namespace: str
-    queue_id: int
-    hosts_workflows: bool
-    """Routers without workflows own no lanes."""
-    lease_ms: int
-    info: bytes
-    """JSON for people: task queue, types hosted, build id, process, idle or busy."""
-    beats: int = 0
-    """How many beats of this router were answered. The store counts too: if it knows of fewer, it
-    went back."""
-    workflow_types: Sequence[str] | None = None
-    """Those hosted: of their side queues it takes lanes too. None hosts any."""
-
-
-class Beat(NamedTuple):
-    """``alive`` false: the router was declared dead, or the store went back and knows nothing of it
-    or of its task queue: it must join again under a new id."""
-
-    alive: bool
-    now_ms: int
-    lanes: Sequence[int]
-    """All lanes owned now, in order; free ones up to the fair share were just taken."""
-    surplus: Sequence[int]
-    """Those of them to give back so that the others get their share."""
-    routers: int
-    """Live routers that share the queue's lanes, this one included."""
-    went_back: bool = False
-    """Whether the store knows of fewer beats than this router: all that it read may be wrong."""
-
-
-class RouterRow(NamedTuple):
-    """A router as listed."""
-
-    router_id: bytes
-    namespace: str
-    queue_id: int
-    task_queue: str
-    lanes: int
-    seen_ms: int
-    alive: bool
-    info: bytes
 
 
 class RunRow(NamedTuple):
@@ -646,6 +605,29 @@ class Backend(Protocol):
 
     async def leave(self, namespace: str, router_id: bytes) -> None:
         """Give everything back at once: lanes, and claimed tasks as if their lease were over."""
+        ...
+
+    async def stand_down(
+        self, namespace: str, router_id: bytes, lease_ms: int, held: Sequence[HeldTask]
+    ) -> None:
+        """A router that can't go on gives up its lanes and keeps what it has begun.
+
+        In one transaction: what it holds becomes tasks of runs that are open, claimed for
+        ``lease_ms`` where it has begun; its lanes are free; its later steps are fenced, as if it
+        had been declared dead. Claims stay as they are. Steps in flight are waited for.
+
+        A task that is there stays as it is, but for one of the same attempt that nobody has
+        claimed: that is claimed. And that is all for a router that was not alive any more, for
+        nobody knows what others have done since. So a call may be repeated.
+        """
+        ...
+
+    def for_another_loop(self) -> Backend:
+        """The same database for calls from another thread's event loop.
+
+        It needs no ``connect``, opens connections when first used, and is to be closed by who
+        asked for it, before this one is.
+        """
         ...
 
     async def session(self, namespace: str, router_id: bytes, horizon_ms: int) -> Session:

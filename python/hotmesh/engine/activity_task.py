@@ -65,6 +65,9 @@ class ActivityTask:
     state: bytes = b""
     """What earlier attempts left: heartbeat details and their last failure. b"" for nothing."""
     started_ms: int = 0
+    """0 until it has begun."""
+    detached: bool = False
+    """A client will complete it."""
 
     @property
     def key(self) -> AttemptKey:

@@ -15,6 +15,7 @@ import orjson
 
 from hotmesh.backends.protocol import (
     ConflictPolicy,
+    HeldTask,
     MailItem,
     MessageKind,
     ReusePolicy,
@@ -74,6 +75,9 @@ class Effects:
     recalls: list[tuple[bytes, int, bytes, bool]] = field(default_factory=new_list)
     moves: list[tuple[bytes, int, int]] = field(default_factory=new_list)
     """Runs that go from one lane to another."""
+    ended: list[tuple[ActivityTask, Event]] = field(default_factory=new_list)
+    """First attempts of this process whose outcomes are recorded: should the router stand down
+    before the commit, they are told another way."""
     # After the commit
     placed: list[ActivityTask] = field(default_factory=new_list)
     """Activities that start here."""
@@ -441,6 +445,17 @@ def cancelled_frame(seq: int) -> bytes:
 def task_meta(options: dict[str, Any], state: RunState) -> bytes:
     """An activity's options as a task in the queue carries them."""
     return orjson.dumps({**options, "w": [state.details.workflow_id, state.details.workflow_type]})
+
+
+def held_task(task: ActivityTask, queue_id: int, transition: int) -> HeldTask:
+    """The task that a first attempt becomes whose router can't go on."""
+    origin, options = task.origin, task.options
+    meta = orjson.dumps({**options, "w": [origin.workflow_id, origin.workflow_type]})
+    frame = encode_event((kinds.ACTIVITY, task.seq, queue_id, task.name, meta, task.body))
+    attempt = task.attempt if task.started_ms else 0
+    return HeldTask(
+        queue_id, task.name, task.lane, task.run_id, task.seq, attempt, frame, transition
+    )
 
 
 def start_item(

@@ -158,7 +158,8 @@ class LocalActivities:
             Whether some were started, so that more may have to be.
         """
         waiting, runner, inflight = self._waiting, self._context.runner, self.inflight
-        if not waiting:
+        tenure = self._context.tenure
+        if not waiting or tenure.over:
             return False
         local, now_ms = self._memory.local, self._context.clock.now_ms()
         at_once, began, free, ended = 0, time.perf_counter(), runner.free, self._ended
@@ -172,9 +173,15 @@ class LocalActivities:
                     continue  # no longer wanted
                 left -= 1
                 task.started_ms = now_ms
+                if tenure.over:  # looked at once it is marked, see `Tenure`
+                    task.started_ms = 0
+                    break
                 event = runner.start(task, ended)
                 if event is None:
                     free = runner.free
+                elif tenure.over:
+                    tenure.late(task, Outcome("completed", event))
+                    break
                 else:
                     local.append((task.run_id, event))
                     at_once += 1
@@ -195,6 +202,9 @@ class LocalActivities:
         self._look_again()
 
     def _ended(self, task: ActivityTask, outcome: Outcome) -> None:
+        if self._context.tenure.over:
+            self._context.tenure.late(task, outcome)
+            return
         if self.inflight.get((task.run_id, task.seq)) is not task:
             return  # cancelled, or the lane was lost: the result is no longer wanted
         self._outcomes += 1
@@ -228,6 +238,7 @@ class LocalActivities:
 
     def _watch_async(self, task: ActivityTask) -> None:
         """An activity that a client completes may still not take longer than it is allowed."""
+        task.detached = True
         limit = task.options.get("st") or task.options.get("sc")
         if limit:
             asyncio.get_running_loop().call_later(limit / 1000, self._retry_if_open, task)
@@ -338,7 +349,9 @@ class LocalActivities:
         if inflight:
             for job in jobs:
                 if kinds.ACTIVITY_COMPLETED <= job[0] <= kinds.ACTIVITY_TIMED_OUT:
-                    inflight.pop((run_id, job[1]), None)
+                    ended = inflight.pop((run_id, job[1]), None)
+                    if ended is not None:
+                        self._memory.effects.ended.append((ended, job))
         for task in placed:
             inflight[run_id, task.seq] = task
             if self.unstarted:
@@ -347,7 +360,9 @@ class LocalActivities:
     def followed(self, outcome: Event, task: ActivityTask) -> None:
         """As :meth:`recorded`, for one outcome and the one activity that follows."""
         run_id = task.run_id
-        self.inflight.pop((run_id, outcome[1]), None)
+        ended = self.inflight.pop((run_id, outcome[1]), None)
+        if ended is not None:
+            self._memory.effects.ended.append((ended, outcome))
         self.inflight[run_id, task.seq] = task
         if self.unstarted:
             self.unstarted.pop((run_id, task.seq), None)
@@ -373,13 +388,21 @@ class LocalActivities:
         self._memory.local.append((run_id, event))
         self._wake()
 
-    def cancel_all(self) -> None:
-        """The router was declared dead."""
+    def end(self) -> None:
+        """The tenure is over: what has come of its attempts goes the way of tasks."""
+        tenure, inflight = self._context.tenure, self.inflight
+        for run_id, event in self._memory.local:
+            task = inflight.get((run_id, event[1]))
+            has_ended = kinds.ACTIVITY_COMPLETED <= event[0] <= kinds.ACTIVITY_TIMED_OUT
+            if has_ended and task is not None:
+                tenure.late(task, Outcome("completed", event))
+        for task, event in self._memory.effects.ended:
+            tenure.late(task, Outcome("completed", event))
+        for task, outcome in self._retries:
+            tenure.late(task, outcome)
+        self._retries = []
         self._waiting.clear()
-        running = list(self.inflight.values())
-        self.inflight.clear()  # The translator looks at it too.
-        for task in running:
-            self._stop(task)
+        inflight.clear()  # The translator looks at it too.
 
     def _stop(self, task: ActivityTask) -> None:
         """Nobody wants the outcome. An attempt that has not begun here may go on elsewhere.

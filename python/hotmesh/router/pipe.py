@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 from hotmesh.backends.protocol import MessageRow, Session, Step, StepReply
 from hotmesh.core import DRAINED_FIELDS, Event, encode_event, kinds
 from hotmesh.engine import wire
+from hotmesh.engine.activity_task import ActivityTask
 from hotmesh.limits import BATCH_MESSAGES_MAX, LANES_PER_QUEUE
 from hotmesh.printing import told
 from hotmesh.retrying import PASSING, Backoff, complain
@@ -71,6 +72,8 @@ class Pipe:
         self._stopping = False
         self._dead = False
         self._went_back = False
+        self._under_way: tuple[Step, Effects] | None = None
+        """The step whose answer has not come."""
 
     # What others call
 
@@ -123,10 +126,30 @@ class Pipe:
         self.wake()
 
     def kill(self) -> None:
-        """End at once: the router was declared dead, nothing of it counts any more."""
+        """End at once: the tenure is over, nothing is committed any more."""
         self._dead = True
-        self._activities.cancel_all()
+        self._activities.end()
         self.wake()
+
+    def held(self) -> Iterator[tuple[ActivityTask, int]]:
+        """First attempts: those that are committed, with an outcome that is not or without one, and
+        those that the step under way asks for.
+
+        Called by another thread while the event loop is held up. With each comes the seq of the
+        transition that asked for it where its commit is not known yet, else -1.
+        """
+        under_way, not_sent = self._under_way, {id(each) for each in self._memory.effects.placed}
+        transitions: dict[bytes, int] = {}
+        unsure: set[int] = set()
+        if under_way is not None:
+            step, effects = under_way
+            transitions = dict(zip(step.journal_run, step.journal_seq, strict=True))
+            unsure = {id(each) for each in effects.placed}
+        for task, _ in list(self._memory.effects.ended):
+            yield task, -1
+        for task in list(self._activities.inflight.values()):
+            if id(task) not in not_sent:
+                yield task, transitions.get(task.run_id, -1) if id(task) in unsure else -1
 
     def slot_free(self) -> None:
         """A slot for an activity is free."""
@@ -172,23 +195,24 @@ class Pipe:
         if self._memory.local or self._activities.has_retries:
             # Results of this process go straight into the step, without a round trip before.
             await self._advance(session)
-        step, effects = self._drain()
+        if self._is_over():
+            return True
+        self._under_way = step, effects = self._drain()
         sent = self._context.clock.mark()
         try:
             reply = await session.step(step)
         except PASSING:
+            self._under_way = None
             self._start_over(effects, unknown=True)
             raise
         except Exception as error:  # noqa: BLE001 - it refuses the data of some run
             await self._apply_apart(session, step, effects, error)
             return False
         self._context.clock.learn(sent, reply.now_ms)
-        if reply.fenced:
-            if not self._dead:
-                self._context.on_fenced()
-            self._dead = True
-        if self._dead:
+        if self._is_over(reply):
+            self._memory.effects.ended += effects.ended
             return True
+        self._under_way = None
         if reply.stale:
             logger.warning(
                 "the database does not hold run(s) %s as this router believed: it went back, or "
@@ -207,10 +231,19 @@ class Pipe:
         self._report_quiet_lanes(step.lanes)
         self._memory.evict(self._context.max_cached, self._context.cache_bytes_max)
         await self._start_activities(effects)
-        if self._dead:
+        if self._is_over():
             return True
         await self._advance(session)
         return not self._has_work()
+
+    def _is_over(self, reply: StepReply | None = None) -> bool:
+        """Whether the tenure is over: nothing may follow, from that step neither."""
+        if self._dead:
+            return True
+        if self._context.tenure.over or (reply is not None and reply.fenced):
+            self._dead = True
+            self._context.on_fenced()
+        return self._dead
 
     def _has_work(self) -> bool:
         memory = self._memory

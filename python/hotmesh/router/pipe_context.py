@@ -14,6 +14,7 @@ from hotmesh.router.notifier import Notifier
 from hotmesh.router.pace import AverageCost
 from hotmesh.router.publishing import Publisher
 from hotmesh.router.replaying import Engine
+from hotmesh.router.tenure import Tenure
 from hotmesh.router.workflow_thread import WorkflowThread
 
 
@@ -38,6 +39,7 @@ class PipeContext:
     resolve_queue: Callable[[str], Any]
     resolve_side: Callable[[str], Awaitable[int]]
     """The id of the task queue's side queue for a workflow type."""
+    tenure: Tenure
     on_fenced: Callable[[], None]
     on_lanes_quiet: Callable[[Sequence[int]], None]
     wake_all: Callable[[], None]

@@ -26,8 +26,10 @@ from hotmesh.limits import (
 )
 from hotmesh.printing import printable
 from hotmesh.retrying import PASSING, Backoff, complain
+from hotmesh.router.absence import AbsentRouter, in_hand
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.coding import Coder
+from hotmesh.router.deputy import Deputy
 from hotmesh.router.notifier import Notifier
 from hotmesh.router.pace import AverageCost
 from hotmesh.router.pipe import Pipe
@@ -35,6 +37,7 @@ from hotmesh.router.pipe_context import PipeContext
 from hotmesh.router.publishing import Bus, Publisher
 from hotmesh.router.replaying import Engine
 from hotmesh.router.tasks import TaskPump
+from hotmesh.router.tenure import Tenure
 from hotmesh.router.workflow_thread import WorkflowThread
 
 logger = logging.getLogger(__name__)
@@ -119,15 +122,17 @@ class WorkerRouter:
         self._serves_sides = False
         self._moved_hint_at = 0.0
         self._cost = AverageCost()
-        self._pipes: list[Pipe] = []
+        self.pipes: list[Pipe] = []
         self._pipe_tasks: set[asyncio.Task[None]] = set()
-        self._pump: TaskPump | None = None
+        self.pump: TaskPump | None = None
         self._lanes: list[int] = []
         self._quiet: list[int] = []
         self._beat_now = asyncio.Event()
         self._stopping = False
         self._stop_asked = asyncio.Event()
         self._joined = False
+        self.tenure = Tenure()
+        self._deputy: Deputy | None = None
         self._fenced = False
         self._reopening = Backoff(*REOPEN_SECONDS)
         self._reopen_at = 0.0
@@ -157,6 +162,7 @@ class WorkerRouter:
         try:
             await self._until_stopped(asyncio.create_task(self._begin(), name="hotmesh-joining"))
             if not self._stopping:
+                self._start_deputy()
                 started()
                 pump = self._start_pump()
                 rollcall = asyncio.create_task(self._rollcall(), name="hotmesh-rollcall")
@@ -193,8 +199,8 @@ class WorkerRouter:
 
     def heartbeat(self, task: ActivityTask, state: bytes) -> None:
         """An activity's heartbeat."""
-        if self._pump is not None:
-            self._pump.heartbeat(task, state)
+        if self.pump is not None:
+            self.pump.heartbeat(task, state)
 
     async def queue_id(self, task_queue: str) -> int:
         """The id of a task queue of this namespace."""
@@ -265,7 +271,7 @@ class WorkerRouter:
         await self._find_queue()
         self._router_id = os.urandom(16)
         self._beats = 0
-        beat = await self._backend.beat(self._registration())
+        beat = await self._backend.beat(self.registration())
         self._joined = True
         self._beats += 1
         await self._begin_with(beat)
@@ -273,8 +279,9 @@ class WorkerRouter:
     async def _begin_with(self, beat: Beat) -> None:
         """Open pipes that know nothing yet."""
         self._fenced = False
+        self.tenure = Tenure()
         self._lanes, self._quiet = [], []
-        self._pipes = []
+        self.pipes = []
         if self._engine.definitions:
             await self._open_pipes()
         self._take(beat)
@@ -295,12 +302,12 @@ class WorkerRouter:
         self._queue_id = found
 
     async def _open_pipes(self) -> None:
-        for _ in range(len(self._pipes), PIPES):
+        for _ in range(len(self.pipes), PIPES):
             session = await self._backend.session(
                 self._options.namespace, self._router_id, TIMER_HORIZON_MS
             )
             pipe = Pipe(self._pipe_context(), self._router_id)
-            self._pipes.append(pipe)
+            self.pipes.append(pipe)
             task = asyncio.create_task(pipe.run(session), name="hotmesh-pipe")
             task.add_done_callback(self._on_pipe_end)
             self._pipe_tasks.add(task)
@@ -311,7 +318,7 @@ class WorkerRouter:
             logger.critical(
                 "a router pipe broke, opening it again", exc_info=printable(task.exception())
             )
-            self._on_fenced()
+            self.on_fenced()
 
     def _pipe_context(self) -> PipeContext:
         options = self._options
@@ -330,7 +337,8 @@ class WorkerRouter:
             runner=options.runner,
             publisher=self._publisher,
             resolve_queue=self.queue_id,
-            on_fenced=self._on_fenced,
+            tenure=self.tenure,
+            on_fenced=self.on_fenced,
             on_lanes_quiet=self._on_quiet,
             wake_all=self._wake_pipes,
             coder=None if codec is None else Coder(codec),
@@ -347,7 +355,8 @@ class WorkerRouter:
             eager=options.eager,
         )
 
-    def _registration(self) -> Registration:
+    def registration(self) -> Registration:
+        """This router's row in the rollcall."""
         options = self._options
         info = {
             "task_queue": options.task_queue,
@@ -356,7 +365,7 @@ class WorkerRouter:
             "identity": options.identity,
             "build_id": options.build_id,
             "pid": os.getpid(),
-            "idle": not any(pipe.busy for pipe in self._pipes),
+            "idle": not any(pipe.busy for pipe in self.pipes),
             **options.extra,
         }
         return Registration(
@@ -372,8 +381,12 @@ class WorkerRouter:
 
     # Rollcall
 
+    @property
+    def _beat_seconds(self) -> float:
+        return min(self._options.lease_ms / 1000 / BEATS_PER_LEASE, BEAT_SECONDS_MAX)
+
     async def _rollcall(self) -> None:
-        interval = min(self._options.lease_ms / 1000 / BEATS_PER_LEASE, BEAT_SECONDS_MAX)
+        interval = self._beat_seconds
         while not self._stopping:
             with contextlib.suppress(TimeoutError):  # as usual: nothing has asked for an early beat
                 async with asyncio.timeout(interval):
@@ -388,7 +401,7 @@ class WorkerRouter:
 
     async def _renew(self) -> Beat:
         sent = self.clock.mark()
-        beat = await self._in_time(self._backend.beat(self._registration()))
+        beat = await self._in_time(self._backend.beat(self.registration()))
         self._beats += 1
         self.clock.learn(sent, beat.now_ms)
         return beat
@@ -420,11 +433,12 @@ class WorkerRouter:
             self._notifier.routers(self._queue_id)
         beat = await self._renew()
         if not beat.alive:
+            self._tell_of_death()
             await self._rejoin()
             return
         if beat.went_back:
             logger.warning("the database went back a moment: everything is read again")
-            for pipe in self._pipes:
+            for pipe in self.pipes:
                 pipe.read_again()
         if self._engine.definitions:  # the first may have been added later
             await self._open_pipes()
@@ -438,12 +452,12 @@ class WorkerRouter:
     def _take(self, beat: Beat) -> None:
         quiet = set(self._quiet)
         self._lanes = [lane for lane in beat.lanes if lane not in quiet]
-        for index, pipe in enumerate(self._pipes):
+        for index, pipe in enumerate(self.pipes):
             pipe.assign([lane for lane in self._lanes if lane % PIPES == index])
         self._note_owned()
         leaving = [lane for lane in beat.surplus if lane not in quiet]
         if leaving:
-            for index, pipe in enumerate(self._pipes):
+            for index, pipe in enumerate(self.pipes):
                 pipe.give_up([lane for lane in leaving if lane % PIPES == index])
 
     def _on_quiet(self, lanes: Sequence[int]) -> None:
@@ -458,44 +472,77 @@ class WorkerRouter:
         self._owns_all = home == LANES_PER_QUEUE
         self._serves_sides = len(self._lanes) > home
 
-    def _on_fenced(self) -> None:
+    def on_fenced(self) -> None:
+        """A step, or a thread, has found that this router's tenure is over."""
         self._fenced = True
         self._beat_now.set()
 
     async def _begin_anew(self) -> None:
-        """A pipe has ended: join under a new id if this router is dead, else open it again.
+        """The tenure is over, or a pipe has ended: join under a new id.
 
-        Who is alive keeps its lanes, so that nothing waits for the end of a lease.
+        Lanes that this router still had are free at once, so nothing waits for the end of a lease.
         """
-        beat = await self._renew()
-        if not beat.alive:
-            await self._rejoin()
-            return
-        now = time.monotonic()
-        if now < self._reopen_at:
-            return  # the next beat will see
-        if now > self._reopen_at + SOUND_SECONDS:
-            self._reopening.reset()
-        self._reopen_at = now + self._reopening.next_s()
-        await self._end_pipes()
-        await self._begin_with(beat)
+        if not self.tenure.over:
+            if (await self._renew()).alive:
+                now = time.monotonic()
+                if now < self._reopen_at:
+                    return  # the next beat will see
+                if now > self._reopen_at + SOUND_SECONDS:
+                    self._reopening.reset()
+                self._reopen_at = now + self._reopening.next_s()
+            else:
+                self._tell_of_death()
+        await self._rejoin()
 
-    async def _end_pipes(self) -> None:
-        for pipe in self._pipes:
+    def _tell_of_death(self) -> None:
+        if not self.tenure.over:
+            logger.warning(
+                "router %s is not in the rollcall any more (it was silent for longer than its "
+                "lease of %.1f s, or the database went back); its work goes to others, joining "
+                "again",
+                self._router_id.hex(),
+                self._options.lease_ms / 1000,
+            )
+
+    async def _rejoin(self) -> None:
+        tenure = self.tenure
+        self.end_tenure()
+        for pipe in self.pipes:
             pipe.kill()
         if self._pipe_tasks:
             await asyncio.wait(set(self._pipe_tasks))
-
-    async def _rejoin(self) -> None:
-        logger.warning(
-            "router %s is not in the rollcall any more (it was silent for longer than its lease "
-            "of %.1f s, or the database went back); its work goes to others, joining again",
-            self._router_id.hex(),
-            self._options.lease_ms / 1000,
-        )
+        if not tenure.stored:
+            await self._in_time(
+                self._backend.stand_down(
+                    self._options.namespace,
+                    self._router_id,
+                    self._options.lease_ms,
+                    tenure.held.tasks,
+                )
+            )
+            tenure.stored = True
+        if self.pump is not None:
+            self.pump.adopt(tenure)
         self._joined = False  # until it has: a join that fails is tried again with the next beat
-        await self._end_pipes()
         await self._join()
+
+    # When the event loop is held up; a thread asks
+
+    def _start_deputy(self) -> None:
+        options = self._options
+        if options.inline:
+            return  # whoever halts the program to look at it is not to lose its work meanwhile
+        absent = AbsentRouter(self, options.runner, options.lease_ms)
+        self._deputy = Deputy(absent, self._backend, self._beat_seconds, options.lease_ms)
+        self._deputy.start()
+
+    def end_tenure(self) -> None:
+        """This router can't go on: whatever it is doing, nothing of it is begun or committed."""
+        self.tenure.end(lambda: in_hand(self))
+
+    def queue_of(self, task_queue: str | None) -> int:
+        """The id of a task queue that is known here; None is the router's own."""
+        return self._queue_ids.get(task_queue or self._options.task_queue, self._queue_id)
 
     # Wake-ups
 
@@ -513,17 +560,17 @@ class WorkerRouter:
 
     def _on_lanes_hint(self, payload: str | None) -> None:
         mask = int(payload, 16) if payload else -1
-        for pipe in self._pipes:
+        for pipe in self.pipes:
             pipe.wake_lanes(mask)
 
     def _on_tasks_hint(self, payload: str | None) -> None:
-        if self._pump is not None:
-            self._pump.wake(payload)
+        if self.pump is not None:
+            self.pump.wake(payload)
 
     def _on_slot_free(self) -> None:
-        if self._pump is not None:
-            self._pump.slot_free()
-        for pipe in self._pipes:
+        if self.pump is not None:
+            self.pump.slot_free()
+        for pipe in self.pipes:
             pipe.slot_free()
 
     def _on_routers_hint(self, payload: str | None) -> None:
@@ -531,16 +578,16 @@ class WorkerRouter:
             self._beat_now.set()
 
     def _wake_pipes(self) -> None:
-        for pipe in self._pipes:
+        for pipe in self.pipes:
             pipe.wake()
 
     # Activities
 
     def _start_pump(self) -> asyncio.Task[None] | None:
         options = self._options
-        if options.runner is None or not options.claims_tasks:
+        if options.runner is None:
             return None
-        self._pump = TaskPump(
+        self.pump = TaskPump(
             self._backend,
             namespace=options.namespace,
             task_queue=options.task_queue,
@@ -551,8 +598,9 @@ class WorkerRouter:
             notifier=self._notifier,
             router_id=lambda: self._router_id,
             on_lanes=lambda _: self._wake_pipes(),
+            claims=options.claims_tasks,
         )
-        return asyncio.create_task(self._pump.run(), name="hotmesh-tasks")
+        return asyncio.create_task(self.pump.run(), name="hotmesh-tasks")
 
     # Leaving
 
@@ -560,19 +608,21 @@ class WorkerRouter:
         finished = asyncio.Event()
         beats = asyncio.create_task(self._keep_lease(finished), name="hotmesh-last-beats")
         try:
-            if self._pump is not None:
-                self._pump.stop()
-            for pipe in self._pipes:
+            if self.pump is not None:
+                self.pump.stop()
+            for pipe in self.pipes:
                 pipe.start_nothing()
             if self._options.runner is not None:
                 await self._options.runner.shutdown()
-            for pipe in self._pipes:
+            for pipe in self.pipes:
                 pipe.stop()
             await _end({*self._pipe_tasks, *({pump} if pump is not None else ())}, FAREWELL_SECONDS)
         finally:
             finished.set()
             # A beat that arrived after the leaving would join anew.
             await _end({beats}, GOODBYE_SECONDS)
+            if self._deputy is not None:
+                await self._deputy.stop()
             await self._leave()
 
     async def _keep_lease(self, finished: asyncio.Event) -> None:

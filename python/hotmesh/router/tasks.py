@@ -19,6 +19,7 @@ from hotmesh.limits import BATCH_BYTES_MAX, BATCH_TASKS_MAX
 from hotmesh.retrying import Backoff, complain
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.notifier import Notifier
+from hotmesh.router.tenure import Tenure
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class TaskPump:
         notifier: Wakes the lanes that got results.
         router_id: Asked for at each batch, since a router may have to join again.
         on_lanes: Told of lanes that got results.
+        claims: Whether tasks are taken from the queue at all.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class TaskPump:
         notifier: Notifier,
         router_id: Callable[[], bytes],
         on_lanes: Callable[[set[int]], None],
+        claims: bool = True,
     ) -> None:
         self._backend = backend
         self._namespace = namespace
@@ -66,6 +69,7 @@ class TaskPump:
         self._notifier = notifier
         self._router_id = router_id
         self._on_lanes = on_lanes
+        self._claims = claims
         self._claimed: dict[AttemptKey, ActivityTask] = {}
         self._outcomes: list[tuple[ActivityTask, Outcome]] = []
         self._beats: dict[AttemptKey, bytes] = {}
@@ -98,6 +102,27 @@ class TaskPump:
         self._beats[task.key] = state
         self.wake()
         return True
+
+    def adopt(self, tenure: Tenure) -> None:
+        """What a tenure that is over had begun are tasks now, and this worker's claims."""
+        if tenure.is_handed_over:
+            return
+        for task in tenure.held.begun:
+            if task.detached:
+                self._detached.append(task)
+                continue
+            self._claimed[task.key] = task
+            if not task.started_ms:  # it was about to
+                task.started_ms = self._clock.now_ms()
+                with outside_tasks():
+                    self._begin(task)
+        tenure.hand_to(self._on_outcome)
+        self._renew_at = 0.0
+        self.wake()
+
+    def claimed(self) -> list[ActivityTask]:
+        """The attempts that are claimed here. May be asked from any thread."""
+        return list(self._claimed.values())
 
     def stop(self) -> None:
         """Claim nothing more; end once what runs is finished."""
@@ -136,7 +161,7 @@ class TaskPump:
     def _batch(self) -> tuple[Tasks, list[tuple[ActivityTask, Outcome]], list[ActivityTask]]:
         outcomes = self._take_outcomes()
         room = max(0, min(self._runner.free, BATCH_TASKS_MAX))
-        if self._stopping or self._outcomes:
+        if self._stopping or self._outcomes or not self._claims:
             room = 0  # what is to be written comes first
         self._short_of_slots = not room
         batch = Tasks(
@@ -260,6 +285,9 @@ class TaskPump:
             self.wake()
             return
         self._claimed[task.key] = task
+        self._begin(task)
+
+    def _begin(self, task: ActivityTask) -> None:
         event = self._runner.start(task, self._on_outcome)
         if event is not None:
             self._on_outcome(task, Outcome("completed", event))

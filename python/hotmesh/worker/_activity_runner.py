@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
 from datetime import timedelta
+from types import FrameType
 from typing import Any
 
 from hotmesh.activity import ActivityContext, current_context, logger
@@ -42,7 +43,7 @@ from hotmesh.worker._activity_latch import Latch, SharedLatch
 from hotmesh.worker._activity_outcome import OutcomeWriter
 from hotmesh.worker._activity_processes import SharedStateManager
 from hotmesh.worker._activity_registry import ActivityRegistry, RegisteredActivity
-from hotmesh.worker._activity_running import Done, RunningActivity
+from hotmesh.worker._activity_running import Done, RunningActivity, deadlines
 from hotmesh.worker._interceptor import Interceptor
 
 __all__ = ["ActivityRunner", "ActivityTask", "CancelReason", "Outcome"]
@@ -178,6 +179,21 @@ class ActivityRunner:
     def running(self) -> list[ActivityTask]:
         """The tasks whose outcome is still open."""
         return [running.task for running in self._running.values()]
+
+    def expires_ms(self, task: ActivityTask) -> int:
+        """When an attempt's own timeouts end it. May be asked from any thread."""
+        running = self._running.get(task.key)
+        return deadlines(task, task.started_ms if running is None else running.heard_ms)[0][0]
+
+    def attempt_in(self, frame: FrameType | None) -> ActivityTask | None:
+        """The attempt that a thread is in, going by its stack; None if it is in none."""
+        while frame is not None:
+            if frame.f_code is ActivityRunner._attempt.__code__:
+                return frame.f_locals["running"].task
+            if frame.f_code is ActivityRunner._run_at_once.__code__:
+                return frame.f_locals["task"]
+            frame = frame.f_back
+        return None
 
     def start(self, task: ActivityTask, done: Done) -> Event | None:
         """Begin an attempt. Call it on the event loop, outside of tasks (``outside_tasks``).

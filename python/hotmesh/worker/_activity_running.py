@@ -108,15 +108,7 @@ class RunningActivity:
 
     def deadlines(self) -> list[tuple[int, TimeoutType]]:
         """When each of the attempt's timeouts ends it, soonest first."""
-        options, task = self.task.options, self.task
-        found: list[tuple[int, TimeoutType]] = []
-        if close_ms := options.get("st"):
-            found.append((task.started_ms + close_ms, TimeoutType.START_TO_CLOSE))
-        if total_ms := options.get("sc"):
-            found.append((task.scheduled_ms + total_ms, TimeoutType.SCHEDULE_TO_CLOSE))
-        if heartbeat_ms := options.get("hb"):
-            found.append((self.heard_ms + heartbeat_ms, TimeoutType.HEARTBEAT))
-        return sorted(found)
+        return deadlines(self.task, self.heard_ms)
 
     def next_alarm_ms(self) -> int | None:
         """When the attempt next needs attention: a timeout, or a heartbeat that was held back."""
@@ -222,6 +214,19 @@ class RunningActivity:
             priority=Priority.default,
             retry_policy=retry_policy(options.get("retry")) or RetryPolicy(),
         )
+
+
+def deadlines(task: ActivityTask, heard_ms: int) -> list[tuple[int, TimeoutType]]:
+    """When each timeout of an attempt ends it that was last heard of then, soonest first."""
+    options = task.options
+    found: list[tuple[int, TimeoutType]] = []
+    if close_ms := options.get("st"):
+        found.append((task.started_ms + close_ms, TimeoutType.START_TO_CLOSE))
+    if total_ms := options.get("sc"):
+        found.append((task.scheduled_ms + total_ms, TimeoutType.SCHEDULE_TO_CLOSE))
+    if heartbeat_ms := options.get("hb"):
+        found.append((heard_ms + heartbeat_ms, TimeoutType.HEARTBEAT))
+    return sorted(found)
 
 
 def state_details(state: bytes) -> bytes:

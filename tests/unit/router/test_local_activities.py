@@ -10,6 +10,7 @@ from hotmesh.engine.activity_task import (
     AttemptKey,
     CancelReason,
     Outcome,
+    OutcomeKind,
     TaskOrigin,
 )
 from hotmesh.engine.instance import RunDetails
@@ -19,6 +20,7 @@ from hotmesh.router.memory import PipeMemory
 from hotmesh.router.pace import AverageCost
 from hotmesh.router.pipe_context import PipeContext
 from hotmesh.router.state import RunState
+from hotmesh.router.tenure import Held, Tenure
 
 RUN = b"r" * 16
 
@@ -55,6 +57,7 @@ def activities_on(runner: Runner) -> LocalActivities:
         eager=True,
         task_queue="q",
         queue_ids={"q": 1},
+        tenure=Tenure(),
     )
     return LocalActivities(
         cast("PipeContext", cast("Any", context)), PipeMemory(), set(), lambda: None
@@ -116,23 +119,12 @@ async def test_a_few_at_a_time_are_started() -> None:
     assert not activities.start_waiting(3)
 
 
-async def test_a_router_that_was_declared_dead_cancels_its_own_attempts_only() -> None:
-    runner = Runner(free=2)
-    activities, tasks = accepted(runner, 1)
-    activities.start_waiting()
-    activities.cancel_all()
-    assert runner.cancelled == [(tasks[0].key, "not_found")]
-    assert tasks[0].key == (RUN, 0, 1)
-
-
 async def test_an_attempt_that_has_not_begun_here_is_not_cancelled_here() -> None:
     """It was never committed: the attempt of its number may be a claimed task of this worker."""
     runner = Runner(free=2)
     activities, tasks = activities_on(runner), placed(2)
     activities.recorded(RUN, [], tasks)
     activities.cancel({RUN})
-    activities.recorded(RUN, [], tasks)
-    activities.cancel_all()
     assert runner.cancelled == []
     assert not activities.inflight
 
@@ -175,3 +167,48 @@ async def test_a_failed_attempt_whose_cancellation_is_asked_for_makes_no_other()
     activities.settle_retries()
     ((run_id, seq, _, claimed),) = memory.effects.recalls
     assert (run_id, seq, claimed) == (RUN, 1, True)
+
+
+async def test_nothing_begins_once_the_tenure_is_over() -> None:
+    runner = Runner(free=5)
+    activities, tasks = accepted(runner, 2)
+    activities._context.tenure.end(lambda: Held((), ()))
+    assert not activities.start_waiting()
+    assert runner.started == []
+    assert tasks[0].started_ms == 0
+
+
+async def test_what_ends_after_the_tenure_goes_the_way_of_tasks() -> None:
+    late: list[tuple[int, OutcomeKind]] = []
+    activities, tasks = accepted(Runner(free=5), 3)
+    tenure, memory = activities._context.tenure, activities._memory
+    activities.start_waiting()
+    activities._ended(tasks[0], Outcome("failed", (kinds.ACTIVITY_FAILED, 0, 1, "", b"", b"")))
+    activities._ended(tasks[1], Outcome("retry"))
+    recorded = (kinds.ACTIVITY_COMPLETED, 2, 1, "", b"", b"")
+    activities.recorded(RUN, [recorded], ())  # and not committed
+    assert memory.effects.ended == [(tasks[2], recorded)]
+    tenure.end(lambda: Held((), ()))
+    activities.end()
+    assert not activities.inflight
+    tenure.hand_to(lambda task, outcome: late.append((task.seq, outcome.kind)))
+    assert sorted(late) == [(0, "completed"), (1, "retry"), (2, "completed")]
+    activities._ended(tasks[1], Outcome("canceled"))
+    assert late[-1] == (1, "canceled")
+
+
+async def test_what_blocks_until_the_tenure_is_over_is_not_recorded() -> None:
+    class Blocks(Runner):
+        def start(self, task: ActivityTask, done: object) -> Any:
+            super().start(task, done)
+            activities._context.tenure.end(lambda: Held((), ()))
+            return (kinds.ACTIVITY_COMPLETED, task.seq, 1, "", b"", b"")
+
+    runner = Blocks(free=5)
+    activities, tasks = accepted(runner, 2)
+    activities.start_waiting()
+    assert runner.started == [0]
+    assert activities._memory.local == []
+    late: list[ActivityTask] = []
+    activities._context.tenure.hand_to(lambda task, _: late.append(task))
+    assert late == [tasks[0]]

@@ -19,6 +19,7 @@ from hotmesh.router.pace import AverageCost
 from hotmesh.router.pipe import Pipe
 from hotmesh.router.pipe_context import PipeContext
 from hotmesh.router.replaying import Engine
+from hotmesh.router.tenure import Tenure
 from hotmesh.router.workflow_thread import WorkflowThread
 
 LANE = 64
@@ -104,6 +105,7 @@ def pipe_of(store: object) -> Pipe:
         engine=Engine({definition.name: definition}, EngineOptions(DataConverter.default)),
         converter=DataConverter.default,
         workflows=WorkflowThread(0, inline=True),
+        tenure=Tenure(),
         runner=Runner(),
         coder=None,
         cost=AverageCost(),

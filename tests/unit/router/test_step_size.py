@@ -23,6 +23,7 @@ from hotmesh.router.pipe import Pipe
 from hotmesh.router.pipe_context import PipeContext
 from hotmesh.router.replaying import Engine
 from hotmesh.router.state import RunState
+from hotmesh.router.tenure import Tenure
 from hotmesh.router.workflow_thread import WorkflowThread
 
 LANE = 64
@@ -118,6 +119,7 @@ def pipe_of(**changes: Any) -> Pipe:
         "engine": Engine({definition.name: definition}, EngineOptions(DataConverter.default)),
         "converter": DataConverter.default,
         "workflows": WorkflowThread(0, inline=True),
+        "tenure": Tenure(),
         "runner": None,
         "coder": None,
         "cost": AverageCost(),

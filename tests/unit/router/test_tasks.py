@@ -5,10 +5,17 @@ from typing import Any, cast
 
 from hotmesh.backends.protocol import Backend, Tasks, TasksReply
 from hotmesh.core import encode_event, kinds
-from hotmesh.engine.activity_task import ActivityTask, AttemptKey, CancelReason
+from hotmesh.engine.activity_task import (
+    ActivityTask,
+    AttemptKey,
+    CancelReason,
+    Outcome,
+    TaskOrigin,
+)
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.notifier import Notifier
 from hotmesh.router.tasks import TaskPump
+from hotmesh.router.tenure import Held, Tenure
 
 RUN = b"r" * 16
 SEQ = 3
@@ -54,9 +61,8 @@ class Store:
         self.replies.put_nowait(TasksReply(1, tasks=[row], lost=gone))
 
 
-async def test_what_is_said_of_one_attempt_is_not_said_of_the_next() -> None:
-    runner, store = Runner(), Store()
-    pump = TaskPump(
+def pump_on(store: Store, runner: Runner) -> TaskPump:
+    return TaskPump(
         cast("Backend", cast("Any", store)),
         namespace="n",
         task_queue="q",
@@ -68,6 +74,39 @@ async def test_what_is_said_of_one_attempt_is_not_said_of_the_next() -> None:
         router_id=lambda: b"i" * 16,
         on_lanes=lambda _: None,
     )
+
+
+async def test_what_a_tenure_had_begun_is_claimed_renewed_and_finished() -> None:
+    runner, store = Runner(), Store()
+    pump = pump_on(store, runner)
+
+    def attempt(seq: int, **changes: Any) -> ActivityTask:
+        origin = TaskOrigin("n", "w", "t", "q")
+        return ActivityTask(RUN, seq, 64, "act", {"st": 5_000}, b"", 1, origin, True, **changes)
+
+    running, ended = attempt(1, started_ms=1), attempt(2, started_ms=1)
+    about_to, outside = attempt(3), attempt(4, started_ms=1, detached=True)
+    tenure = Tenure()
+    tenure.end(lambda: Held((), [running, ended, about_to, outside]))
+    tenure.late(ended, Outcome("completed", (kinds.ACTIVITY_COMPLETED, 2, 1, "", b"", b"J[]")))
+    pump.adopt(tenure)
+    assert [task.seq for task in runner.started] == [3]
+    assert pump.claimed() == [running, about_to]
+    pumping = asyncio.create_task(pump.run())
+    batch = await store.batches.get()
+    assert [*zip(batch.finish_seq, batch.finish_attempt, strict=True)] == [(2, 1)]
+    assert dict(zip(batch.beat_seq, batch.beat_lease, strict=True)) == {
+        1: 60_000,
+        3: 60_000,
+        4: 5_000,
+    }
+    pumping.cancel()
+    await asyncio.wait([pumping])
+
+
+async def test_what_is_said_of_one_attempt_is_not_said_of_the_next() -> None:
+    runner, store = Runner(), Store()
+    pump = pump_on(store, runner)
     pumping = asyncio.create_task(pump.run())
     store.gives(1)
     await store.batches.get()

@@ -24,6 +24,7 @@ from hotmesh.backends.postgres.session import PostgresSession
 from hotmesh.backends.postgres.statements import statements
 from hotmesh.backends.protocol import (
     Beat,
+    HeldTask,
     MailItem,
     Pending,
     Registration,
@@ -302,6 +303,24 @@ class PostgresBackend:
         """Give everything back at once: lanes, and claimed tasks as if their lease were over."""
         lock_key = self._address.lock_key("router", router_id)
         await _repeat(lambda: self._links.routers.fetch("leave", namespace, router_id, lock_key))
+
+    async def stand_down(
+        self, namespace: str, router_id: bytes, lease_ms: int, held: Sequence[HeldTask]
+    ) -> None:
+        """Give up the lanes, keep what has begun; see the protocol."""
+        lock_key = self._address.lock_key("router", router_id)
+        columns = list(zip(*held, strict=True)) if held else [()] * len(HeldTask._fields)
+        await _repeat(
+            lambda: self._links.routers.fetch(
+                "stand_down", namespace, router_id, lock_key, lease_ms, *columns
+            )
+        )
+
+    def for_another_loop(self) -> PostgresBackend:
+        """The same database for another event loop."""
+        other = PostgresBackend(self.url)
+        other._links = other._make_links(pooled=self._links.pooled)
+        return other
 
     async def session(self, namespace: str, router_id: bytes, horizon_ms: int) -> PostgresSession:
         """A pipe's own connection."""

@@ -17,6 +17,7 @@ from hotmesh.backends.pending import Place, following, pack, unpack
 from hotmesh.backends.protocol import (
     PENDING_KINDS,
     Beat,
+    HeldTask,
     MailItem,
     Pending,
     Registration,
@@ -292,6 +293,30 @@ class RedisBackend:
         """Give everything back at once: lanes, and claimed tasks as if their lease were over."""
         await self._again(namespace, scripts.LEAVE, [codec.EMPTY_HEADER, router_id])
         self._joined.discard((namespace, router_id))
+
+    async def stand_down(
+        self, namespace: str, router_id: bytes, lease_ms: int, held: Sequence[HeldTask]
+    ) -> None:
+        """Give up the lanes, keep what has begun; see the protocol."""
+        numbers = {
+            "lease": lease_ms,
+            "queue": [each.queue_id for each in held],
+            "lane": [each.lane for each in held],
+            "seq": [each.seq for each in held],
+            "attempt": [each.attempt for each in held],
+            "transition": [each.transition for each in held],
+        }
+        words: codec.Words = [codec.header(numbers), router_id]
+        words += [each.activity_type for each in held]
+        words += [each.run_id for each in held]
+        words += [each.frame for each in held]
+        await self._again(namespace, scripts.STAND_DOWN, words)
+
+    def for_another_loop(self) -> RedisBackend:
+        """The same database for another event loop; what is known of its nodes is shared."""
+        other = RedisBackend(self.url)
+        other._servers.know(self._servers)
+        return other
 
     async def session(self, namespace: str, router_id: bytes, horizon_ms: int) -> RedisSession:
         """A pipe's session; steps name their router themselves.

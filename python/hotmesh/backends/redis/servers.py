@@ -73,6 +73,10 @@ class Servers:
         finally:
             await link.close()
 
+    def know(self, other: Servers) -> None:
+        """Take over what another has found out of the same URL."""
+        self._nodes, self._slots = list(other._nodes), list(other._slots)
+
     @property
     def is_cluster(self) -> bool:
         return bool(self._slots)

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from hotmesh.backends.protocol import (
     Beat,
+    HeldTask,
     MailItem,
     Pending,
     Registration,
@@ -177,6 +178,18 @@ class SqliteBackend:
     async def leave(self, namespace: str, router_id: bytes) -> None:
         """See the protocol."""
         await self._write(lambda tx: routers.leave(tx, namespace, router_id))
+
+    async def stand_down(
+        self, namespace: str, router_id: bytes, lease_ms: int, held: Sequence[HeldTask]
+    ) -> None:
+        """See the protocol."""
+        await self._write(lambda tx: routers.stand_down(tx, namespace, router_id, lease_ms, held))
+
+    def for_another_loop(self) -> SqliteBackend:
+        """See the protocol; the process's one store serves any event loop."""
+        other = SqliteBackend(self.url, clock=self._clock)
+        other._store = store.share(self._opened())
+        return other
 
     async def session(self, namespace: str, router_id: bytes, horizon_ms: int) -> SqliteSession:
         """See the protocol; steps name their router themselves."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from hotmesh.backends.protocol import Beat, Registration, RouterRow
+from hotmesh.backends.protocol import Beat, HeldTask, Registration, RouterRow
 from hotmesh.backends.sqlite import statements
 from hotmesh.backends.sqlite.done import delete_old
 from hotmesh.backends.sqlite.starts import check_queue
@@ -117,6 +117,24 @@ def leave(tx: Transaction, namespace: str, router_id: bytes) -> None:
     tx.run(_SQL["leave"], (tx.now_ms, router_id, namespace))
     tx.run(_SQL["leave_lanes"], (router_id, namespace))
     tx.run(_ABANDON_TASKS, (tx.now_ms, router_id, namespace))
+
+
+def stand_down(
+    tx: Transaction, namespace: str, router_id: bytes, lease_ms: int, held: Sequence[HeldTask]
+) -> None:
+    """See :meth:`hotmesh.backends.protocol.Backend.stand_down`."""
+    now = tx.now_ms
+    was_alive = tx.run(_SQL["stand_down"], (now, router_id, namespace)) > 0
+    tx.run_many(
+        _SQL["hold_task"],
+        [
+            (*each, router_id, now + lease_ms, now, was_alive)
+            if each.attempt
+            else (*each, None, now, now, was_alive)
+            for each in held
+        ],
+    )
+    tx.run(_SQL["leave_lanes"], (router_id, namespace))
 
 
 def listing(tx: Transaction, namespace: str) -> list[RouterRow]:

@@ -139,6 +139,13 @@ def acquire(path: str, clock: Callable[[], int]) -> Store:
         return store
 
 
+def share(store: Store) -> Store:
+    """One user more of a store that is open. Pair with ``release``."""
+    with _lock:
+        _open[store.path] = (store, _open[store.path][1] + 1)
+        return store
+
+
 def release(store: Store) -> None:
     """Close the store when nobody uses it any more (blocks)."""
     store.guard.check()

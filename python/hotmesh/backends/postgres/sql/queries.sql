@@ -137,6 +137,10 @@ where owner = $2 and lane = any ($3)
 -- Give everything back.
 select hotmesh.leave(@3@);
 
+-- name: stand_down
+-- Give the lanes up, keep what has begun.
+select hotmesh.stand_down(@12@);
+
 -- name: prune
 -- Delete a bounded number of runs that closed long ago.
 select * from hotmesh.prune(@4@);

@@ -9,29 +9,6 @@ local DEAD_KEPT_MS = 3600 * 1000
 local router, info, types = take(), take(), take()
 local queue = h.queue
 
-local function free_lanes(owner, of_queue)
-  local owners = call('HGETALL', P .. 'owners:' .. of_queue)
-  for i = 1, #owners, 2 do
-    if owners[i + 1] == owner then
-      call('HDEL', P .. 'owners:' .. of_queue, owners[i])
-    end
-  end
-end
-
-local function declare_dead(silent)
-  local of_queue = call('HGET', P .. 'router:' .. silent, 'q')
-  call('ZREM', P .. 'leases', silent)
-  if of_queue then
-    call('HSET', P .. 'router:' .. silent, 'alive', 0)
-    call('SREM', P .. 'members:' .. of_queue, silent)
-    free_lanes(silent, of_queue)
-    local sides = call('HKEYS', P .. 'sides:' .. of_queue)
-    for i = 1, #sides do
-      free_lanes(silent, sides[i])
-    end
-  end
-end
-
 local function forget_dead()
   local longest = '(' .. text(now - DEAD_KEPT_MS)
   local old = call('ZRANGEBYSCORE', P .. 'rollcall', '-inf', longest, 'LIMIT', 0, ROUTERS_PER_BEAT)

@@ -311,6 +311,13 @@ local function claims_of(queue, activity_type)
   return P .. 'claims:' .. queue .. ':' .. activity_type
 end
 
+-- Who puts a task adds it to the zset that it belongs to.
+local function put_task(run, seq, queue, activity_type, lane, frame, attempt, state, owner)
+  call('HSET', P .. 'task:' .. run .. seq, 'q', queue, 'k', activity_type, 'l', lane,
+    'f', frame, 'n', attempt, 'y', state, 'b', text(now), 'o', owner)
+  call('SADD', P .. 'types:' .. queue, activity_type)
+end
+
 local function delete_task(run, seq)
   local key = P .. 'task:' .. run .. seq
   local found = call('HMGET', key, 'q', 'k')
@@ -321,6 +328,29 @@ local function delete_task(run, seq)
     call('ZREM', claims, run .. seq)
     if call('EXISTS', waiting, claims) == 0 then
       call('SREM', P .. 'types:' .. found[1], found[2])
+    end
+  end
+end
+
+local function free_lanes(owner, of_queue)
+  local owners = call('HGETALL', P .. 'owners:' .. of_queue)
+  for i = 1, #owners, 2 do
+    if owners[i + 1] == owner then
+      call('HDEL', P .. 'owners:' .. of_queue, owners[i])
+    end
+  end
+end
+
+local function declare_dead(silent)
+  local of_queue = call('HGET', P .. 'router:' .. silent, 'q')
+  call('ZREM', P .. 'leases', silent)
+  if of_queue then
+    call('HSET', P .. 'router:' .. silent, 'alive', 0)
+    call('SREM', P .. 'members:' .. of_queue, silent)
+    free_lanes(silent, of_queue)
+    local sides = call('HKEYS', P .. 'sides:' .. of_queue)
+    for i = 1, #sides do
+      free_lanes(silent, sides[i])
     end
   end
 end

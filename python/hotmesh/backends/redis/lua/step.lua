@@ -100,13 +100,12 @@ end
 local function apply_tasks()
   for i = 1, #h.task_seq do
     local run, seq, queue = ARGV[task_run + i], h.task_seq[i], h.task_queue[i]
-    delete_task(run, seq)
-    local activity_type = ARGV[task_type + i]
-    call('HSET', P .. 'task:' .. run .. seq, 'q', queue, 'k', activity_type, 'l', h.task_lane[i],
-      'f', ARGV[task_frame + i], 'n', h.task_attempt[i], 'y', ARGV[task_state + i],
-      'b', text(now), 'o', '')
-    call('ZADD', waiting_of(queue, activity_type), text(now + h.task_delay[i]), run .. seq)
-    call('SADD', P .. 'types:' .. queue, activity_type)
+    if call('EXISTS', P .. 'task:' .. run .. seq) == 0 then
+      local place = waiting_of(queue, ARGV[task_type + i])
+      put_task(run, seq, queue, ARGV[task_type + i], h.task_lane[i], ARGV[task_frame + i],
+        h.task_attempt[i], ARGV[task_state + i], '')
+      call('ZADD', place, text(now + h.task_delay[i]), run .. seq)
+    end
   end
   for i = 1, #h.drop_task_seq do
     delete_task(ARGV[drop_task_run + i], h.drop_task_seq[i])

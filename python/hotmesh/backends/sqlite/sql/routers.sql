@@ -60,6 +60,24 @@ DELETE FROM lane WHERE lane = ? AND owner = ?
 UPDATE router SET state = 2, lease_until_ms = ?
 WHERE router_id = ? AND namespace = ? AND state = 1;
 
+-- name: hold_task
+-- What a router had in hand that stands down, unless its run is closed or does not know of it.
+INSERT INTO task (
+    queue_id, activity_type, lane, run_id, seq, attempt, frame, owner, due_ms, scheduled_ms, state
+)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?9, ?10, ?11, x''
+WHERE EXISTS (SELECT 1 FROM run WHERE run_id = ?4 AND status = 1 AND lane = ?3)
+    AND (?8 < 0 OR EXISTS (SELECT 1 FROM journal WHERE run_id = ?4 AND seq = ?8))
+    AND (?12 OR EXISTS (SELECT 1 FROM task WHERE run_id = ?4 AND seq = ?5))
+ON CONFLICT (run_id, seq) DO UPDATE SET owner = excluded.owner, due_ms = excluded.due_ms
+WHERE task.owner IS NULL AND excluded.owner IS NOT NULL AND task.attempt = excluded.attempt
+    AND task.lane = excluded.lane;
+
+-- name: stand_down
+-- As if declared dead.
+UPDATE router SET state = 0, lease_until_ms = ?
+WHERE router_id = ? AND namespace = ? AND state = 1;
+
 -- name: list_routers
 -- The rollcall of a namespace without those that left.
 SELECT

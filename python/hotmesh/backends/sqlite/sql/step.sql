@@ -82,18 +82,11 @@ SELECT 1 FROM moved LIMIT 1;
 UPDATE queue SET used_ms = ? WHERE id = ? AND home IS NOT NULL;
 
 -- name: insert_tasks
--- Activity tasks, unclaimed; each replaces the one of the same run and seq.
+-- Activity tasks, unclaimed; one that is there stays as it is.
 INSERT INTO task
     (queue_id, activity_type, lane, run_id, seq, attempt, due_ms, scheduled_ms, frame, state)
 SELECT * FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) WHERE column1 IS NOT NULL
-ON CONFLICT (run_id, seq) DO UPDATE SET
-    queue_id = excluded.queue_id, activity_type = excluded.activity_type,
-    attempt = excluded.attempt, due_ms = excluded.due_ms, scheduled_ms = excluded.scheduled_ms,
-    owner = NULL, recalled = 0, frame = excluded.frame, state = excluded.state,
-    lane = excluded.lane
-WHERE task.lane = excluded.lane OR EXISTS (
-    SELECT 1 FROM queue AS a JOIN queue AS b ON coalesce(a.home, a.id) = coalesce(b.home, b.id)
-    WHERE a.id = task.lane / 64 AND b.id = excluded.lane / 64);
+ON CONFLICT (run_id, seq) DO NOTHING;
 
 -- name: delete_tasks
 -- Tasks whose results are no longer wanted.

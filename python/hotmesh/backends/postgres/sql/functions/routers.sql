@@ -194,3 +194,54 @@ begin
         where queue.id = task.queue_id and queue.namespace = own_namespace
     );
 end $$;
+
+
+-- A router that can't go on gives up its lanes and keeps what it has begun: that becomes claimed
+-- tasks. Waits for its steps in flight; later ones are fenced.
+create or replace function hotmesh.stand_down(
+    own_namespace text, own_id bytea, own_lock bigint, claim_ms bigint,
+    queues int[], types text[], lanes int[], run_ids bytea[], seqs int[], attempts int[],
+    frames bytea[], transitions int[]
+) returns void language plpgsql as $$
+declare
+    now bigint;
+    was_alive boolean;
+begin
+    perform pg_advisory_xact_lock(own_lock);
+    now := hotmesh.now_ms();
+    update hotmesh.router set alive = false
+    where router.router_id = own_id and router.namespace = own_namespace and router.alive;
+    was_alive := found;
+    insert into hotmesh.task (
+        due_ms, scheduled_ms, queue_id, activity_type, lane, seq, attempt, owner, run_id, frame,
+        state
+    )
+    select case when held.attempt > 0 then now + claim_ms else now end, now, held.queue,
+        held.activity_type, held.lane, held.seq, held.attempt,
+        case when held.attempt > 0 then own_id end, held.run_id, held.frame, ''
+    from unnest(queues, types, lanes, run_ids, seqs, attempts, frames, transitions)
+        held (queue, activity_type, lane, run_id, seq, attempt, frame, transition)
+    where exists (
+        select from hotmesh.run
+        where run.run_id = held.run_id and run.status = 1 and run.lane = held.lane
+    ) and (
+        was_alive or exists (
+            select from hotmesh.task known
+            where known.run_id = held.run_id and known.seq = held.seq
+        )
+    ) and (
+        held.transition < 0 or exists (
+            select from hotmesh.journal
+            where journal.run_id = held.run_id and journal.seq = held.transition
+        )
+    )
+    order by held.run_id, held.seq
+    on conflict (run_id, seq) do update set owner = excluded.owner, due_ms = excluded.due_ms
+    where task.owner is null and excluded.owner is not null and task.attempt = excluded.attempt
+        and task.lane = excluded.lane;
+    update hotmesh.lane set owner = null
+    where lane.owner = own_id and exists (
+        select from hotmesh.queue
+        where queue.id = lane.lane / 64 and queue.namespace = own_namespace
+    );
+end $$;

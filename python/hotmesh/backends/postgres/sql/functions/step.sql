@@ -412,7 +412,7 @@ begin
 end $$;
 
 
--- Insert or replace activity tasks, unclaimed.
+-- Insert activity tasks, unclaimed; one that is there stays as it is.
 create or replace function hotmesh.put_tasks(
     now bigint, queues int[], types text[], lanes int[], run_ids bytea[], seqs int[],
     attempts int[], delays bigint[], frames bytea[], states bytea[]
@@ -422,19 +422,7 @@ begin
         (due_ms, scheduled_ms, queue_id, activity_type, lane, seq, attempt, run_id, frame, state)
     select now + unnest(delays), now, unnest(queues), unnest(types), unnest(lanes),
         unnest(seqs), unnest(attempts), unnest(run_ids), unnest(frames), unnest(states)
-    on conflict (run_id, seq) do update set
-        due_ms = excluded.due_ms,
-        scheduled_ms = excluded.scheduled_ms,
-        queue_id = excluded.queue_id,
-        activity_type = excluded.activity_type,
-        lane = excluded.lane,
-        attempt = excluded.attempt,
-        recalled = false,
-        owner = null,
-        frame = excluded.frame,
-        state = excluded.state
-    where task.lane = excluded.lane
-        or hotmesh.home_lane(task.lane) = hotmesh.home_lane(excluded.lane);
+    on conflict (run_id, seq) do nothing;
 end $$;
 
 
