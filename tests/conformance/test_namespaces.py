@@ -168,6 +168,24 @@ async def journal(scene: Scene) -> None:
     assert list(await scene.backend.journal(ABROAD, scene.run_id)) == []
 
 
+async def tasks_of(scene: Scene) -> None:
+    assert list(await scene.backend.tasks_of(ABROAD, scene.run_id, [1, 2])) == []
+    ours = await scene.backend.tasks_of(NAMESPACE, scene.run_id, [0, 1, 2])
+    assert [(task.seq, task.attempt, bool(task.owner)) for task in ours] == [
+        (1, 1, True),
+        (2, 0, False),
+    ]
+
+
+async def pending(scene: Scene) -> None:
+    cursor = b""
+    while True:
+        rows, cursor = await scene.backend.pending(ABROAD, cursor, 100)
+        assert not any(scene.run_id in tuple(row) for row in rows)
+        if not cursor:
+            break
+
+
 async def routers(scene: Scene) -> None:
     rows = await scene.backend.routers(ABROAD)
     assert [row.router_id for row in rows] == [scene.foreigner.router_id]
@@ -237,11 +255,25 @@ async def load(scene: Scene) -> None:
 METHODS: dict[str, Case] = {
     case.__name__: case
     for case in (
-        *(start, send, mail, results, replies, find, runs, journal, routers, prune, beat),
+        *(
+            start,
+            send,
+            mail,
+            results,
+            replies,
+            find,
+            runs,
+            journal,
+            pending,
+            tasks_of,
+            routers,
+            prune,
+            beat,
+        ),
         *(release, leave, session, tasks, complete_task, step, load),
     )
 }
-NAMES_NOBODY = {"connect", "close", "forget"}
+NAMES_NOBODY = {"connect", "close", "forget", "exists"}
 CHANNELS = {"notify", "listen", "unlisten"}
 """Their channels are made of queue ids, which are no other namespace's, and of the namespace."""
 MAKES_AN_ID = {"queue_id"}

@@ -25,6 +25,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, cast
 
+from hotmesh.backends.pending_task import PendingTask
 from hotmesh.backends.rollcall import Beat as Beat
 from hotmesh.backends.rollcall import HeldTask as HeldTask
 from hotmesh.backends.rollcall import Registration as Registration
@@ -248,9 +249,8 @@ class Step:
     message_frame: list[bytes] = field(default_factory=new_list)
 
     move_run: list[bytes] = field(default_factory=new_list)
-    """Open runs that go from one lane to another, with their unread EVENT messages. One whose lane
-    is not ``move_from`` any more stays, as does one in a lane that another router owns. A run that
-    closes goes back to its task queue's own lane."""
+    """Open runs that change lanes, with their unread EVENT messages; not one that is elsewhere than
+    ``move_from``, or in another router's lane. One that closes goes back to its home lane."""
     move_from: list[int] = field(default_factory=new_list)
     move_to: list[int] = field(default_factory=new_list)
 
@@ -519,7 +519,7 @@ class Backend(Protocol):
         """The id of a task queue, or of its side queue for a workflow type (``side``).
 
         Made on first use and cached: see :func:`wanted_queue_id`. With each new connection a
-        backend makes sure that the queues it knows are still there.
+        backend sees that the queues it knows are still there.
         """
         ...
 
@@ -561,6 +561,10 @@ class Backend(Protocol):
         """The frames of a run in order; none of an unknown run."""
         ...
 
+    async def tasks_of(
+        self, namespace: str, run_id: bytes, seqs: Sequence[int]
+    ) -> Sequence[PendingTask]: ...
+
     async def routers(self, namespace: str) -> Sequence[RouterRow]: ...
 
     async def pending(
@@ -588,9 +592,8 @@ class Backend(Protocol):
 
         A router that the store knows nothing of after its first beat is not alive.
 
-        Fair share is ceil(LANES_PER_QUEUE / live routers of the queue that host workflows). The
-        same holds for each side queue among those that host its type, while it has open runs or was
-        moved to in the last SIDE_QUEUE_KEEP_MS.
+        Fair share is ceil(LANES_PER_QUEUE / live routers of the queue that host workflows), also of
+        each side queue of a hosted type that has open runs or was used within SIDE_QUEUE_KEEP_MS.
         Also deletes expired runs and stale replies, a bounded number at a time. A router id that
         joined in another namespace is not alive in this one.
 
@@ -638,10 +641,8 @@ class Backend(Protocol):
         """Finish, retry, renew and claim activity tasks in one round trip.
 
         What a batch claims is bounded in bytes too; how much it finishes is up to its maker.
-        A task is claimable when its due time has passed and its type is among the batch's.
-        Claiming costs the same however many tasks of other types wait. It moves the due time to
-        the end of the lease and adds one to its attempt, so that no attempt number is handed out
-        twice.
+        A task is claimable when it is due and its type is among the batch's; others cost nothing.
+        Claiming moves the due time to the end of the lease and adds one to the attempt.
 
         Raises:
             BackendError: the queue is not one of the namespace.

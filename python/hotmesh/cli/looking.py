@@ -13,6 +13,7 @@ from hotmesh.cli.session import with_client
 from hotmesh.cli.times import exact, moment, shown, status_name
 from hotmesh.client import (
     Client,
+    PendingActivityInfo,
     WorkflowContinuedAsNewError,
     WorkflowExecution,
     WorkflowExecutionStatus,
@@ -39,6 +40,11 @@ def add_commands(commands: Commands) -> None:
         default=LIST_LIMIT,
         help="the most to show (default: %(default)s)",
     )
+    list_parser.add_argument(
+        "--failing",
+        action="store_true",
+        help="only open workflows whose task fails again and again",
+    )
     describe_parser = add_command(
         commands, "describe", with_client(describe), help_text="show what is known of a workflow"
     )
@@ -51,7 +57,7 @@ def add_commands(commands: Commands) -> None:
 
 async def list_workflows(client: Client, options: argparse.Namespace, output: Output) -> int:
     """List workflows, newest first."""
-    found = [each async for each in client.list_workflows(options.query, limit=options.limit)]
+    found = await _found(client, options)
     rows = [
         (
             each.id,
@@ -71,6 +77,20 @@ async def list_workflows(client: Client, options: argparse.Namespace, output: Ou
     return 0
 
 
+async def _found(client: Client, options: argparse.Namespace) -> list[WorkflowExecution]:
+    if not options.failing:
+        return [each async for each in client.list_workflows(options.query, limit=options.limit)]
+    running = "ExecutionStatus = 'Running'"
+    query = f"{options.query} AND {running}" if options.query else running
+    found: list[WorkflowExecution] = []
+    async for each in client.list_workflows(query):
+        if "hotmesh.task_failure" in each.record:
+            found.append(each)
+            if len(found) == options.limit:
+                break
+    return found
+
+
 async def describe(client: Client, options: argparse.Namespace, output: Output) -> int:
     """Show one run with its record, memo and outcome."""
     handle = client.get_workflow_handle(options.id, run_id=options.run_id)
@@ -82,6 +102,10 @@ async def describe(client: Client, options: argparse.Namespace, output: Output) 
         "summary": await found.static_summary(),
         "details": await found.static_details(),
     }
+    if not found.hosted:
+        document["hosted_by"] = "nobody: no live worker of its task queue hosts its type"
+    if found.pending_activities:
+        document["pending_activities"] = [_pending(each) for each in found.pending_activities]
     outcome, told = await _outcome(client, found)
     facts = {
         name.replace("_", " "): value if isinstance(value, str) else to_json(value)
@@ -90,6 +114,27 @@ async def describe(client: Client, options: argparse.Namespace, output: Output) 
     }
     output.show(document | outcome, Facts(facts | told))
     return 0
+
+
+def _pending(activity: PendingActivityInfo) -> dict[str, Any]:
+    """An activity that has not ended, without what is not known of it."""
+    next_at = activity.next_attempt_schedule_time
+    failure = activity.last_failure
+    document = {
+        "id": activity.activity_id,
+        "type": activity.activity_type,
+        "task_queue": activity.task_queue,
+        "state": activity.state.name.lower(),
+        "attempt": activity.attempt,
+        "maximum_attempts": activity.maximum_attempts or "unlimited",
+        "scheduled": exact(activity.scheduled_time),
+        "next_attempt": None if next_at is None else exact(next_at),
+        "worker": activity.last_worker_identity,
+        "hosted_by": "" if activity.hosted else "nobody",
+        "heartbeat_details": list(activity.heartbeat_details),
+        "last_failure": None if failure is None else failure_document(failure),
+    }
+    return {name: value for name, value in document.items() if value not in (None, "", [])}
 
 
 async def history(client: Client, options: argparse.Namespace, output: Output) -> int:

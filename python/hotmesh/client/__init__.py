@@ -57,6 +57,7 @@ from hotmesh.client._interceptor import (
     UpdateWithStartUpdateWorkflowInput,
 )
 from hotmesh.client._listing import WorkflowExecutionAsyncIterator
+from hotmesh.client._pending import PendingActivityInfo, PendingActivityState
 from hotmesh.client._plugin import ConnectConfig, Plugin
 from hotmesh.client._update import WorkflowUpdateHandle, WorkflowUpdateStage
 from hotmesh.client._with_start import WithStartWorkflowOperation
@@ -87,6 +88,8 @@ __all__ = [
     "Interceptor",
     "ListWorkflowsInput",
     "OutboundInterceptor",
+    "PendingActivityInfo",
+    "PendingActivityState",
     "Plugin",
     "QueryWorkflowInput",
     "RPCError",

@@ -36,6 +36,7 @@ from hotmesh.client._history import (
     decode_journal,
 )
 from hotmesh.client._listing import WorkflowExecutionAsyncIterator, count_runs
+from hotmesh.client._pending import is_hosted, pending_activities
 from hotmesh.client._start import signal_event, start_run, with_signal
 from hotmesh.client._terminate import send_terminate
 from hotmesh.client._update import UpdateHandle
@@ -230,6 +231,12 @@ class Calls(inputs.OutboundInterceptor):
         row = await self._client.find_run(input.id, input.run_id)
         described = execution_from_row(row, self._client.payloads, WorkflowExecutionDescription)
         assert isinstance(described, WorkflowExecutionDescription)
+        if row.status == RunStatus.RUNNING:
+            routers = await self._client.connection.patient.routers(self._client.namespace)
+            described.pending_activities = await pending_activities(self._client, row, routers)
+            described.hosted = is_hosted(
+                routers, row.task_queue, "workflow_types", row.workflow_type
+            )
         return described
 
     def fetch_workflow_history_events(

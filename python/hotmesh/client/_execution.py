@@ -10,6 +10,7 @@ from typing import Any
 
 from hotmesh.backends.protocol import RunRow
 from hotmesh.client._payloads import Payloads
+from hotmesh.client._pending import PendingActivityInfo
 from hotmesh.client._records import Record
 from hotmesh.common import (
     ARG_UNSET,
@@ -108,6 +109,11 @@ class WorkflowExecution:
 @dataclass
 class WorkflowExecutionDescription(WorkflowExecution):
     """A run with what is read only when one looks at it alone."""
+
+    pending_activities: Sequence[PendingActivityInfo] = ()
+    """The activities that an open run waits for."""
+    hosted: bool = True
+    """Whether a live worker of its task queue hosts its type; an open run waits for one if not."""
 
     async def static_summary(self) -> str | None:
         """The one-line summary given at its start."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hotmesh.backends.pending_task import PendingTask
 from hotmesh.backends.protocol import Backend, RouterRow, RunFilter, RunRow
 from hotmesh.retrying import persistently
 
@@ -37,6 +38,12 @@ class PatientCalls:
     async def journal(self, namespace: str, run_id: bytes) -> Sequence[bytes]:
         """The frames of a run's journal, in order."""
         return await persistently(lambda: self._backend.journal(namespace, run_id))
+
+    async def tasks_of(
+        self, namespace: str, run_id: bytes, seqs: Sequence[int]
+    ) -> Sequence[PendingTask]:
+        """Those of a run's activities that are tasks, by their seqs."""
+        return await persistently(lambda: self._backend.tasks_of(namespace, run_id, seqs))
 
     async def routers(self, namespace: str) -> Sequence[RouterRow]:
         """The rollcall of a namespace."""

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from hotmesh.backends.pending import following, pack, unpack
+from hotmesh.backends.pending_task import PendingTask
 from hotmesh.backends.postgres import pooling
 from hotmesh.backends.postgres.address import Address, parse_address
 from hotmesh.backends.postgres.columns import (
@@ -249,6 +250,15 @@ class PostgresBackend:
         ended = len(found) < limit
         following_page = following(kind) if ended else pack(kind, found[-1][:-2])
         return [Pending(kind, *row[-2:]) for row in found], following_page
+
+    async def tasks_of(
+        self, namespace: str, run_id: bytes, seqs: Sequence[int]
+    ) -> Sequence[PendingTask]:
+        """Those of a run's activities that are tasks, by their seqs."""
+        rows = await _repeat(
+            lambda: self._links.clients.fetch("tasks_of", namespace, run_id, list(seqs))
+        )
+        return [PendingTask(*row) for row in rows]
 
     async def routers(self, namespace: str) -> Sequence[RouterRow]:
         """The rollcall of a namespace."""

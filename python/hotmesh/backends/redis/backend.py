@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 import orjson
 
 from hotmesh.backends.pending import Place, following, pack, unpack
+from hotmesh.backends.pending_task import PendingTask
 from hotmesh.backends.protocol import (
     PENDING_KINDS,
     Beat,
@@ -234,6 +235,13 @@ class RedisBackend:
         next_start, flat = await self._again(namespace, scripts.PENDING, words)
         rows = [Pending(kind, *row) for row in zip(flat[::2], flat[1::2], strict=True)]
         return rows, pack(kind, (index, next_start) if next_start else (index + 1, b""))
+
+    async def tasks_of(
+        self, namespace: str, run_id: bytes, seqs: Sequence[int]
+    ) -> Sequence[PendingTask]:
+        """Those of a run's activities that are tasks, by their seqs."""
+        words = [codec.header({"seqs": list(seqs)}), run_id]
+        return [PendingTask(*row) for row in await self._again(namespace, scripts.TASKS_OF, words)]
 
     async def routers(self, namespace: str) -> Sequence[RouterRow]:
         """The rollcall of a namespace: live routers, and dead ones for an hour."""

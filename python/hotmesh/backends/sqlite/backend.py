@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote
 
+from hotmesh.backends.pending_task import PendingTask
 from hotmesh.backends.protocol import (
     Beat,
     HeldTask,
@@ -145,6 +146,12 @@ class SqliteBackend:
     ) -> tuple[Sequence[Pending], bytes]:
         """See the protocol."""
         return await self._read(lambda tx: visibility.pending(tx, namespace, cursor, limit))
+
+    async def tasks_of(
+        self, namespace: str, run_id: bytes, seqs: Sequence[int]
+    ) -> Sequence[PendingTask]:
+        """See the protocol."""
+        return await self._read(lambda tx: visibility.tasks_of(tx, namespace, run_id, seqs))
 
     async def routers(self, namespace: str) -> Sequence[RouterRow]:
         """See the protocol."""

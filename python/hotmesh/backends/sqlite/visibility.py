@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from hotmesh.backends.pending import following, pack, unpack
+from hotmesh.backends.pending_task import PendingTask
 from hotmesh.backends.protocol import Pending, RunFilter, RunRow, RunStatus
 from hotmesh.backends.sqlite import statements
 from hotmesh.backends.sqlite.rows import Rows, bytes_of
@@ -97,6 +98,14 @@ def pending(
     ended = len(rows) < limit
     following_page = following(kind) if ended else pack(kind, rows[-1][:-2])
     return [Pending(kind, *row[-2:]) for row in rows], following_page
+
+
+def tasks_of(
+    tx: Transaction, namespace: str, run_id: bytes, seqs: Sequence[int]
+) -> list[PendingTask]:
+    """See :meth:`hotmesh.backends.protocol.Backend.tasks_of`."""
+    rows = [tx.one(_SQL["task_of"], (namespace, run_id, seq)) for seq in seqs]
+    return [PendingTask._make(row) for row in rows if row is not None]
 
 
 def journal(tx: Transaction, namespace: str, run_id: bytes) -> list[bytes]:

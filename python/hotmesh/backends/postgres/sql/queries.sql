@@ -177,6 +177,14 @@ select page.reply_id, page.data from (
 ) page
 where page.before is null or page.before < $4;
 
+-- name: tasks_of
+-- Activity tasks of a run.
+select task.seq, task.attempt, task.due_ms, coalesce(task.owner, ''), task.frame, task.state
+from hotmesh.task
+join hotmesh.queue on queue.id = task.queue_id and queue.namespace = $1
+where task.run_id = $2 and task.seq = any ($3)
+order by task.seq;
+
 -- name: journal
 -- The journal of a run.
 select journal.frame

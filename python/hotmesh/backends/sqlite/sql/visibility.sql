@@ -7,6 +7,12 @@ SELECT run_id FROM current WHERE namespace = ? AND workflow_id = ?;
 SELECT v.*, (SELECT count(*) FROM journal AS j WHERE j.run_id = v.run_id)
 FROM run_row AS v WHERE v.run_id = ? AND v.namespace = ? AND v.workflow_id = ?;
 
+-- name: task_of
+-- An activity task of a run.
+SELECT t.seq, t.attempt, t.due_ms, coalesce(t.owner, x''), t.frame, t.state
+FROM task AS t JOIN queue AS q ON q.id = t.queue_id AND q.namespace = ?
+WHERE t.run_id = ? AND t.seq = ?;
+
 -- name: list_runs
 -- Runs of a namespace, newest first, of a type and status if those are given.
 SELECT v.*, 0 FROM run_row AS v
