@@ -54,6 +54,10 @@ CONCURRENT_ACTIVITIES_MAX = 100
 """Default number of attempts that run at a time."""
 
 
+LEAVING_SECONDS = 2.0
+"""How long a shutdown waits for an activity that it has cancelled."""
+
+
 class ActivityRunner:
     """Runs the attempts of one worker's activities.
 
@@ -305,7 +309,8 @@ class ActivityRunner:
     async def shutdown(self) -> None:
         """Tell all activities, wait the graceful timeout, cancel the rest, and wait for them.
 
-        An activity that ignores its cancellation is waited for until its timeout.
+        An activity that ignores its cancellation is left behind after a moment: its attempt has
+        failed with the worker, and whatever its function still does counts no more.
         """
         self._shutdown.set()
         if self._shutdown_of_processes is not None:
@@ -313,8 +318,24 @@ class ActivityRunner:
         await self._wait_until_idle(self._graceful_shutdown_timeout.total_seconds())
         for running in list(self._running.values()):
             running.cancel("worker_shutdown")
-        await self._wait_until_idle(None)
+        await self._wait_until_idle(LEAVING_SECONDS)
+        for running in list(self._running.values()):
+            await self._leave_behind(running)
         self._alarm.close()
+
+    async def _leave_behind(self, running: RunningActivity) -> None:
+        fields = running.log_fields()
+        logger.warning(
+            "Activity %r (workflow %r, activity id %r, attempt %d) goes on although its worker "
+            "shut down and cancelled it %g s ago; it is left behind, and its attempt has failed",
+            fields["activity_type"],
+            fields["workflow_id"],
+            fields["activity_id"],
+            fields["attempt"],
+            LEAVING_SECONDS,
+            extra=dict(fields),
+        )
+        self._settle(running, await self._writer.of_error(running, asyncio.CancelledError()))
 
     # -- One attempt --
 

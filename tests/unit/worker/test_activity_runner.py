@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import gc
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,6 +24,7 @@ from hotmesh.exceptions import (
     TimeoutError,  # noqa: A004 - the failure, not the builtin
     TimeoutType,
 )
+from hotmesh.worker import _activity_runner as runner_module
 from hotmesh.worker._activity_running import pack_state, state_failure
 from unit.worker.activity_harness import RUN_ID, Harness, seconds, threads
 
@@ -535,6 +538,36 @@ async def test_shutdown_lets_activities_end_by_themselves_first() -> None:
     await asyncio.sleep(0)
     await harness.runner.shutdown()
     assert harness.result(outcome.result()) == "left"
+
+
+@pytest.mark.parametrize("threaded", [False, True])
+async def test_shutdown_leaves_behind_what_swallows_its_cancellation(
+    threaded: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(runner_module, "LEAVING_SECONDS", 0.01)
+    gate, done = asyncio.Event(), threading.Event()
+
+    async def stubborn() -> None:
+        while not gate.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await gate.wait()
+
+    def stubborn_in_a_thread() -> None:
+        done.wait()
+
+    pool = threads()
+    harness = Harness(stubborn, stubborn_in_a_thread, activity_executor=pool)
+    name = "stubborn_in_a_thread" if threaded else "stubborn"
+    outcome = harness.start(harness.task(name))
+    await asyncio.sleep(0)
+    await harness.runner.shutdown()
+    found = outcome.result()
+    assert (found.kind, harness.failure(found).type) == ("retry", "WorkerShutdown")
+    assert f"Activity {name!r} (workflow 'wf'" in caplog.text
+    gate.set()
+    done.set()
+    pool.shutdown()
+    await asyncio.sleep(0)
 
 
 async def test_shutdown_cancels_what_does_not_end_and_has_it_tried_elsewhere() -> None:
