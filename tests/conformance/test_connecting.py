@@ -30,7 +30,7 @@ async def test_a_place_keeps_what_was_stored(stored_url: str) -> None:
 
     backend = backend_for(stored_url)
     await backend.connect()
-    (row,) = await backend.runs(RunFilter(NAMESPACE))
+    (row,) = (await backend.runs(RunFilter(NAMESPACE))).rows
     queue_id = await backend.queue_id(NAMESPACE, "work")
     await backend.close()
     assert (row.run_id, queue_id) == (run_id, mesh.queue_id)
@@ -153,7 +153,7 @@ async def test_a_database_in_memory_is_one_for_the_process(
     await other.connect()
     mesh = await Mesh.over(one)
     run_id = await mesh.start("order")
-    (row,) = await other.runs(RunFilter(NAMESPACE))
+    (row,) = (await other.runs(RunFilter(NAMESPACE))).rows
     assert row.run_id == run_id
     await one.close()
     await other.close()

@@ -27,6 +27,7 @@ from hotmesh.backends.protocol import (
     WaitItem,
 )
 from hotmesh.exceptions import BackendError
+from hotmesh.visibility import AttributeIs, Field, FieldIs
 
 ABROAD = "elsewhere"
 ID = "order"
@@ -158,10 +159,17 @@ async def find(scene: Scene) -> None:
 
 
 async def runs(scene: Scene) -> None:
-    rows = await scene.backend.runs(RunFilter(ABROAD))
-    assert scene.run_id not in [bytes(row.run_id) for row in rows]
-    rows = await scene.backend.runs(RunFilter(ABROAD, workflow_id=ID))
-    assert scene.run_id not in [bytes(row.run_id) for row in rows]
+    for where in (None, FieldIs(Field.WORKFLOW_ID, ID), AttributeIs("a", 1)):
+        page = await scene.backend.runs(RunFilter(ABROAD, where))
+        assert scene.run_id not in [bytes(row.run_id) for row in page.rows]
+
+
+async def attribute_names(scene: Scene) -> None:
+    name = {"attribute_run": [scene.run_id], "attribute_name": ["of-here"]}
+    await scene.router.commit(attribute_value=[b"1"], **name)
+    assert "of-here" in await scene.backend.attribute_names(NAMESPACE)
+    assert "of-here" not in await scene.backend.attribute_names(ABROAD)
+    await scene.router.commit(attribute_value=[b""], **name)
 
 
 async def journal(scene: Scene) -> None:
@@ -269,6 +277,7 @@ METHODS: dict[str, Case] = {
             routers,
             prune,
             beat,
+            attribute_names,
         ),
         *(release, leave, session, tasks, complete_task, step, load),
     )

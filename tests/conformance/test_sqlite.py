@@ -314,7 +314,7 @@ async def test_an_old_schema_is_brought_forward(
     newer = [*statements.migrations(), ["ALTER TABLE run ADD COLUMN colour TEXT"]]
     monkeypatch.setattr(statements, "migrations", lambda: newer)
     await backend.connect()
-    (row,) = await backend.runs(RunFilter(NAMESPACE))
+    (row,) = (await backend.runs(RunFilter(NAMESPACE))).rows
     assert row.run_id == run_id
     await backend.close()
 
@@ -329,7 +329,7 @@ async def test_memory_is_shared_until_the_last_one_closes() -> None:
     assert row is not None
     await second.close()
     await first.connect()
-    assert list(await first.runs(RunFilter(NAMESPACE))) == []
+    assert list((await first.runs(RunFilter(NAMESPACE))).rows) == []
     await first.close()
 
 
@@ -460,5 +460,5 @@ async def test_what_was_submitted_before_closing_is_committed(sqlite_url: str) -
     await backend.close()
     await asyncio.gather(*starts)
     await backend.connect()
-    assert len(await backend.runs(RunFilter(NAMESPACE))) == 10
+    assert len((await backend.runs(RunFilter(NAMESPACE))).rows) == 10
     await backend.close()

@@ -4,6 +4,7 @@ import pytest
 
 from conformance.mesh import NAMESPACE, Mesh
 from hotmesh.backends.protocol import RunFilter
+from hotmesh.visibility import AllOf, Field, FieldIs
 
 NAMES = [
     "x" * 1_000,
@@ -24,7 +25,8 @@ async def test_names_come_back_as_they_were(mesh: Mesh, name: str) -> None:
     assert (await mesh.send(name, b"signal")).run_id == run_id
     (start, _) = await router.read_all(2)
     assert (start.workflow_id, start.workflow_type) == (name, name)
-    (row,) = await mesh.backend.runs(RunFilter(NAMESPACE, workflow_id=name, workflow_type=name))
+    where = AllOf((FieldIs(Field.WORKFLOW_ID, name), FieldIs(Field.WORKFLOW_TYPE, name)))
+    (row,) = (await mesh.backend.runs(RunFilter(NAMESPACE, where))).rows
     assert (row.run_id, row.workflow_id, row.workflow_type) == (run_id, name, name)
     assert not (await mesh.start_one(mesh.start_item(name))).started
 

@@ -1,14 +1,36 @@
 """Looking at runs from outside: find, list, results, attributes; pruning and expiry."""
 
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 from conformance.mesh import NAMESPACE, Mesh, Router, new_run_id, until
 from hotmesh.backends.protocol import RunFilter, RunRow, RunStatus
+from hotmesh.visibility import AttributeIs, Condition, Field, FieldIs, all_of
 
 
-async def ids(mesh: Mesh, **fields: object) -> list[str]:
-    rows = await mesh.backend.runs(RunFilter(**{"namespace": NAMESPACE, **fields}))
-    return [row.workflow_id for row in rows]
+def condition(
+    workflow_id: str = "",
+    workflow_type: str = "",
+    status: int = 0,
+    attributes: Mapping[str, Any] = MappingProxyType({}),
+) -> Condition | None:
+    terms: list[Condition] = [AttributeIs(name, value) for name, value in attributes.items()]
+    if workflow_id:
+        terms.append(FieldIs(Field.WORKFLOW_ID, workflow_id))
+    if workflow_type:
+        terms.append(FieldIs(Field.WORKFLOW_TYPE, workflow_type))
+    if status:
+        terms.append(FieldIs(Field.STATUS, status))
+    return all_of(terms)
+
+
+async def ids(
+    mesh: Mesh, *, namespace: str = NAMESPACE, limit: int = 100, **terms: Any
+) -> list[str]:
+    page = await mesh.backend.runs(RunFilter(namespace, condition(**terms), limit=limit))
+    return [row.workflow_id for row in page.rows]
 
 
 async def found(mesh: Mesh, workflow_id: str, run_id: bytes = b"") -> RunRow | None:
@@ -94,11 +116,22 @@ async def test_runs_are_listed_newest_first_page_by_page(mesh: Mesh) -> None:
     assert await ids(mesh) == newest_first
     listed: list[str] = []
     before = b""
-    while page := await mesh.backend.runs(RunFilter(NAMESPACE, before=before, limit=3)):
-        assert len(page) <= 3
-        listed += [row.workflow_id for row in page]
-        before = page[-1].run_id
+    more = True
+    while more:
+        rows, more = await mesh.backend.runs(RunFilter(NAMESPACE, before=before, limit=3))
+        assert len(rows) == (3 if more else 1)
+        listed += [row.workflow_id for row in rows]
+        before = rows[-1].run_id
     assert listed == newest_first
+
+
+async def test_a_page_says_exactly_whether_there_is_more(mesh: Mesh) -> None:
+    await mesh.backend.start([mesh.start_item(f"order-{n}") for n in range(3)])
+    await mesh.start("other", workflow_type="Other")
+    where = condition(workflow_type="Order")
+    for limit in (1, 2, 3, 4):
+        page = await mesh.backend.runs(RunFilter(NAMESPACE, where, limit=limit))
+        assert (len(page.rows), page.more) == (min(limit, 3), limit < 3)
 
 
 async def test_runs_are_filtered(mesh: Mesh) -> None:
@@ -129,17 +162,17 @@ async def test_runs_are_found_by_attribute(mesh: Mesh) -> None:
     red = await mesh.start("red", attributes=[("color", b'"red"'), ("size", b"1")])
     blue = await mesh.start("blue")
     await record(router, blue, color=b'"blue"', size=b"1")
-    assert await ids(mesh, attributes={"color": b'"red"'}) == ["red"]
-    assert await ids(mesh, attributes={"size": b"1"}) == ["blue", "red"]
-    assert await ids(mesh, attributes={"size": b"1", "color": b'"blue"'}) == ["blue"]
-    assert await ids(mesh, attributes={"shape": b"1"}) == []
+    assert await ids(mesh, attributes={"color": "red"}) == ["red"]
+    assert await ids(mesh, attributes={"size": 1}) == ["blue", "red"]
+    assert await ids(mesh, attributes={"size": 1, "color": "blue"}) == ["blue"]
+    assert await ids(mesh, attributes={"shape": 1}) == []
     await record(router, red, color=b'"green"')
-    assert await ids(mesh, attributes={"color": b'"red"'}) == []
+    assert await ids(mesh, attributes={"color": "red"}) == []
 
 
 async def test_listed_runs_carry_their_attributes(mesh: Mesh) -> None:
     await mesh.start("order", attributes=[("a", b"[1, 2]"), ("b", b'{"c": null}')])
-    (row,) = await mesh.backend.runs(RunFilter(NAMESPACE))
+    (row,) = (await mesh.backend.runs(RunFilter(NAMESPACE))).rows
     assert json.loads(row.attributes) == {"a": [1, 2], "b": {"c": None}}
     assert (row.task_queue, row.transitions) == ("work", 0)
 
@@ -198,7 +231,7 @@ async def test_pruning_deletes_old_closed_runs_with_their_journals(mesh: Mesh) -
     closed = await mesh.start("closed", attributes=[("a", b"1")])
     await router.commit(journal_run=[closed], journal_seq=[0], journal_frame=[b"a"])
     await end(mesh, router, "closed", closed)
-    open_run = await mesh.start("open")
+    await mesh.start("open")
     assert await mesh.backend.prune(NAMESPACE, 3_600_000) == 0
     assert await mesh.backend.prune("elsewhere", 0) == 0
     assert await mesh.backend.prune(NAMESPACE, 0) == 1
@@ -208,7 +241,7 @@ async def test_pruning_deletes_old_closed_runs_with_their_journals(mesh: Mesh) -
     assert [tuple(row) for row in await mesh.backend.results(NAMESPACE, [closed])] == [
         (closed, 0, b"")
     ]
-    assert [row.run_id for row in await mesh.backend.runs(RunFilter(NAMESPACE))] == [open_run]
+    assert await ids(mesh) == ["open"]
     assert await mesh.start("closed", attributes=[]) != closed
     row = await found(mesh, "closed")
     assert row is not None

@@ -26,6 +26,7 @@ LAYERS = {
         "telemetry",
         "topics",
         "types",
+        "visibility",
     },
     "core": {"_core", "core"},
     "engine": {"activity", "engine", "workflow"},
@@ -59,6 +60,7 @@ BACKEND_LEAVES = {
     "printing",
     "redaction",
     "retrying",
+    "visibility",
 }
 BACKEND_COMMON = {"protocol", "registry"}
 # Names that the package itself exports, which are no modules.

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import enum
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -30,6 +30,7 @@ from hotmesh.backends.rollcall import Beat as Beat
 from hotmesh.backends.rollcall import HeldTask as HeldTask
 from hotmesh.backends.rollcall import Registration as Registration
 from hotmesh.backends.rollcall import RouterRow as RouterRow
+from hotmesh.visibility.tree import Condition
 
 new_list = cast("Callable[[], list[Any]]", list)
 """For fields of batches: calling ``list[bytes]`` takes twenty times as long as ``list``."""
@@ -440,17 +441,22 @@ PENDING_KINDS = ("message", "timer", "task", "wait")
 
 @dataclass(slots=True)
 class RunFilter:
-    """Which runs to list, newest first. Empty fields match all."""
+    """Which runs to list, newest first."""
 
     namespace: str
-    workflow_type: str = ""
-    workflow_id: str = ""
-    status: int = 0
-    attributes: dict[str, bytes] = field(default_factory=dict[str, bytes])
-    """Names and the JSON text that their value must equal."""
+    where: Condition | None = None
+    """None: all."""
     before: bytes = b""
     """Only runs with a smaller run id (the page's end); b"" starts at the newest."""
     limit: int = 100
+
+
+class RunPage(NamedTuple):
+    """Runs as listed: their input and result are left out (b"")."""
+
+    rows: Sequence[RunRow]
+    more: bool
+    """Whether there may be more behind the last one. Surely not, if false."""
 
 
 class Session(Protocol):
@@ -556,7 +562,11 @@ class Backend(Protocol):
         """The runs of (namespace, workflow id, run id or b"" for the newest)."""
         ...
 
-    async def runs(self, filter: RunFilter) -> Sequence[RunRow]: ...  # noqa: A002 - what it is
+    async def runs(self, filter: RunFilter) -> RunPage: ...  # noqa: A002 - what it is
+    async def attribute_names(self, namespace: str) -> Collection[str]:
+        """The names in the records of a namespace's runs; looks at all of them."""
+        ...
+
     async def journal(self, namespace: str, run_id: bytes) -> Sequence[bytes]:
         """The frames of a run in order; none of an unknown run."""
         ...

@@ -57,7 +57,7 @@ def add_commands(commands: Commands) -> None:
 
 async def list_workflows(client: Client, options: argparse.Namespace, output: Output) -> int:
     """List workflows, newest first."""
-    found = await _found(client, options)
+    found, more = await _found(client, options)
     rows = [
         (
             each.id,
@@ -74,21 +74,27 @@ async def list_workflows(client: Client, options: argparse.Namespace, output: Ou
         [_execution(each) for each in found],
         Table(columns, rows, "No workflow matches."),
     )
+    if more:
+        output.note(f"There are more than these {len(found)}; --limit shows more of them.")
     return 0
 
 
-async def _found(client: Client, options: argparse.Namespace) -> list[WorkflowExecution]:
+async def _found(
+    client: Client, options: argparse.Namespace
+) -> tuple[list[WorkflowExecution], bool]:
+    """The workflows asked for, and whether there are more."""
     if not options.failing:
-        return [each async for each in client.list_workflows(options.query, limit=options.limit)]
+        listed = client.list_workflows(options.query, limit=options.limit, page_size=options.limit)
+        return [each async for each in listed], listed.has_more
     running = "ExecutionStatus = 'Running'"
-    query = f"{options.query} AND {running}" if options.query else running
+    query = f"({options.query}) AND {running}" if options.query else running
     found: list[WorkflowExecution] = []
     async for each in client.list_workflows(query):
         if "hotmesh.task_failure" in each.record:
             found.append(each)
-            if len(found) == options.limit:
-                break
-    return found
+            if len(found) > options.limit:
+                return found[: options.limit], True
+    return found, False
 
 
 async def describe(client: Client, options: argparse.Namespace, output: Output) -> int:

@@ -62,6 +62,10 @@ class Output:
         elif not (self._stream.isatty() and self._rich_table(view)):
             self._plain_table(view)
 
+    def note(self, text: str) -> None:
+        """Say something beside the answer, on standard error."""
+        print(text, file=sys.stderr, flush=True)
+
     def _write(self, text: str) -> None:
         print(text, file=self._stream, flush=True)
 

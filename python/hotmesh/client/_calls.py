@@ -281,12 +281,12 @@ class Calls(inputs.OutboundInterceptor):
             return await handle.fetch_history()
 
         return WorkflowExecutionAsyncIterator(
-            input, client.namespace, client.payloads, client.read_runs, history
+            input, client.namespace, client.payloads, client.listing, history
         )
 
     @in_time
     async def count_workflows(self, input: inputs.CountWorkflowsInput) -> WorkflowExecutionCount:
-        return await count_runs(self._client.namespace, input.query, self._client.read_runs)
+        return await count_runs(self._client.namespace, input.query, self._client.listing)
 
     @in_time
     async def heartbeat_async_activity(self, input: inputs.HeartbeatAsyncActivityInput) -> None:

@@ -16,6 +16,7 @@ import orjson
 from hotmesh.backends.protocol import Backend, RunFilter, RunRow, RunStatus
 from hotmesh.core import CoreError, Event, Ledger, Transition, decode_transition, kinds
 from hotmesh.engine import wire
+from hotmesh.visibility import Field, FieldIs
 
 PAGE = 500
 """Rows that are read at a time."""
@@ -87,10 +88,9 @@ async def look(backend: Backend, namespace: str) -> list[Problem]:
     problems: list[Problem] = []
     before, more = b"", True
     while more:
-        wanted = RunFilter(namespace, status=RunStatus.RUNNING, before=before, limit=RUNS_PAGE)
-        page = await backend.runs(wanted)
-        more = bool(page)  # a page that is not full may have been long enough in bytes
-        for row in page:
+        is_open = FieldIs(Field.STATUS, RunStatus.RUNNING)
+        rows, more = await backend.runs(RunFilter(namespace, is_open, before, RUNS_PAGE))
+        for row in rows:
             before = bytes(row.run_id)
             frames = await backend.journal(namespace, before)
             found = _of_run(frames, held.pop(before, _NOTHING))

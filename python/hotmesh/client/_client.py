@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Self, TypeVar, cast
 
-from hotmesh.backends.protocol import Backend, RunFilter, RunRow
+from hotmesh.backends.protocol import Backend, RunRow
 from hotmesh.client import _interceptor as inputs
 from hotmesh.client._async_activity import AsyncActivityHandle, AsyncActivityIDReference
 from hotmesh.client._calls import Calls
@@ -24,6 +24,7 @@ from hotmesh.client._errors import not_found
 from hotmesh.client._execution import WorkflowExecutionCount
 from hotmesh.client._handle import WorkflowHandle
 from hotmesh.client._listing import WorkflowExecutionAsyncIterator
+from hotmesh.client._patient import PatientCalls
 from hotmesh.client._payloads import Payloads
 from hotmesh.client._plugin import ConnectConfig, Plugin
 from hotmesh.client._with_start import UpdateWithStartCalls
@@ -499,8 +500,9 @@ class Client(UpdateWithStartCalls):
         """List workflows, newest first.
 
         Args:
-            query: ``name = value`` terms joined by AND, over WorkflowType, WorkflowId, TaskQueue,
-                ExecutionStatus and attributes. Default is all.
+            query: ``name = value`` and ``name IN (value, …)``, joined by AND, OR and parentheses,
+                over WorkflowType, WorkflowId, TaskQueue, ExecutionStatus and attributes. Default is
+                all.
             limit: Most runs to list.
             page_size: Runs to read at once.
             next_page_token: Where to begin; from another iterator.
@@ -508,7 +510,8 @@ class Client(UpdateWithStartCalls):
             rpc_timeout: Longest wait; what was sent by then may still take effect.
 
         Raises:
-            InvalidArgumentError: The query asks for more than is supported; names the term.
+            InvalidArgumentError: The query asks for more than is supported, or, as it is iterated,
+                for an attribute that was never declared nor written; names it.
         """
         return self.outbound.list_workflows(
             inputs.ListWorkflowsInput(
@@ -610,10 +613,10 @@ class Client(UpdateWithStartCalls):
             raise not_found(workflow_id, first_run_id)
         return bytes(row.run_id)
 
-    async def read_runs(self, wanted: RunFilter) -> Sequence[RunRow]:
-        """A page of runs."""
+    async def listing(self) -> PatientCalls:
+        """Where runs are listed from."""
         await self.connection.ready()
-        return await self.connection.patient.runs(wanted)
+        return self.connection.patient
 
 
 def _first_of_chain(row: RunRow) -> bytes:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Self
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from typing import Protocol, Self
 
-from hotmesh.backends.protocol import RunFilter, RunRow, RunStatus
+from hotmesh.backends.protocol import RunFilter, RunPage, RunRow, RunStatus
 from hotmesh.client._deadline import deadline
 from hotmesh.client._execution import (
     STATUS_TITLES,
@@ -17,16 +16,51 @@ from hotmesh.client._execution import (
     WorkflowExecutionStatus,
     execution_from_row,
 )
-from hotmesh.client._filter import ParsedFilter, parse_filter
 from hotmesh.client._history import WorkflowHistory
 from hotmesh.client._interceptor import ListWorkflowsInput
 from hotmesh.client._payloads import Payloads
 from hotmesh.exceptions import InvalidArgumentError
+from hotmesh.visibility import Query, check_names, parse_query
+from hotmesh.visibility.names import undeclared
 
 COUNT_PAGE = 1000
 """Runs read at once to be counted."""
 
-ReadRuns = Callable[[RunFilter], Awaitable[Sequence[RunRow]]]
+
+class Runs(Protocol):
+    """Where runs are listed from."""
+
+    async def runs(self, filter: RunFilter) -> RunPage: ...  # noqa: A002 - what it is
+    async def attribute_names(self, namespace: str) -> Collection[str]: ...
+
+
+class Pages:
+    """The runs of a namespace that match a query, page by page.
+
+    Args:
+        namespace: Whose runs.
+        query: Which of them.
+        runs: Where they are listed from.
+    """
+
+    def __init__(self, namespace: str, query: Query, runs: Callable[[], Awaitable[Runs]]) -> None:
+        self._namespace = namespace
+        self._query = query
+        self._runs = runs
+        self._checked = not undeclared(query.names())
+
+    async def read(self, before: bytes, size: int) -> tuple[Sequence[RunRow], bytes | None]:
+        """A page, and where the next one begins (None: there is none).
+
+        Raises:
+            InvalidArgumentError: The query names an attribute that nobody declared or wrote.
+        """
+        runs = await self._runs()
+        if not self._checked:
+            check_names(self._query.names(), await runs.attribute_names(self._namespace))
+            self._checked = True
+        page = await runs.runs(RunFilter(self._namespace, self._query.where, before, size))
+        return page.rows, bytes(page.rows[-1].run_id) if page.more and page.rows else None
 
 
 class WorkflowExecutionAsyncIterator:
@@ -37,20 +71,20 @@ class WorkflowExecutionAsyncIterator:
         input: ListWorkflowsInput,  # noqa: A002 - the name ported interceptors use
         namespace: str,
         payloads: Payloads,
-        read: ReadRuns,
+        runs: Callable[[], Awaitable[Runs]],
         history: Callable[[WorkflowExecution], Awaitable[WorkflowHistory]],
     ) -> None:
         if input.page_size < 1:
             raise InvalidArgumentError(f"page_size must be at least 1, not {input.page_size}")
-        self._filter = parse_filter(namespace, input.query)
-        if self._filter.by_status:
+        query = parse_query(input.query)
+        if query.by_status:
             raise InvalidArgumentError("GROUP BY is for count_workflows, not for list_workflows")
         self._page_size = input.page_size
         self._left = input.limit
         self._before: bytes | None = input.next_page_token or b""
         self._timeout = input.rpc_timeout
         self._payloads = payloads
-        self._read = read
+        self._pages = Pages(namespace, query, runs)
         self._history = history
         self._page: Sequence[WorkflowExecution] | None = None
         self._index = 0
@@ -66,6 +100,14 @@ class WorkflowExecutionAsyncIterator:
         return self._index
 
     @property
+    def has_more(self) -> bool:
+        """Whether more runs match than were given so far, ``limit`` or not; asked of the database
+        with each page."""
+        if self._page is None:
+            return True
+        return self._index < len(self._page) or self._before is not None
+
+    @property
     def next_page_token(self) -> bytes | None:
         """Where the next page begins; None when there is none."""
         return self._before or None
@@ -77,9 +119,8 @@ class WorkflowExecutionAsyncIterator:
             page_size: Its size, in place of the one given to ``list_workflows``.
         """
         async with deadline(self._timeout, "listing a page of workflows"):
-            rows, self._before = await _read_page(
-                self._filter, self._before or b"", page_size or self._page_size, self._read
-            )
+            size = page_size or self._page_size
+            rows, self._before = await self._pages.read(self._before or b"", size)
         self._page = [execution_from_row(row, self._payloads) for row in rows]
         self._index = 0
 
@@ -105,35 +146,27 @@ class WorkflowExecutionAsyncIterator:
             yield await self._history(execution)
 
 
-async def count_runs(namespace: str, query: str | None, read: ReadRuns) -> WorkflowExecutionCount:
-    """Count the runs that match a filter; reads them all.
+async def count_runs(
+    namespace: str, text: str | None, runs: Callable[[], Awaitable[Runs]]
+) -> WorkflowExecutionCount:
+    """Count the runs that match a query; reads them all.
 
     Raises:
-        InvalidArgumentError: The filter is malformed or not supported.
+        InvalidArgumentError: The query is malformed, not supported, or names what nobody wrote.
     """
-    parsed = parse_filter(namespace, query)
+    query = parse_query(text)
+    pages = Pages(namespace, query, runs)
     counts: Counter[int] = Counter()
     before: bytes | None = b""
     while before is not None:
-        rows, before = await _read_page(parsed, before, COUNT_PAGE, read)
+        rows, before = await pages.read(before, COUNT_PAGE)
         counts.update(row.status for row in rows)
     groups = [
         WorkflowExecutionCountAggregationGroup(count, [STATUS_TITLES[_status(number)]])
         for number, count in sorted(counts.items())
     ]
-    return WorkflowExecutionCount(counts.total(), groups if parsed.by_status else [])
+    return WorkflowExecutionCount(counts.total(), groups if query.by_status else [])
 
 
 def _status(number: int) -> WorkflowExecutionStatus:
     return WorkflowExecutionStatus(RunStatus(number))
-
-
-async def _read_page(
-    parsed: ParsedFilter, before: bytes, size: int, read: ReadRuns
-) -> tuple[Sequence[RunRow], bytes | None]:
-    """Rows of a page that match, and where the next page begins (None: there is none)."""
-    if parsed.nothing:
-        return [], None
-    rows = await read(dataclasses.replace(parsed.runs, before=before, limit=size))
-    following = bytes(rows[-1].run_id) if len(rows) >= size else None
-    return [row for row in rows if parsed.matches(row)], following

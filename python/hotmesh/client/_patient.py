@@ -6,10 +6,10 @@ a little longer is told that it is away.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from hotmesh.backends.pending_task import PendingTask
-from hotmesh.backends.protocol import Backend, RouterRow, RunFilter, RunRow
+from hotmesh.backends.protocol import Backend, RouterRow, RunFilter, RunPage, RunRow
 from hotmesh.retrying import persistently
 
 
@@ -31,9 +31,13 @@ class PatientCalls:
         """The runs of (namespace, workflow id, run id or b"" for the newest)."""
         return await persistently(lambda: self._backend.find(keys))
 
-    async def runs(self, filter: RunFilter) -> Sequence[RunRow]:  # noqa: A002 - the protocol's
+    async def runs(self, filter: RunFilter) -> RunPage:  # noqa: A002 - the protocol's
         """Runs, newest first."""
         return await persistently(lambda: self._backend.runs(filter))
+
+    async def attribute_names(self, namespace: str) -> Collection[str]:
+        """The names in the records of a namespace's runs."""
+        return await persistently(lambda: self._backend.attribute_names(namespace))
 
     async def journal(self, namespace: str, run_id: bytes) -> Sequence[bytes]:
         """The frames of a run's journal, in order."""

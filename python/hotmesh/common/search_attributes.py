@@ -93,39 +93,37 @@ class SearchAttributeKey(ABC, Generic[SearchAttributeValueType]):
     @staticmethod
     def for_text(name: str) -> SearchAttributeKey[str]:
         """A text, searchable by word."""
-        return _SearchAttributeKey(name, SearchAttributeIndexedValueType.TEXT, str)
+        return _declare(name, SearchAttributeIndexedValueType.TEXT, str)
 
     @staticmethod
     def for_keyword(name: str) -> SearchAttributeKey[str]:
         """A text, searchable as a whole."""
-        return _SearchAttributeKey(name, SearchAttributeIndexedValueType.KEYWORD, str)
+        return _declare(name, SearchAttributeIndexedValueType.KEYWORD, str)
 
     @staticmethod
     def for_int(name: str) -> SearchAttributeKey[int]:
         """An integer."""
-        return _SearchAttributeKey(name, SearchAttributeIndexedValueType.INT, int)
+        return _declare(name, SearchAttributeIndexedValueType.INT, int)
 
     @staticmethod
     def for_float(name: str) -> SearchAttributeKey[float]:
         """A floating point number."""
-        return _SearchAttributeKey(name, SearchAttributeIndexedValueType.DOUBLE, float)
+        return _declare(name, SearchAttributeIndexedValueType.DOUBLE, float)
 
     @staticmethod
     def for_bool(name: str) -> SearchAttributeKey[bool]:
         """A truth value."""
-        return _SearchAttributeKey(name, SearchAttributeIndexedValueType.BOOL, bool)
+        return _declare(name, SearchAttributeIndexedValueType.BOOL, bool)
 
     @staticmethod
     def for_datetime(name: str) -> SearchAttributeKey[datetime]:
         """A point in time."""
-        return _SearchAttributeKey(name, SearchAttributeIndexedValueType.DATETIME, datetime)
+        return _declare(name, SearchAttributeIndexedValueType.DATETIME, datetime)
 
     @staticmethod
     def for_keyword_list(name: str) -> SearchAttributeKey[Sequence[str]]:
         """Several texts, each searchable as a whole."""
-        return _SearchAttributeKey[Sequence[str]](
-            name, SearchAttributeIndexedValueType.KEYWORD_LIST, Sequence[str]
-        )
+        return _declare(name, SearchAttributeIndexedValueType.KEYWORD_LIST, Sequence[str])
 
     @staticmethod
     def from_metadata_type(name: str, metadata_type: str) -> SearchAttributeKey[Any] | None:
@@ -142,8 +140,17 @@ class SearchAttributeKey(ABC, Generic[SearchAttributeValueType]):
         wanted = metadata_type.removeprefix("INDEXED_VALUE_TYPE_").replace("_", "").lower()
         for indexed_type, known in _METADATA_TYPES.items():
             if known.lower() == wanted:
-                return _KEY_FACTORIES[indexed_type](name)
+                # What is read declares nothing: only who makes a key says what it is.
+                return _SearchAttributeKey(name, indexed_type, _VALUE_TYPES[indexed_type])
         return None
+
+
+_declared: dict[str, set[SearchAttributeIndexedValueType]] = {}
+
+
+def declared_types(name: str) -> Collection[SearchAttributeIndexedValueType]:
+    """The types with which keys of this name were made in this process."""
+    return _declared.get(name, ())
 
 
 @dataclass(frozen=True)
@@ -165,15 +172,24 @@ class _SearchAttributeKey(SearchAttributeKey[SearchAttributeValueType]):
         return self._value_type
 
 
-_KEY_FACTORIES = {
-    SearchAttributeIndexedValueType.TEXT: SearchAttributeKey.for_text,
-    SearchAttributeIndexedValueType.KEYWORD: SearchAttributeKey.for_keyword,
-    SearchAttributeIndexedValueType.INT: SearchAttributeKey.for_int,
-    SearchAttributeIndexedValueType.DOUBLE: SearchAttributeKey.for_float,
-    SearchAttributeIndexedValueType.BOOL: SearchAttributeKey.for_bool,
-    SearchAttributeIndexedValueType.DATETIME: SearchAttributeKey.for_datetime,
-    SearchAttributeIndexedValueType.KEYWORD_LIST: SearchAttributeKey.for_keyword_list,
+_VALUE_TYPES: dict[SearchAttributeIndexedValueType, Any] = {
+    SearchAttributeIndexedValueType.TEXT: str,
+    SearchAttributeIndexedValueType.KEYWORD: str,
+    SearchAttributeIndexedValueType.INT: int,
+    SearchAttributeIndexedValueType.DOUBLE: float,
+    SearchAttributeIndexedValueType.BOOL: bool,
+    SearchAttributeIndexedValueType.DATETIME: datetime,
+    SearchAttributeIndexedValueType.KEYWORD_LIST: Sequence[str],
 }
+
+
+def _declare(
+    name: str,
+    indexed_value_type: SearchAttributeIndexedValueType,
+    value_type: type[SearchAttributeValueType],
+) -> SearchAttributeKey[SearchAttributeValueType]:
+    _declared.setdefault(name, set()).add(indexed_value_type)
+    return _SearchAttributeKey(name, indexed_value_type, value_type)
 
 
 class SearchAttributePair(NamedTuple, Generic[SearchAttributeValueType]):

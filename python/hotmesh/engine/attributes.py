@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -87,7 +87,10 @@ def memo_document(converter: DataConverter, memo: Mapping[str, Any] | None) -> d
 
 
 def _plain(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else value
+    """A value as JSON. Points in time have one form, so that they can be compared as texts."""
+    if not isinstance(value, datetime):
+        return value
+    return (value if value.tzinfo is None else value.astimezone(UTC)).isoformat()
 
 
 def _untyped(values: list[Any]) -> list[Any]:

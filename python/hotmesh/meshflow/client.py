@@ -20,6 +20,7 @@ from hotmesh.meshflow._hosts import registry
 from hotmesh.meshflow._keywords import checked
 from hotmesh.meshflow._options import DEFAULT, searchable
 from hotmesh.meshflow.handle import Handle
+from hotmesh.visibility import AttributeIs, Condition, Field, FieldIs, all_of
 
 SEARCH_LIMIT = 100
 """Workflows that a search returns at most, if its caller doesn't say."""
@@ -200,17 +201,20 @@ class WorkflowClient:
         Raises:
             InvalidArgumentError: A value is no JSON, the status is unknown, or the limit below 1.
         """
-        wanted = RunFilter(
-            namespace,
-            workflow_type=workflow_name,
-            status=0 if status is None else _status(status),
-            attributes={name: _json(name, value) for name, value in (filter or {}).items()},
-            limit=limit,
-        )
+        terms: list[Condition] = [
+            AttributeIs(name, orjson.loads(_json(name, value)))
+            for name, value in (filter or {}).items()
+        ]
+        if workflow_name:
+            terms.append(FieldIs(Field.WORKFLOW_TYPE, workflow_name))
+        if status is not None:
+            terms.append(FieldIs(Field.STATUS, _status(status)))
+        wanted = RunFilter(namespace, all_of(terms), limit=limit)
         if limit < 1:
             raise InvalidArgumentError(f"limit must be at least 1, not {limit}")
         client = await self._client(namespace)
-        return [run_state(row) for row in await client.read_runs(wanted)]
+        page = await (await client.listing()).runs(wanted)
+        return [run_state(row) for row in page.rows]
 
     async def _client(self, namespace: str) -> SdkClient:
         return await registry().client(self._source, namespace)

@@ -60,6 +60,7 @@ async def test_pages_join_up(listed: Client, page_size: int) -> None:
         ("color = 'red' AND WorkflowId = 'w1'", ["w1"]),
         ("color = 'blue'", []),
         ("WorkflowId = 'w1' AND WorkflowId = 'w2'", []),
+        ("WorkflowId = 'w1' OR color = 'red' AND WorkflowId IN ('w2', 'w3')", ["w3", "w1"]),
     ],
 )
 async def test_filters(listed: Client, query: str, expected: list[str]) -> None:
@@ -111,3 +112,22 @@ async def test_what_can_not_be_listed(listed: Client) -> None:
         listed.list_workflows(page_size=0)
     with pytest.raises(InvalidArgumentError, match="StartTime"):
         await listed.count_workflows("StartTime > '2020'")
+
+
+@pytest.mark.parametrize(("limit", "more"), [(4, True), (5, False), (6, False)])
+@pytest.mark.parametrize("page_size", [1, 2, 4, 5, 1000])
+async def test_a_list_says_whether_there_is_more(
+    listed: Client, limit: int, more: bool, page_size: int
+) -> None:
+    runs = listed.list_workflows(limit=limit, page_size=page_size)
+    assert len([each async for each in runs]) == min(limit, 5)
+    assert runs.has_more is more
+
+
+async def test_a_name_that_nobody_wrote_is_a_mistake(listed: Client) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"colour in a filter.*Did you mean color"):
+        await ids(listed, "colour = 'red'")
+    with pytest.raises(InvalidArgumentError, match="colour"):
+        await listed.count_workflows("color = 'red' AND colour = 'red'")
+    SearchAttributeKey.for_keyword("colour")
+    assert await ids(listed, "colour = 'red'") == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TypeVar
 
 from hotmesh.backends.pending import following, pack, unpack
@@ -17,9 +17,10 @@ from hotmesh.backends.postgres.columns import (
     send_columns,
     send_outcomes,
 )
+from hotmesh.backends.postgres.filtering import Compiler
 from hotmesh.backends.postgres.link import SCHEMA_S, Connection, Link, LinkPool, Prepare
 from hotmesh.backends.postgres.listener import PAYLOAD_CHARS_MAX, Callback, Listener
-from hotmesh.backends.postgres.rows import run_row, tasks_reply
+from hotmesh.backends.postgres.rows import listed_run, run_row, tasks_reply
 from hotmesh.backends.postgres.schema import ensure_schema, schema_exists
 from hotmesh.backends.postgres.session import PostgresSession
 from hotmesh.backends.postgres.statements import statements
@@ -31,6 +32,7 @@ from hotmesh.backends.protocol import (
     Registration,
     RouterRow,
     RunFilter,
+    RunPage,
     RunRow,
     SendItem,
     SendOutcome,
@@ -216,22 +218,23 @@ class PostgresBackend:
         found: dict[int, RunRow] = {row[0]: run_row(row) for row in rows}
         return [found.get(position) for position in range(1, len(keys) + 1)]
 
-    async def runs(self, filter: RunFilter) -> Sequence[RunRow]:  # noqa: A002 - the protocol's
+    async def runs(self, filter: RunFilter) -> RunPage:  # noqa: A002 - the protocol's
         """Runs, newest first."""
+        pieces = statements(self._address.schema)
+        compiler = Compiler(pieces, first=5)
+        sql = pieces["runs"].replace("{where}", compiler.text(filter.where))
+        arguments = (filter.namespace, filter.before, filter.limit + 1, BATCH_BYTES_MAX)
         rows = await _repeat(
-            lambda: self._links.clients.fetch(
-                "runs",
-                filter.namespace,
-                filter.workflow_type,
-                filter.workflow_id,
-                filter.status,
-                filter.before,
-                list(filter.attributes),
-                list(filter.attributes.values()),
-                filter.limit,
-            )
+            lambda: self._links.clients.query("runs", sql, *arguments, *compiler.parameters)
         )
-        return [run_row(row) for row in rows]
+        is_full = sum(row["bytes"] for row in rows) >= BATCH_BYTES_MAX
+        more = is_full or len(rows) > filter.limit
+        return RunPage([listed_run(row) for row in rows[: filter.limit]], more)
+
+    async def attribute_names(self, namespace: str) -> Collection[str]:
+        """The names in the records of a namespace's runs."""
+        rows = await _repeat(lambda: self._links.clients.fetch("attribute_names", namespace))
+        return {row[0] for row in rows}
 
     async def journal(self, namespace: str, run_id: bytes) -> Sequence[bytes]:
         """The frames of a run's journal, in order."""

@@ -176,7 +176,16 @@ class Link:
         self._closed = False
 
     async def fetch(self, name: str, *arguments: object) -> Sequence[asyncpg.Record]:
-        """Run a statement of queries.sql; its rows.
+        """Run a statement of queries.sql; its rows. Raises as :meth:`query`."""
+        return await self.query(name, self._statements[name], *arguments)
+
+    async def query(self, name: str, sql: str, *arguments: object) -> Sequence[asyncpg.Record]:
+        """Run a statement that was put together from those of queries.sql; its rows.
+
+        Args:
+            name: What it is called in errors.
+            sql: The statement.
+            arguments: Of its parameters.
 
         Raises:
             BackendUnavailableError: The connection could not be made, or broke: whether the
@@ -185,7 +194,7 @@ class Link:
         """
         for attempt in range(1, CONFLICT_RETRIES + 1):
             try:
-                return await self._run(self._statements[name], arguments)
+                return await self._run(sql, arguments)
             except _CONFLICTS as error:
                 if attempt == CONFLICT_RETRIES:
                     raise BackendError(
@@ -330,6 +339,14 @@ class LinkPool:
         link = await self._free.get()
         try:
             return await link.fetch(name, *arguments)
+        finally:
+            self._free.put_nowait(link)
+
+    async def query(self, name: str, sql: str, *arguments: object) -> Sequence[asyncpg.Record]:
+        """See :meth:`Link.query`."""
+        link = await self._free.get()
+        try:
+            return await link.query(name, sql, *arguments)
         finally:
             self._free.put_nowait(link)
 

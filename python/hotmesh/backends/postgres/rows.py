@@ -39,8 +39,15 @@ def loaded_run(row: asyncpg.Record) -> LoadedRun:
 
 
 def run_row(row: asyncpg.Record) -> RunRow:
-    """A row of the statements ``find`` and ``runs``; the first column is for the caller."""
+    """A row of the statement ``find``; the first column is for the caller."""
     columns: list[Any] = list(row)[1:]
+    columns[10:12] = [attributes_json(*columns[10:12])]
+    return RunRow(*columns)
+
+
+def listed_run(row: asyncpg.Record) -> RunRow:
+    """A row of the statement ``runs``: as those of ``find``, with sizes at its end."""
+    columns: list[Any] = list(row)[1:-2]
     columns[10:12] = [attributes_json(*columns[10:12])]
     return RunRow(*columns)
 

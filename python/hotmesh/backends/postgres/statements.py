@@ -19,6 +19,7 @@ _FUNCTION_FILES = (
     "retention",
     "routers",
     "moves",
+    "visibility",
 )
 
 

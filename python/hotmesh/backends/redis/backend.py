@@ -8,7 +8,7 @@ connection is lost; the others say that their outcome is unknown.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, TypeVar, cast
 
 import orjson
@@ -24,6 +24,7 @@ from hotmesh.backends.protocol import (
     Registration,
     RouterRow,
     RunFilter,
+    RunPage,
     RunRow,
     RunStatus,
     SendItem,
@@ -34,6 +35,7 @@ from hotmesh.backends.protocol import (
     TasksReply,
 )
 from hotmesh.backends.redis import codec, durability, scripts
+from hotmesh.backends.redis.filtering import compiled, task_queues
 from hotmesh.backends.redis.hints import Hints
 from hotmesh.backends.redis.names import Names, namespace_key
 from hotmesh.backends.redis.scripts import Script
@@ -184,26 +186,37 @@ class RedisBackend:
                     rows[position] = await self._run_row(namespace, *answer)
         return rows
 
-    async def runs(self, filter: RunFilter) -> Sequence[RunRow]:  # noqa: A002 - the protocol's name
+    async def runs(self, filter: RunFilter) -> RunPage:  # noqa: A002 - the protocol's name
         """Runs that match, newest first; looks through the namespace's runs page by page."""
+        queue_ids = {
+            name: await self._names.ids_of(filter.namespace, name)
+            for name in set(task_queues(filter.where))
+        }
+        where = compiled(filter.where, queue_ids)
         rows: list[RunRow] = []
-        before = filter.before
-        while len(rows) < filter.limit:
-            numbers = {
-                "scan": SCAN_RUNS,
-                "limit": filter.limit - len(rows),
-                "status": int(filter.status),
-            }
+        before, room = filter.before, BATCH_BYTES_MAX
+        while len(rows) <= filter.limit and room > 0:
+            wanted = filter.limit + 1 - len(rows)
+            numbers = {"scan": SCAN_RUNS, "limit": wanted, "bytes": room, "where": where}
             words: codec.Words = [codec.header(numbers), before]
-            words += (filter.workflow_id, filter.workflow_type)
-            for pair in filter.attributes.items():
-                words += pair
             before, found = await self._again(filter.namespace, scripts.LIST, words)
             for run_id, columns in found:
                 rows.append(await self._run_row(filter.namespace, run_id, columns, 0))
+                room -= sum(map(len, columns[1::2]))
             if not before:
                 break
-        return rows
+        return RunPage(rows[: filter.limit], len(rows) > filter.limit or room <= 0)
+
+    async def attribute_names(self, namespace: str) -> Collection[str]:
+        """The names in the records of a namespace's runs."""
+        names: set[str] = set()
+        before = b""
+        while True:
+            words = [codec.header({"scan": SCAN_RUNS}), before]
+            before, found = await self._again(namespace, scripts.ATTRIBUTE_NAMES, words)
+            names.update(name.decode() for name in found)
+            if not before:
+                return names
 
     async def journal(self, namespace: str, run_id: bytes) -> Sequence[bytes]:
         """The frames of a run in order; none of an unknown run."""

@@ -292,7 +292,7 @@ def run_row(
         task_queue=task_queue,
         status=int(columns[b"s"]),
         header=columns[b"h"],
-        input=columns[b"i"],
+        input=columns.get(b"i", b""),
         result=columns.get(b"o", b""),
         attributes=_attributes(columns),
         started_ms=int(columns[b"b"]),

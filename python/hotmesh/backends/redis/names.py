@@ -79,6 +79,14 @@ class Names:
                 self._queues.pop(self._ids[key], None)
                 self._remember(queue_id, _full_name(key))
 
+    async def ids_of(self, namespace: str, task_queue: str) -> list[int]:
+        """The ids of a task queue and of its side queues, without making one."""
+        found: Any = await self.route.command("HGETALL", self._key + b"queue_names")
+        flat = cast("list[bytes]", found)
+        wanted = [namespace.encode(), task_queue.encode()]
+        names = (name.split(b"\0")[:2] for name in flat[1::2])
+        return [int(each) for each, name in zip(flat[::2], names, strict=True) if name == wanted]
+
     async def queue(self, queue_id: int) -> tuple[str, str]:
         """Namespace and task queue of an id.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote
@@ -17,6 +17,7 @@ from hotmesh.backends.protocol import (
     Registration,
     RouterRow,
     RunFilter,
+    RunPage,
     RunRow,
     SendItem,
     SendOutcome,
@@ -133,9 +134,13 @@ class SqliteBackend:
         """See the protocol."""
         return await self._read(lambda tx: visibility.find(tx, keys))
 
-    async def runs(self, filter: RunFilter) -> Sequence[RunRow]:  # noqa: A002
+    async def runs(self, filter: RunFilter) -> RunPage:  # noqa: A002
         """See the protocol."""
         return await self._read(lambda tx: visibility.runs(tx, filter))
+
+    async def attribute_names(self, namespace: str) -> Collection[str]:
+        """See the protocol."""
+        return await self._read(lambda tx: visibility.attribute_names(tx, namespace))
 
     async def journal(self, namespace: str, run_id: bytes) -> Sequence[bytes]:
         """See the protocol."""

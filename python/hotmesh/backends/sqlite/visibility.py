@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import cast
 
 from hotmesh.backends.pending import following, pack, unpack
 from hotmesh.backends.pending_task import PendingTask
-from hotmesh.backends.protocol import Pending, RunFilter, RunRow, RunStatus
+from hotmesh.backends.protocol import Pending, RunFilter, RunPage, RunRow
 from hotmesh.backends.sqlite import statements
+from hotmesh.backends.sqlite.filtering import compiled
 from hotmesh.backends.sqlite.rows import Rows, bytes_of
 from hotmesh.backends.sqlite.transaction import Row, Transaction
 from hotmesh.limits import BATCH_BYTES_MAX
@@ -33,24 +33,25 @@ def find(tx: Transaction, keys: Sequence[tuple[str, str, bytes]]) -> list[RunRow
     return found
 
 
-def runs(tx: Transaction, filter: RunFilter) -> list[RunRow]:  # noqa: A002 - the protocol's name
+def runs(tx: Transaction, filter: RunFilter) -> RunPage:  # noqa: A002 - the protocol's name
     """See :meth:`hotmesh.backends.protocol.Backend.runs`."""
-    parameters: dict[str, object] = {
-        "namespace": filter.namespace,
-        "before": filter.before or _AFTER_ALL,
-        "workflow_type": filter.workflow_type,
-        "workflow_id": filter.workflow_id,
-        "status": filter.status,
-        "attributes": json.dumps({k: v.decode() for k, v in filter.attributes.items()}),
-        "limit": filter.limit,
-    }
-    if filter.workflow_id:
-        statement = _SQL["list_runs_of_id"]
-    elif filter.status == RunStatus.RUNNING:
-        statement = _SQL["list_open_runs"]
-    else:
-        statement = _SQL["list_runs"]
-    return [_run_row(row) for row in tx.all(statement, parameters)]
+    where, parameters = compiled(filter.where)
+    statement = _SQL["list_runs"].replace("{where}", where)
+    before = filter.before or _AFTER_ALL
+    values = (filter.namespace, before, *parameters, filter.limit + 1)
+    rows = tx.within(statement, values, _bytes_listed)
+    is_full = sum(map(_bytes_listed, rows)) >= BATCH_BYTES_MAX
+    more = is_full or len(rows) > filter.limit
+    return RunPage([_run_row(row) for row in rows[: filter.limit]], more)
+
+
+def _bytes_listed(row: Row) -> int:
+    return bytes_of(row[7], row[10])
+
+
+def attribute_names(tx: Transaction, namespace: str) -> set[str]:
+    """See :meth:`hotmesh.backends.protocol.Backend.attribute_names`."""
+    return {name for (name,) in tx.all(_SQL["attribute_names"], (namespace,))}
 
 
 def _run_row(row: Row) -> RunRow:

@@ -280,35 +280,81 @@ cross join lateral (
 join hotmesh.queue on queue.id = run.lane / 64 and queue.namespace = wanted.namespace;
 
 -- name: runs
--- Runs of a namespace, newest first, that match all of a filter.
-select 0, run.run_id, queue.namespace, run.workflow_id, run.workflow_type, run.lane,
-    queue.task_queue, run.status, run.header, run.input, run.result,
-    array(
-        select attribute.name from hotmesh.attribute
-        where attribute.run_id = run.run_id order by attribute.name
-    ),
-    array(
-        select attribute.value from hotmesh.attribute
-        where attribute.run_id = run.run_id order by attribute.name
-    ),
-    run.started_ms, run.closed_ms, 0
-from hotmesh.run
-join hotmesh.queue on queue.id = run.lane / 64
-where queue.namespace = $1
-    and ($2 = '' or run.workflow_type = $2)
-    and ($3 = '' or run.workflow_id = $3)
-    and ($4 = 0 or run.status = $4)
-    and ($5::bytea = '' or run.run_id < $5)
-    and not exists (
-        select from unnest($6::text[], $7::bytea[]) wanted (name, value)
-        where not exists (
-            select from hotmesh.attribute
+-- Runs of a namespace that a condition holds for, newest first, without input and result, up to the
+-- one with which they have so many bytes; then how many bytes each counts for.
+select page.* from (
+    select 0, run.run_id, queue.namespace, run.workflow_id, run.workflow_type, run.lane,
+        queue.task_queue, run.status, run.header, ''::bytea as input, ''::bytea as result,
+        array(
+            select attribute.name from hotmesh.attribute
+            where attribute.run_id = run.run_id order by attribute.name
+        ),
+        array(
+            select attribute.value from hotmesh.attribute
+            where attribute.run_id = run.run_id order by attribute.name
+        ),
+        run.started_ms, run.closed_ms, 0, size.bytes,
+        sum(size.bytes) over (
+            order by run.run_id desc rows between unbounded preceding and 1 preceding
+        ) as before
+    from (
+        select found.* from hotmesh.run found
+        join hotmesh.queue on queue.id = found.lane / 64
+        where queue.namespace = $1 and ($2::bytea = '' or found.run_id < $2) and {where}
+        order by found.run_id desc
+        limit $3
+    ) run
+    join hotmesh.queue on queue.id = run.lane / 64
+    cross join lateral (
+        select octet_length(run.header) + coalesce((
+            select sum(octet_length(attribute.value)) from hotmesh.attribute
             where attribute.run_id = run.run_id
-                and attribute.name = wanted.name and attribute.value = wanted.value
-        )
-    )
-order by run.run_id desc
-limit $8;
+        ), 0) as bytes
+        offset 0
+    ) size
+) page
+where page.before is null or page.before < $4
+order by page.run_id desc;
+
+-- name: where_true
+-- A condition that holds for every run; those that follow are put together to the `where` above.
+true;
+
+-- name: where_false
+-- One that holds for none.
+false;
+
+-- name: where_workflow_id
+-- A run's workflow id.
+found.workflow_id = ?;
+
+-- name: where_workflow_type
+-- Its type.
+found.workflow_type = ?;
+
+-- name: where_status
+-- Its status.
+found.status = ?;
+
+-- name: where_task_queue
+-- Its task queue.
+queue.task_queue = ?;
+
+-- name: where_attribute
+-- A value of its record.
+exists (
+    select from hotmesh.attribute
+    where attribute.run_id = found.run_id and attribute.name = ?
+        and hotmesh.holds(attribute.value, ?::text::jsonb)
+);
+
+-- name: attribute_names
+-- The names in the records of a namespace's runs.
+select distinct attribute.name
+from hotmesh.attribute
+join hotmesh.run on run.run_id = attribute.run_id
+join hotmesh.queue on queue.id = run.lane / 64
+where queue.namespace = $1;
 
 -- name: routers
 -- The rollcall of a namespace.

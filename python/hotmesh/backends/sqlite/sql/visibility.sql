@@ -14,42 +14,69 @@ FROM task AS t JOIN queue AS q ON q.id = t.queue_id AND q.namespace = ?
 WHERE t.run_id = ? AND t.seq = ?;
 
 -- name: list_runs
--- Runs of a namespace, newest first, of a type and status if those are given.
-SELECT v.*, 0 FROM run_row AS v
-WHERE v.namespace = :namespace AND v.run_id < :before
-    AND (:workflow_type = '' OR v.workflow_type = :workflow_type)
-    AND (:status = 0 OR v.status = :status)
-    AND NOT EXISTS (
-        SELECT 1 FROM json_each(:attributes) AS f
-        WHERE NOT EXISTS (
-            SELECT 1 FROM attribute AS a
-            WHERE a.run_id = v.run_id AND a.name = f.key AND a.value = json(f.value)))
-ORDER BY v.run_id DESC LIMIT :limit;
+-- Runs of a namespace that a condition holds for, newest first, without input and result.
+SELECT
+    v.run_id, v.namespace, v.workflow_id, v.workflow_type, v.lane, v.task_queue, v.status, v.header,
+    x'', x'', v.attributes, v.started_ms, v.closed_ms, 0
+FROM run_row AS v
+WHERE v.namespace = ? AND v.run_id < ? AND {where}
+ORDER BY v.run_id DESC LIMIT ?;
 
--- name: list_open_runs
--- The same for open runs, found by their index: there may be few among many closed ones.
-SELECT v.*, 0 FROM run_row AS v
-WHERE v.namespace = :namespace AND v.status = 1 AND v.run_id < :before
-    AND (:workflow_type = '' OR v.workflow_type = :workflow_type)
-    AND NOT EXISTS (
-        SELECT 1 FROM json_each(:attributes) AS f
-        WHERE NOT EXISTS (
-            SELECT 1 FROM attribute AS a
-            WHERE a.run_id = v.run_id AND a.name = f.key AND a.value = json(f.value)))
-ORDER BY v.run_id DESC LIMIT :limit;
+-- name: where_true
+-- A condition that holds for every run; those that follow are put together to the `where` above.
+TRUE;
 
--- name: list_runs_of_id
--- The same for the runs of one workflow id, found by their index.
-SELECT v.*, 0 FROM run_row AS v
-WHERE v.workflow_id = :workflow_id AND v.namespace = :namespace AND v.run_id < :before
-    AND (:workflow_type = '' OR v.workflow_type = :workflow_type)
-    AND (:status = 0 OR v.status = :status)
-    AND NOT EXISTS (
-        SELECT 1 FROM json_each(:attributes) AS f
-        WHERE NOT EXISTS (
-            SELECT 1 FROM attribute AS a
-            WHERE a.run_id = v.run_id AND a.name = f.key AND a.value = json(f.value)))
-ORDER BY v.run_id DESC LIMIT :limit;
+-- name: where_workflow_id
+-- A run's workflow id.
+v.workflow_id = ?;
+
+-- name: where_workflow_type
+-- Its type.
+v.workflow_type = ?;
+
+-- name: where_task_queue
+-- Its task queue.
+v.task_queue = ?;
+
+-- name: where_running
+-- Whether it is open.
+v.status = 1;
+
+-- name: where_status
+-- Its status.
+v.status = ?;
+
+-- name: where_text
+-- A text in its record, by itself or in a list. Texts with NULs equal nothing: SQLite ends them there.
+EXISTS (
+    SELECT 1 FROM attribute AS a, json_each(CASE WHEN json_valid(a.value) THEN a.value END) AS e
+    WHERE a.run_id = v.run_id AND a.name = ? AND a.value NOT LIKE '{%'
+        AND a.value NOT LIKE '%\u0000%' AND e.type = 'text' AND e.value = ?);
+
+-- name: where_number
+-- A number in its record, by itself or in a list.
+EXISTS (
+    SELECT 1 FROM attribute AS a, json_each(CASE WHEN json_valid(a.value) THEN a.value END) AS e
+    WHERE a.run_id = v.run_id AND a.name = ? AND a.value NOT LIKE '{%'
+        AND e.type IN ('integer', 'real') AND e.value = ?);
+
+-- name: where_constant
+-- true, false or null in its record, by itself or in a list.
+EXISTS (
+    SELECT 1 FROM attribute AS a, json_each(CASE WHEN json_valid(a.value) THEN a.value END) AS e
+    WHERE a.run_id = v.run_id AND a.name = ? AND a.value NOT LIKE '{%' AND e.type = ?);
+
+-- name: where_document
+-- A whole list or object in its record.
+EXISTS (
+    SELECT 1 FROM attribute AS a
+    WHERE a.run_id = v.run_id AND a.name = ?
+        AND json(CASE WHEN json_valid(a.value) THEN a.value END) = json(?));
+
+-- name: attribute_names
+-- The names in the records of a namespace's runs.
+SELECT DISTINCT a.name FROM attribute AS a JOIN run AS r ON r.run_id = a.run_id
+WHERE r.namespace = ?;
 
 -- name: closed_until
 -- Closed runs of a namespace that are old enough to be pruned.
