@@ -11,7 +11,9 @@ again.
 Lanes are integers: ``queue_id * LANES_PER_QUEUE + crc32(workflow_id) % LANES_PER_QUEUE``. A queue
 id stands for a (namespace, task queue) pair, or for a *side queue*: the runs of one workflow type
 of a task queue, kept apart for the routers that host it. Run ids are 16 bytes (UUIDv7). Times are
-integer milliseconds of the *backend's* clock; durations are milliseconds.
+integer milliseconds; durations are milliseconds. The *store's time* is its wall clock plus a stored
+*shift* that makes up for jumps of that clock: by it goes all that is due, and every lease. When
+runs started and closed, and how long closed ones are kept, goes by the wall clock.
 
 The namespace is part of every address: an id of another namespace is an unknown one, whatever
 is done with it. Where no namespace is given beside an id, it is that of the session or batch.
@@ -47,6 +49,10 @@ def wanted_queue_id(namespace: str, task_queue: str, side: str = "") -> int:
     it the same id again, and never gives a known id to another queue.
     """
     return 1 + zlib.crc32(f"{namespace}\0{task_queue}\0{side}".encode()) % QUEUE_IDS
+
+
+STEADY_MS = 60_000
+"""More than a call takes: a store's clock that is ahead of its caller's idea by more has jumped."""
 
 
 class RunStatus(enum.IntEnum):
@@ -186,6 +192,9 @@ class Step:
     """Lanes to read: those this pipe owns."""
     room: int = 0
     """Messages to read at most (0 reads none)."""
+    latest_ms: int | None = None
+    """What the router takes the store's time for; it is never earlier. Delays are reckoned from
+    there if the store's clock says something earlier, or later by more than a call may take."""
 
     journal_run: list[bytes] = field(default_factory=new_list)
     journal_seq: list[int] = field(default_factory=new_list)
@@ -322,6 +331,9 @@ class Tasks:
     room: int = 0
     types: Sequence[str] | None = None
     """The activity types that may be claimed, those that the worker hosts; None claims any."""
+    latest_ms: int | None = None
+    """What the worker takes the store's time for: what is due later is not claimed, whatever the
+    store's clock says. Delays as in :attr:`Step.latest_ms`. None believes the clock."""
 
     finish_run: list[bytes] = field(default_factory=new_list)
     """Finished attempts: the task is deleted and its frame sent to the run's lane as RESULT. A
@@ -599,6 +611,9 @@ class Backend(Protocol):
     # Routers
     async def beat(self, registration: Registration) -> Beat:
         """Join or renew; declare silent routers dead and free their lanes; take a fair share.
+
+        The store's time never goes back behind what a live router has seen: if its clock does, its
+        shift makes up for that. See :attr:`Registration.jump_ms` for jumps forward.
 
         A router that the store knows nothing of after its first beat is not alive.
 

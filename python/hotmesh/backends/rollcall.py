@@ -38,6 +38,13 @@ class Registration(NamedTuple):
     went back."""
     workflow_types: Sequence[str] | None = None
     """Those hosted: of their side queues it takes lanes too. None hosts any."""
+    latest_ms: int | None = None
+    """What the router takes the store's time for: no lease is over that lasts longer, whatever the
+    store's clock says. None believes the clock."""
+    jump_ms: int = 0
+    """By how much the store's time was seen to jump, by the router's own clock; taken out of it if
+    its shift is still ``jump_shift_ms``."""
+    jump_shift_ms: int = 0
 
 
 class Beat(NamedTuple):
@@ -52,6 +59,8 @@ class Beat(NamedTuple):
     """Those of them to give back so that the others get their share."""
     routers: int
     """Live routers that share the queue's lanes, this one included."""
+    shift_ms: int = 0
+    """By how much the store's time is ahead of its wall clock."""
     went_back: bool = False
     """Whether the store knows of fewer beats than this router: all that it read may be wrong."""
 

@@ -137,7 +137,7 @@ class Activator:
         """Run a run's code and record what it did; what is returned does the rest of it."""
         if self._context.coder is not None:
             return self._activate_coded(self._context.coder, state, jobs)
-        now_ms = self._context.clock.now_ms()
+        now_ms = self._context.clock.wall_ms()
         if now_ms < state.now_ms:
             now_ms = state.now_ms
         try:
@@ -165,7 +165,7 @@ class Activator:
         return None
 
     async def _activate_coded(self, coder: Coder, state: RunState, jobs: list[Event]) -> None:
-        now_ms = max(state.now_ms, self._context.clock.now_ms())
+        now_ms = max(state.now_ms, self._context.clock.wall_ms())
         try:
             opened = await coder.open(state, jobs)
             commands, replies, error = await self._context.workflows.run(
@@ -376,9 +376,12 @@ class Activator:
     ) -> list[Event]:
         """Everything else that follows from a transition; its commands as they are journaled."""
         effects = self._memory.effects
+        shift_ms = self._context.clock.due_shift_ms(now_ms)
+        if shift_ms:
+            commands = [_shifted(command, shift_ms) for command in commands]
         if jobs and jobs[0][0] == kinds.START:
             state.start_ms = now_ms
-            self._closer.first_timers(state, now_ms, effects)
+            self._closer.first_timers(state, now_ms + shift_ms, effects)
         if state.children:
             state.settle_children(jobs)
         if commands:
@@ -386,6 +389,13 @@ class Activator:
             if commands[-1][0] >= kinds.COMPLETE:
                 commands = self._closer.close(state, now_ms, commands, effects)
         return commands
+
+
+def _shifted(command: Event, by_ms: int) -> Event:
+    """A command with its due time, if it has one, by the backend's time in place of the run's."""
+    if command[0] not in (kinds.TIMER, kinds.DEADLINE):
+        return command
+    return (command[0], command[1], command[2] + by_ms, *command[3:])
 
 
 class _Batch:

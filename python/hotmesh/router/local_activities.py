@@ -161,7 +161,9 @@ class LocalActivities:
         tenure = self._context.tenure
         if not waiting or tenure.over:
             return False
-        local, now_ms = self._memory.local, self._context.clock.now_ms()
+        local, clock = self._memory.local, self._context.clock
+        now_ms, shift_ms = clock.now_ms(), clock.shift_ms
+        wall_ms = now_ms - shift_ms
         at_once, began, free, ended = 0, time.perf_counter(), runner.free, self._ended
         left, large = most, 0
         with outside_tasks(), collection_paused():
@@ -176,6 +178,8 @@ class LocalActivities:
                 if tenure.over:  # looked at once it is marked, see `Tenure`
                     task.started_ms = 0
                     break
+                if shift_ms or task.scheduled_ms > wall_ms:  # by the run's time until now
+                    task.scheduled_ms += clock.due_shift_ms(task.scheduled_ms)
                 event = runner.start(task, ended)
                 if event is None:
                     free = runner.free
@@ -282,7 +286,7 @@ class LocalActivities:
             return
         command = (kinds.ACTIVITY, task.seq, 0, task.name, orjson.dumps(task.options), task.body)
         again = self.redispatch(state, command, outcome.state)
-        now_ms = max(state.now_ms, self._context.clock.now_ms())
+        now_ms = max(state.now_ms, self._context.clock.wall_ms())
         try:
             size = memory.core.complete(task.run_id, now_ms, [again])
         except CoreError:

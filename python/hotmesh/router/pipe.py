@@ -286,7 +286,9 @@ class Pipe:
         # While much is in hand, nothing more is read.
         room = 0 if self._stopping or self._memory.held else BATCH_MESSAGES_MAX
         columns: dict[str, Any] = dict(zip(DRAINED_FIELDS, self._core.drain(), strict=True))
-        step = Step(self._router_id, lanes, room, **columns)
+        clock = self._context.clock
+        latest_ms = clock.now_ms() if clock.is_read else None
+        step = Step(self._router_id, lanes, room, latest_ms, **columns)
         self._memory.has_columns = False
         self._memory.step_bytes = 0
         self._activities.amend_tasks(step)

@@ -207,7 +207,7 @@ class Recovery:
             else:
                 self._translator.translate(state, 0, [command], memory.effects)
         if again:
-            now_ms = max(state.now_ms, self._context.clock.now_ms())
+            now_ms = max(state.now_ms, self._context.clock.wall_ms())
             size = memory.core.complete(run_id, now_ms, again)
             state.journaled((now_ms, [], again), size)
             memory.cached_bytes += size

@@ -109,6 +109,7 @@ class WorkerRouter:
         if options.runner is not None:
             options.runner.on_free = self._on_slot_free
         self.clock = BackendClock()
+        self.clock.on_jump = self._on_jump
         self._router_id = os.urandom(16)
         self._notifier = Notifier(backend, options.namespace)
         self._publisher = Publisher(options.bus)
@@ -271,7 +272,10 @@ class WorkerRouter:
         await self._find_queue()
         self._router_id = os.urandom(16)
         self._beats = 0
+        sent = self.clock.mark()
         beat = await self._backend.beat(self.registration())
+        if beat.alive:
+            self.clock.learn_beat(sent, beat.now_ms, beat.shift_ms)
         self._joined = True
         self._beats += 1
         await self._begin_with(beat)
@@ -377,6 +381,9 @@ class WorkerRouter:
             orjson.dumps(info),
             self._beats,
             self._workflow_types(),
+            self.clock.now_ms() if self.clock.is_read else None,
+            self.clock.jump_ms,
+            self.clock.shift_ms,
         )
 
     # Rollcall
@@ -403,7 +410,8 @@ class WorkerRouter:
         sent = self.clock.mark()
         beat = await self._in_time(self._backend.beat(self.registration()))
         self._beats += 1
-        self.clock.learn(sent, beat.now_ms)
+        if beat.alive:
+            self.clock.learn_beat(sent, beat.now_ms, beat.shift_ms)
         return beat
 
     async def _in_time(self, call: Awaitable[_T]) -> _T:
@@ -471,6 +479,13 @@ class WorkerRouter:
         home = sum(lane // LANES_PER_QUEUE == self._queue_id for lane in self._lanes)
         self._owns_all = home == LANES_PER_QUEUE
         self._serves_sides = len(self._lanes) > home
+
+    def _on_jump(self) -> None:
+        logger.warning(
+            "the clock of the database has jumped by about %d s: what is due does not follow it",
+            self.clock.jump_ms / 1000,
+        )
+        self._beat_now.set()
 
     def on_fenced(self) -> None:
         """A step, or a thread, has found that this router's tenure is over."""

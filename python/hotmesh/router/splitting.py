@@ -50,7 +50,7 @@ def parts_of(step: Step, effects: Effects) -> list[Part]:
     def part(run_id: bytes) -> Step:
         found = parts.get(run_id)
         if found is None:
-            found = parts[run_id] = Step(step.router_id)
+            found = parts[run_id] = Step(step.router_id, latest_ms=step.latest_ms)
         return found
 
     for prefix in _BY_RUN:
@@ -111,7 +111,8 @@ async def apply_apart(session: Session, parts: Sequence[Part]) -> dict[bytes, Ex
 def _joined(parts: Sequence[Part]) -> Step:
     if len(parts) == 1:
         return parts[0][1]
-    whole = Step(parts[0][1].router_id)
+    first = parts[0][1]
+    whole = Step(first.router_id, latest_ms=first.latest_ms)
     for _, step in parts:
         for name in _ALL:
             getattr(whole, name).extend(getattr(step, name))

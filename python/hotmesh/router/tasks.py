@@ -171,6 +171,7 @@ class TaskPump:
             self._lease_ms,
             room,
             self._runner.types,
+            self._clock.now_ms() if self._clock.is_read else None,
         )
         for task, outcome in outcomes:
             if outcome.kind == "retry":

@@ -295,6 +295,9 @@ class PostgresBackend:
                 registration.lease_ms,
                 registration.info,
                 registration.beats,
+                registration.latest_ms,
+                registration.jump_ms,
+                registration.jump_shift_ms,
                 self._address.lock_key("queue", str(registration.queue_id)),
                 CLEAN_RUNS,
                 REPLY_KEEP_MS,
@@ -352,6 +355,7 @@ class PostgresBackend:
             batch.room,
             batch.types,
             BATCH_BYTES_MAX,
+            batch.latest_ms,
             *columns.arguments(),
         )
         return tasks_reply(columns, row)

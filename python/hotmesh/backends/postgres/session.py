@@ -71,6 +71,7 @@ class PostgresSession:
                 self._namespace,
                 step.router_id,
                 self._lock_key,
+                step.latest_ms,
                 lanes or None,
                 messages.cursors,
                 room,

@@ -294,15 +294,19 @@ class RedisBackend:
             "join": (namespace, router_id) not in self._joined,
             "beats": registration.beats,
             "side_keep": SIDE_QUEUE_KEEP_MS,
+            "jump": registration.jump_ms,
+            "jump_shift": registration.jump_shift_ms,
         }
+        if registration.latest_ms is not None:
+            numbers["latest"] = registration.latest_ms
         types = registration.workflow_types
         hosted = b"" if types is None else orjson.dumps(list(types))
         words = [codec.header(numbers), router_id, registration.info, hosted]
-        alive, now_ms, lanes, surplus, routers, went_back = await self._again(
+        alive, now_ms, lanes, surplus, routers, shift_ms, went_back = await self._again(
             namespace, scripts.BEAT, words
         )
         self._joined.add((namespace, router_id))
-        return Beat(alive == 1, now_ms, lanes, surplus, routers, went_back == 1)
+        return Beat(alive == 1, now_ms, lanes, surplus, routers, shift_ms, went_back == 1)
 
     async def release(self, namespace: str, router_id: bytes, lanes: Sequence[int]) -> None:
         """Give these lanes back; everything this router did in them is committed."""

@@ -138,6 +138,7 @@ def step_words(step: Step, reading: Mapping[str, Any]) -> Words:
     acks, event_acks = _acks(step)
     words[0] = header(
         {
+            **({} if step.latest_ms is None else {"steady": step.latest_ms}),
             "journal_seq": step.journal_seq,
             "acks": acks,
             "event_acks": event_acks,
@@ -181,6 +182,7 @@ def tasks_words(batch: Tasks) -> Words:
             {
                 "queue": batch.queue_id,
                 "lease": batch.lease_ms,
+                **({} if batch.latest_ms is None else {"steady": batch.latest_ms}),
                 "room": batch.room,
                 "types": -1 if batch.types is None else len(batch.types),
                 "bytes": BATCH_BYTES_MAX,

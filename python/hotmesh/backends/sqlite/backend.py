@@ -167,7 +167,7 @@ class SqliteBackend:
         total = 0
         while True:
             pruned = await self._write(
-                lambda tx: visibility.prune(tx, namespace, tx.now_ms - older_than_ms, PRUNE_BATCH)
+                lambda tx: visibility.prune(tx, namespace, tx.wall_ms - older_than_ms, PRUNE_BATCH)
             )
             total += pruned
             if pruned < PRUNE_BATCH:

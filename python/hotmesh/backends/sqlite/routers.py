@@ -27,6 +27,7 @@ _SQL = {**statements.load("client"), **statements.load("routers")}
 _ABANDON_TASKS = statements.load("tasks")["abandon_tasks"]
 
 _ALIVE = 1
+_SECOND_MS = 1000
 
 
 def beat(tx: Transaction, registration: Registration) -> Beat:
@@ -37,12 +38,14 @@ def beat(tx: Transaction, registration: Registration) -> Beat:
     if registration.beats and (
         state is None or tx.one(_SQL["queue_of_id"], (registration.queue_id,)) is None
     ):
-        return Beat(False, tx.now_ms, (), (), 0, went_back=True)
+        return Beat(False, tx.now_ms, (), (), 0, tx.clock_shift_ms, went_back=True)
     went_back = state is not None and state[2] < registration.beats
     check_queue(tx, namespace, registration.queue_id)
-    _declare_dead(tx, router_id)
     if state is not None and state[:2] != (_ALIVE, namespace):
-        return Beat(False, tx.now_ms, (), (), _count_routers(tx, registration.queue_id))
+        count = _count_routers(tx, registration.queue_id)
+        return Beat(False, tx.now_ms, (), (), count, tx.clock_shift_ms)
+    _settle_clock(tx, registration, is_known=state is not None)
+    _declare_dead(tx, registration)
     tx.run(
         _SQL["put_router"],
         (
@@ -60,7 +63,7 @@ def beat(tx: Transaction, registration: Registration) -> Beat:
     _clean_up(tx)
     routers = _count_routers(tx, registration.queue_id)
     if not registration.hosts_workflows:
-        return Beat(True, tx.now_ms, (), (), routers, went_back)
+        return Beat(True, tx.now_ms, (), (), routers, tx.clock_shift_ms, went_back)
     lanes, surplus = _share_lanes(tx, router_id, registration.queue_id, routers)
     used_after_ms = tx.now_ms - SIDE_QUEUE_KEEP_MS
     for queue_id, side, in_use, hosts in tx.all(
@@ -70,11 +73,29 @@ def beat(tx: Transaction, registration: Registration) -> Beat:
         found, more = _share_lanes(tx, router_id, queue_id, hosts if hosted else 0)
         lanes += found
         surplus += more
-    return Beat(True, tx.now_ms, sorted(lanes), surplus, routers, went_back)
+    return Beat(True, tx.now_ms, sorted(lanes), surplus, routers, tx.clock_shift_ms, went_back)
 
 
-def _declare_dead(tx: Transaction, asking: bytes) -> None:
-    dead = tx.all(_SQL["declare_dead"], (tx.now_ms, asking))
+def _settle_clock(tx: Transaction, registration: Registration, *, is_known: bool) -> None:
+    """Keep the store's time going evenly.
+
+    A jump that a live router has seen is taken out of it, unless the clock was settled since. And
+    it never goes back behind what a live router has seen, but for a second that may be due to the
+    usual corrections of clocks.
+    """
+    jump_ms = registration.jump_ms
+    if jump_ms and is_known and registration.jump_shift_ms == tx.clock_shift_ms:
+        tx.shift_clock(-jump_ms)
+        if jump_ms > 0:
+            tx.run(_SQL["take_jump_out"], (jump_ms, tx.now_ms))
+    latest = tx.one(_SQL["latest_seen"])
+    if latest is not None and latest[0] is not None and latest[0] > tx.now_ms + _SECOND_MS:
+        tx.shift_clock(latest[0] - tx.now_ms)
+
+
+def _declare_dead(tx: Transaction, registration: Registration) -> None:
+    until = tx.now_ms if registration.latest_ms is None else registration.latest_ms
+    dead = tx.all(_SQL["declare_dead"], (min(tx.now_ms, until), registration.router_id))
     if dead:
         tx.run_many(_SQL["free_lanes"], dead)
 

@@ -40,9 +40,11 @@ class SqliteSession:
 
         def work(tx: Transaction) -> StepReply:
             self._meet_file(tx)
-            reply = apply(tx, self._namespace, step)
-            reply.messages = read_messages(tx, step, self._positions, moved)
-            reply.timers = read_timers(tx, step, self._horizon_ms, self._positions, moved)
+            with tx.time_of(step.latest_ms):
+                reply = apply(tx, self._namespace, step)
+                reply.messages = read_messages(tx, step, self._positions, moved)
+                reply.timers = read_timers(tx, step, self._horizon_ms, self._positions, moved)
+            reply.now_ms = tx.now_ms
             return reply
 
         self._reading = step.lanes

@@ -101,7 +101,7 @@ def _create(tx: Transaction, items: Sequence[StartItem]) -> None:
     """Insert runs that hold their workflow ids already, with their first messages."""
     of = _columns(items)
     names = (of.namespace, of.workflow_id, of.workflow_type)
-    numbers = (of.lane, of.expire_s, [tx.now_ms] * len(items))
+    numbers = (of.lane, of.expire_s, [tx.wall_ms] * len(items))
     tx.run_rows(_INSERT_RUNS, (of.run_id, *names, *numbers), (of.header, of.input))
     if any(of.events) or any(of.delay_ms):
         _deliver_first(tx, items)

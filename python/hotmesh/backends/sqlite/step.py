@@ -215,7 +215,7 @@ def _write_attributes(tx: Transaction, namespace: str, step: Step) -> None:
 
 def _close_runs(tx: Transaction, step: Step, queue_id: int) -> None:
     count = len(step.close_run)
-    columns = (step.close_run, step.close_status, [tx.now_ms] * count, [queue_id] * count)
+    columns = (step.close_run, step.close_status, [tx.wall_ms] * count, [queue_id] * count)
     tx.run_rows(_CLOSE_RUNS, columns, (step.close_result,))
     forget_moved(tx, step.close_run)
     waiting = zip(step.close_run, step.close_waits, strict=True)

@@ -26,6 +26,13 @@ _Claim = tuple[bytes, int, int]
 
 def run_batch(tx: Transaction, batch: Tasks) -> TasksReply:
     """See :meth:`hotmesh.backends.protocol.Backend.tasks`."""
+    with tx.time_of(batch.latest_ms):
+        reply = _run_batch(tx, batch)
+    reply.now_ms = tx.now_ms
+    return reply
+
+
+def _run_batch(tx: Transaction, batch: Tasks) -> TasksReply:
     if batch.queue_id:
         check_queue(tx, batch.namespace, batch.queue_id)
     if batch.finish_run or batch.retry_run or batch.beat_run:
@@ -35,7 +42,9 @@ def run_batch(tx: Transaction, batch: Tasks) -> TasksReply:
     _retry(tx, batch, lost)
     recalled = _beat(tx, batch, lost)
     first_due = _first_due(tx, batch)
-    rows = _claim(tx, batch, [name for name, due_ms in first_due.items() if due_ms <= tx.now_ms])
+    latest_ms = tx.now_ms if batch.latest_ms is None else min(tx.now_ms, batch.latest_ms)
+    due = [name for name, due_ms in first_due.items() if due_ms <= latest_ms]
+    rows = _claim(tx, batch, due, latest_ms)
     if rows:
         first_due = _first_due(tx, batch)
     return TasksReply(
@@ -106,14 +115,14 @@ def _first_due(tx: Transaction, batch: Tasks) -> dict[str, int]:
     return {name: due_ms for name, due_ms in rows if due_ms is not None}
 
 
-def _claim(tx: Transaction, batch: Tasks, types: list[str]) -> list[Row]:
+def _claim(tx: Transaction, batch: Tasks, types: list[str], latest_ms: int) -> list[Row]:
     """Claim tasks of types that have some due, the longest due first."""
     if batch.room <= 0 or not types:
         return []
     found: list[Row] = []
     share = BATCH_BYTES_MAX // len(types)
     for name in types:
-        parameters = (batch.queue_id, name, tx.now_ms, batch.room)
+        parameters = (batch.queue_id, name, latest_ms, batch.room)
         found += tx.within(_CLAIMABLE, parameters, _bytes_claimed, share)
     if len(types) > 1:
         found.sort(key=lambda row: row[8])

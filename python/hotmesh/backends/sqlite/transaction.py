@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from hotmesh.backends.protocol import STEADY_MS
 from hotmesh.backends.sqlite import statements
 from hotmesh.backends.sqlite.rows import Column, Rows, is_large
 from hotmesh.limits import BATCH_BYTES_MAX
@@ -34,30 +36,60 @@ class Transaction:
     """Runs statements, and gives out message ids.
 
     Attributes:
-        now_ms: The backend's time, read after the write lock was taken.
+        wall_ms: The machine's wall clock, read after the write lock was taken.
         generation: Which file it is, of those that have had the database's name.
         writes: Whether the write lock is held.
     """
 
     __slots__ = (
         "_connection",
+        "_latest_ms",
         "_state",
         "_state_changed",
         "generation",
-        "now_ms",
+        "wall_ms",
         "writes",
     )
 
     def __init__(
-        self, connection: sqlite3.Connection, now_ms: int, generation: int = 0, *, writes: bool
+        self, connection: sqlite3.Connection, wall_ms: int, generation: int = 0, *, writes: bool
     ) -> None:
         self._connection = connection
         self.generation = generation
-        self.now_ms = now_ms
+        self.wall_ms = wall_ms
         self.writes = writes
+        self._latest_ms: int | None = None
         self._state: list[int] | None = None
-        """Last message id and count of posted timers; None before anybody asks."""
+        """Last message id, count of posted timers and shift of the clock; None before anybody
+        asks."""
         self._state_changed = False
+
+    @property
+    def now_ms(self) -> int:
+        """The store's time: the wall clock without its jumps."""
+        now_ms, latest_ms = self.wall_ms + self._counters()[2], self._latest_ms
+        if latest_ms is None:
+            return now_ms
+        return max(latest_ms, min(now_ms, latest_ms + STEADY_MS))
+
+    @contextmanager
+    def time_of(self, latest_ms: int | None) -> Generator[None]:
+        """In the block the time is that of a caller who takes it for this or later."""
+        self._latest_ms = latest_ms
+        try:
+            yield
+        finally:
+            self._latest_ms = None
+
+    @property
+    def clock_shift_ms(self) -> int:
+        """By how much the store's time is ahead of the wall clock."""
+        return self._counters()[2]
+
+    def shift_clock(self, by_ms: int) -> None:
+        """Move the store's time, to make up for a jump of the wall clock."""
+        self._counters()[2] += by_ms
+        self._state_changed = True
 
     @property
     def posted_timers(self) -> int:

@@ -123,7 +123,7 @@ def prune(tx: Transaction, namespace: str, closed_until_ms: int, limit: int) -> 
 
 def delete_expired_runs(tx: Transaction, limit: int) -> int:
     """Delete runs whose time to be kept is over, up to a limit; how many."""
-    return _delete(tx, tx.all(_SQL["expired"], (tx.now_ms, limit)))
+    return _delete(tx, tx.all(_SQL["expired"], (tx.wall_ms, limit)))
 
 
 def _delete(tx: Transaction, rows: Sequence[Row]) -> int:

@@ -1,6 +1,6 @@
 -- name: clock
--- The database's time in milliseconds.
-select (extract(epoch from clock_timestamp()) * 1000)::bigint;
+-- The store's time in milliseconds.
+select hotmesh.now_ms();
 
 -- name: session
 -- What a connection without a pooler begins with. The functions count on each of their statements
@@ -84,7 +84,7 @@ select pg_backend_pid();
 
 -- name: step
 -- A router's batch: see functions/step.sql.
-select * from hotmesh.step(@91@);
+select * from hotmesh.step(@92@);
 
 -- name: journaled
 -- Which of these journal rows are there already, by their runs.
@@ -109,7 +109,7 @@ select hotmesh.mail(@3@);
 
 -- name: tasks
 -- An activity worker's batch.
-select * from hotmesh.tasks(@21@);
+select * from hotmesh.tasks(@22@);
 
 -- name: complete_task
 -- Finish an activity from outside its worker; the lane told, null for none.
@@ -123,7 +123,7 @@ from unnest($1::text[], $2::text[], $3::text[], $4::int[])
 
 -- name: beat
 -- A router's heartbeat.
-select * from hotmesh.beat(@15@);
+select * from hotmesh.beat(@18@);
 
 -- name: release
 -- Give lanes back.
@@ -360,8 +360,9 @@ where queue.namespace = $1;
 -- The rollcall of a namespace.
 select router.router_id, router.namespace, router.queue_id, queue.task_queue,
     (select count(*) from hotmesh.lane where lane.owner = router.router_id),
-    router.seen_ms, router.alive, router.info
+    router.seen_ms - clock.shift_ms, router.alive, router.info
 from hotmesh.router
+cross join hotmesh.clock
 join hotmesh.queue on queue.id = router.queue_id
 where router.namespace = $1
 order by router.router_id;

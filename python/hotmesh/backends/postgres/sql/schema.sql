@@ -1,7 +1,7 @@
 -- The schema of a HotMesh database, version 1: what a fresh database gets.
 --
--- `hotmesh.` stands for whichever schema the URL names. Times are milliseconds of the database's
--- clock, lanes are queue id * 64 + crc32(workflow id) % 64, run ids are UUIDv7 in 16 bytes (so
+-- `hotmesh.` stands for whichever schema the URL names. Times are milliseconds of the store's time
+-- (see `clock`), but for `started_ms`, `closed_ms` and `expiry`: the wall clock's; lanes are queue id * 64 + crc32(workflow id) % 64, run ids are UUIDv7 in 16 bytes (so
 -- their order is that of time). Columns are never null unless null means something, because a
 -- null bitmap that changes makes an update write the whole row to the log.
 
@@ -9,6 +9,12 @@
 create table hotmesh.meta (
     version int not null
 );
+
+-- One row: by how much this store's time is ahead of the wall clock, which may jump.
+create table hotmesh.clock (
+    shift_ms bigint not null
+);
+insert into hotmesh.clock (shift_ms) values (0);
 
 -- A task queue of a namespace. `id`, the upper part of its lanes' numbers, follows from its name. Where
 -- `side` names a workflow type it is a side queue of the task queue `home`, last moved to at `used_ms`.

@@ -1,10 +1,11 @@
 -- Join or renew a router, declare silent ones dead, take a fair share of the lanes of its queue, and
 -- of its side queues whose type it hosts. Bytes: router id, info, hosted types as JSON ("" for any).
--- Answers {alive, now, lanes, surplus lanes, routers, went back}.
+-- Answers {alive, now, lanes, surplus lanes, routers, shift, went back}.
 
 local ROUTERS_PER_BEAT = 100
 local EXPIRED_PER_BEAT = 500
 local DEAD_KEPT_MS = 3600 * 1000
+local SECOND_MS = 1000
 
 local router, info, types = take(), take(), take()
 local queue = h.queue
@@ -76,11 +77,38 @@ local function side_routers(side, workflow_type)
   return count
 end
 
+local function set_shift(to)
+  now = now - shift + to
+  shift = to
+  call('SET', P .. 'clock_shift', text(to))
+end
+
+-- Keep the store's time going evenly. A jump that a live router has seen is taken out of it, unless
+-- the clock was settled since. And it never goes back behind what a router has seen, but for a
+-- second that may be due to the usual corrections of clocks.
+local function settle_clock()
+  if h.jump ~= 0 and h.jump_shift == shift and call('ZSCORE', P .. 'leases', router) then
+    set_shift(shift - h.jump)
+    local ahead = call('ZRANGEBYSCORE', P .. 'rollcall', '(' .. text(now), '+inf')
+    for i = 1, #ahead do
+      call('ZADD', P .. 'rollcall', text(now), ahead[i])
+      if call('ZSCORE', P .. 'leases', ahead[i]) then
+        call('ZINCRBY', P .. 'leases', text(-h.jump), ahead[i])
+      end
+    end
+  end
+  local latest = tonumber(call('ZRANGE', P .. 'rollcall', -1, -1, 'WITHSCORES')[2])
+  if latest and latest > now + SECOND_MS then
+    set_shift(shift + latest - now)
+  end
+end
+
 local alive = call('HGET', P .. 'router:' .. router, 'alive')
 local known = tonumber(call('HGET', P .. 'router:' .. router, 'beats') or 0)
 if alive == '0' or (not alive and (h.beats > 0 or not h.join)) then
-  return { 0, now, {}, {}, 0, 0 }
+  return { 0, now, {}, {}, 0, shift, 0 }
 end
+settle_clock()
 call('HSET', P .. 'router:' .. router, 'alive', 1, 'q', queue, 'seen', text(now), 'info', info,
   'types', types, 'beats', math.max(known, h.beats + 1))
 call('ZADD', P .. 'leases', text(now + h.lease), router)
@@ -88,7 +116,7 @@ call('ZADD', P .. 'rollcall', text(now), router)
 call('SADD', P .. 'queues', queue)
 call(h.hosts and 'SADD' or 'SREM', P .. 'members:' .. queue, router)
 
-local before = '(' .. text(now)
+local before = '(' .. text(math.min(now, h.latest or now))
 local silent = call('ZRANGEBYSCORE', P .. 'leases', '-inf', before, 'LIMIT', 0, ROUTERS_PER_BEAT)
 for i = 1, #silent do
   declare_dead(silent[i])
@@ -106,4 +134,4 @@ if h.hosts then
   end
   table.sort(lanes)
 end
-return { 1, now, lanes, surplus, routers, known < h.beats and 1 or 0 }
+return { 1, now, lanes, surplus, routers, shift, known < h.beats and 1 or 0 }

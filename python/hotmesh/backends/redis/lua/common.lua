@@ -6,6 +6,7 @@
 -- every number of the batch; the byte strings follow it, column after column.
 --
 -- Keys (after KEYS[1]):
+--   clock_shift        by how much the store's time is ahead of the wall clock
 --   counter            last message number handed out
 --   lane:<lane>        stream of unhandled messages; id "<number>-<kind>", one field: run id, frame
 --   timers:<lane>      zset, score = due, member = run id .. due .. ":" .. key
@@ -52,7 +53,13 @@ local SMALL_BYTES = 64 * 1024
 local LATE_WITHIN_MS = 60 * 1000 -- no reader's horizon is further away
 
 local clock = call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local wall = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local shift = tonumber(call('GET', P .. 'clock_shift') or 0)
+local read = wall + shift
+-- The store's time: what is due and leases go by it, it does not jump. A caller who takes it for
+-- h.steady or later may have seen a jump that was not taken out yet.
+local STEADY_MS = 60000
+local now = h.steady and math.max(h.steady, math.min(read, h.steady + STEADY_MS)) or read
 
 -- Byte columns are consumed in order: column(n) is the offset of the next n of them.
 local taken = 1
@@ -131,7 +138,7 @@ local function delete_run(run)
 end
 
 local function delete_expired(count)
-  local runs = call('ZRANGEBYSCORE', P .. 'expiring', '-inf', '(' .. text(now), 'LIMIT', 0, count)
+  local runs = call('ZRANGEBYSCORE', P .. 'expiring', '-inf', '(' .. text(wall), 'LIMIT', 0, count)
   for i = 1, #runs do
     delete_run(runs[i])
   end
@@ -147,7 +154,7 @@ local function create_run(item, at, run, workflow_id)
   local lane, delay, attributes = item[1], item[4], item[6]
   local key = P .. 'run:' .. run
   call('HSET', key, 's', RUNNING, 'w', workflow_id, 't', ARGV[at + 3], 'l', lane,
-    'h', ARGV[at + 4], 'i', ARGV[at + 5], 'b', text(now), 'x', item[5])
+    'h', ARGV[at + 4], 'i', ARGV[at + 5], 'b', text(wall), 'x', item[5])
   for i = at + 7, at + 5 + 2 * attributes, 2 do
     call('HSET', key, 'a:' .. ARGV[i], ARGV[i + 1])
   end

@@ -6,7 +6,7 @@ local runs = call('ZRANGEBYLEX', P .. 'runs', oldest, '+', 'LIMIT', 0, h.scan)
 local deleted = 0
 for i = 1, #runs do
   local closed = call('HGET', P .. 'run:' .. runs[i], 'e')
-  if closed and tonumber(closed) <= now - h.older_than then
+  if closed and tonumber(closed) <= wall - h.older_than then
     delete_run(runs[i])
     deleted = deleted + 1
   end

@@ -14,7 +14,7 @@ for i = 1, #ids do
       end
     end
     answers[#answers + 1] = { ids[i], tonumber(queue), owned[queue][ids[i]] or 0,
-      tonumber(found[2]), tonumber(found[3]), found[4] }
+      tonumber(found[2]) - shift, tonumber(found[3]), found[4] }
   end
 end
 return answers

@@ -153,9 +153,9 @@ local function apply_closes(closing)
     local run, status, keep_s = ARGV[close_run + i], closing[i][1], tonumber(closing[i][2])
     if status == RUNNING then
       call('HSET', P .. 'run:' .. run, 's', h.close_status[i], 'o', ARGV[close_result + i],
-        'e', text(now))
+        'e', text(wall))
       if keep_s >= 0 then
-        call('ZADD', P .. 'expiring', text(now + keep_s * 1000), run)
+        call('ZADD', P .. 'expiring', text(wall + keep_s * 1000), run)
       end
     end
     if closing[i][4] then
@@ -314,16 +314,16 @@ local function read_timers()
 end
 
 if call('HGET', P .. 'router:' .. router, 'alive') ~= '1' then
-  return { FENCED, now }
+  return { FENCED, read }
 end
 local stale = find_stale()
 if #stale > 0 then
-  return { STALE, now, stale }
+  return { STALE, read, stale }
 end
 local events, closing = count_event_acks(), {}
 local refused = find_refused(events, closing)
 if #refused > 0 then
-  return { REFUSED, now, refused }
+  return { REFUSED, read, refused }
 end
 
 for i = 1, #h.journal_seq do
@@ -352,4 +352,4 @@ local timers, late_counter = {}, h.late_seen
 if #h.lanes > 0 then
   timers, late_counter = read_timers()
 end
-return { DONE, now, messages, started, timers, late_counter, start_outcomes, send_outcomes, mail_lanes }
+return { DONE, read, messages, started, timers, late_counter, start_outcomes, send_outcomes, mail_lanes }

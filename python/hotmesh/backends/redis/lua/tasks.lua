@@ -75,7 +75,7 @@ end
 -- What is due of all types: {due, member, lost, zset it waits in, zset of its claim}, the longest
 -- due first.
 local function due_tasks()
-  local found = {}
+  local found, latest = {}, math.min(now, h.steady or now)
   local function add(members, lost, waiting, claims)
     for i = 1, #members, 2 do
       found[#found + 1] = { tonumber(members[i + 1]), members[i], lost, waiting, claims }
@@ -84,7 +84,7 @@ local function due_tasks()
   for i = 1, #types do
     local waiting, claims = waiting_of(h.queue, types[i]), claims_of(h.queue, types[i])
     for lost, key in pairs({ [0] = waiting, [1] = claims }) do
-      add(call('ZRANGEBYSCORE', key, '-inf', text(now), 'WITHSCORES', 'LIMIT', 0, h.room),
+      add(call('ZRANGEBYSCORE', key, '-inf', text(latest), 'WITHSCORES', 'LIMIT', 0, h.room),
         lost, waiting, claims)
     end
   end
@@ -138,4 +138,4 @@ local lanes = {}
 for lane in pairs(finished) do
   lanes[#lanes + 1] = tonumber(lane)
 end
-return { now, rows, next_due or '', lanes, recalled, lost_beats, lost_finishes }
+return { read, rows, next_due or '', lanes, recalled, lost_beats, lost_finishes }

@@ -32,11 +32,11 @@ ROLLBACK TO batch;
 
 -- name: read_state
 -- The counters of the database.
-SELECT message_id, posted_timers FROM state WHERE id = 1;
+SELECT message_id, posted_timers, clock_shift_ms FROM state WHERE id = 1;
 
 -- name: write_state
 -- The counters of the database.
-UPDATE state SET message_id = ?, posted_timers = ? WHERE id = 1;
+UPDATE state SET message_id = ?, posted_timers = ?, clock_shift_ms = ? WHERE id = 1;
 
 -- name: insert_messages
 -- Messages at the ends of their lanes.

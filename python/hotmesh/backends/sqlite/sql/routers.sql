@@ -4,6 +4,15 @@ UPDATE router SET state = 0, lease_until_ms = ?1
 WHERE state = 1 AND lease_until_ms < ?1 AND router_id <> ?2
 RETURNING router_id;
 
+-- name: take_jump_out
+-- What live routers were given of a jump of the clock.
+UPDATE router SET seen_ms = seen_ms - ?1, lease_until_ms = lease_until_ms - ?1
+WHERE state = 1 AND seen_ms > ?2;
+
+-- name: latest_seen
+-- When a live router was last seen.
+SELECT max(seen_ms) FROM router WHERE state = 1;
+
 -- name: free_lanes
 -- All lanes of a router.
 DELETE FROM lane WHERE owner = ?;
@@ -82,7 +91,8 @@ WHERE router_id = ? AND namespace = ? AND state = 1;
 -- The rollcall of a namespace without those that left.
 SELECT
     r.router_id, r.namespace, r.queue_id, q.name,
-    (SELECT count(*) FROM lane AS l WHERE l.owner = r.router_id), r.seen_ms, r.state = 1, r.info
+    (SELECT count(*) FROM lane AS l WHERE l.owner = r.router_id),
+    r.seen_ms - (SELECT clock_shift_ms FROM state), r.state = 1, r.info
 FROM router AS r JOIN queue AS q ON q.id = r.queue_id
 WHERE r.namespace = ? AND r.state <> 2 ORDER BY r.router_id;
 

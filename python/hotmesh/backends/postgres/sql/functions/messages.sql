@@ -1,6 +1,20 @@
--- The database's clock in milliseconds. It moves within a transaction.
-create or replace function hotmesh.now_ms() returns bigint language sql volatile as $$
+-- The database's wall clock in milliseconds. It moves within a transaction.
+create or replace function hotmesh.wall_ms() returns bigint language sql volatile as $$
     select (extract(epoch from clock_timestamp()) * 1000)::bigint
+$$;
+
+
+-- The store's time: the wall clock without its jumps.
+create or replace function hotmesh.now_ms() returns bigint language sql volatile as $$
+    select hotmesh.wall_ms() + clock.shift_ms from hotmesh.clock
+$$;
+
+
+-- The store's time as a caller may rely upon it who takes it for `latest` or later: its clock may
+-- have jumped, and the jump not been taken out yet.
+create or replace function hotmesh.steady(now bigint, latest bigint)
+returns bigint language sql immutable as $$
+    select greatest(latest, least(now, latest + 60000))
 $$;
 
 

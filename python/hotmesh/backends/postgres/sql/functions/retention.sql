@@ -28,7 +28,7 @@ end $$;
 
 -- Delete a bounded number of expired runs, of replies nobody took, and of routers long dead.
 create or replace function hotmesh.clean(
-    now bigint, runs_room int, replies_before bigint, replies_room int, routers_before bigint
+    wall bigint, runs_room int, replies_before bigint, replies_room int, routers_before bigint
 ) returns void language plpgsql
 set enable_hashjoin = off
 set enable_mergejoin = off
@@ -40,7 +40,7 @@ declare
 begin
     with due as materialized (
         select expiry.ctid as place from hotmesh.expiry
-        where expiry.due_ms <= now
+        where expiry.due_ms <= wall
         order by expiry.due_ms limit runs_room for update skip locked
     ), gone as (
         delete from hotmesh.expiry using due
@@ -69,7 +69,7 @@ create or replace function hotmesh.prune(
 ) language plpgsql as $$
 declare
     old bytea[];
-    closed_until_ms bigint := hotmesh.now_ms() - older_than_ms;
+    closed_until_ms bigint := hotmesh.wall_ms() - older_than_ms;
 begin
     old := array(
         select run.run_id from hotmesh.run

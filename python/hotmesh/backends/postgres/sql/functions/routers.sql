@@ -55,10 +55,11 @@ end $$;
 create or replace function hotmesh.beat(
     own_id bytea, own_lock bigint, router_namespace text, router_queue int,
     hosts boolean, types text[], side_keep_ms bigint, router_lease_ms bigint,
-    router_info bytea, router_beats int, queue_lock bigint,
+    router_info bytea, router_beats int, latest bigint, jump bigint, jump_shift bigint,
+    queue_lock bigint,
     runs_room int, replies_before_ms bigint, replies_room int, routers_before_ms bigint,
     out alive boolean, out now bigint, out lanes int[], out surplus int[], out routers int,
-    out went_back boolean
+    out shift_ms bigint, out went_back boolean
 ) language plpgsql as $$
 declare
     side record;
@@ -68,6 +69,7 @@ begin
     surplus := '{}';
     routers := 0;
     went_back := false;
+    shift_ms := 0;
     if router_beats > 0 then
         select router.beats < router_beats into went_back
         from hotmesh.router
@@ -83,7 +85,9 @@ begin
 
     -- Beats of one queue take turns, so that free lanes are counted and taken by one at a time.
     perform pg_advisory_xact_lock(queue_lock);
-    now := hotmesh.now_ms();
+    perform hotmesh.settle_clock(own_id, jump, jump_shift);
+    select hotmesh.wall_ms() + clock.shift_ms, clock.shift_ms into now, shift_ms
+    from hotmesh.clock;
 
     insert into hotmesh.router
         (lock_key, seen_ms, lease_ms, queue_id, hosts_workflows, workflow_types, beats, router_id,
@@ -101,9 +105,9 @@ begin
         return;
     end if;
 
-    perform hotmesh.bury_routers(now);
+    perform hotmesh.bury_routers(least(now, latest));
     perform hotmesh.clean(
-        now, runs_room, now - replies_before_ms, replies_room, now - routers_before_ms
+        now - shift_ms, runs_room, now - replies_before_ms, replies_room, now - routers_before_ms
     );
 
     select count(*) into routers from hotmesh.router r
@@ -152,6 +156,33 @@ begin
         );
     end if;
     return owned[fair + 1:];
+end $$;
+
+
+-- Keep the store's time going evenly. A jump that a live router has seen is taken out of it, unless
+-- the clock was settled since. And it never goes back behind what a live router has seen, but for a
+-- second that may be due to the usual corrections of clocks.
+create or replace function hotmesh.settle_clock(own_id bytea, jump bigint, jump_shift bigint)
+returns void language plpgsql as $$
+begin
+    if jump <> 0 and exists (
+        select from hotmesh.router where router.router_id = own_id and router.alive
+    ) then
+        update hotmesh.clock set shift_ms = clock.shift_ms - jump
+        where clock.shift_ms = jump_shift;
+        if found and jump > 0 then
+            update hotmesh.router set seen_ms = router.seen_ms - jump
+            where router.alive and router.seen_ms > hotmesh.now_ms();
+        end if;
+    end if;
+    if exists (
+        select from hotmesh.router where router.alive and router.seen_ms > hotmesh.now_ms() + 1000
+    ) then
+        perform from hotmesh.clock for update;
+        update hotmesh.clock set shift_ms = clock.shift_ms + greatest(0, (
+            select max(router.seen_ms) - hotmesh.now_ms() from hotmesh.router where router.alive
+        ));
+    end if;
 end $$;
 
 

@@ -40,7 +40,7 @@ begin
 
     insert into hotmesh.run
         (started_ms, lane, expire_s, run_id, workflow_id, workflow_type, header, input)
-    select now_ms, lane, expire_s, run_id, workflow_id, workflow_type, header, input
+    select hotmesh.wall_ms(), lane, expire_s, run_id, workflow_id, workflow_type, header, input
     from (
         select
             unnest(lanes) as lane, unnest(expires) as expire_s, unnest(run_ids) as run_id,

@@ -15,6 +15,7 @@ create or replace function hotmesh.step(
     own_namespace text,
     router bytea,
     router_lock bigint,
+    latest bigint,
     -- What to read; `lanes` null reads nothing, `timer_horizon` null no timers.
     lanes int[],
     cursors bigint[],
@@ -146,11 +147,14 @@ set plan_cache_mode = force_generic_plan
 as $$
 declare
     own_queue int;
+    shift bigint;
     stale text;
     -- The router's task queue, and its side queues.
     own_queues int[];
 begin
-    now := hotmesh.now_ms();
+    -- Not `now_ms()`: a function that reads a table is called anew each time.
+    select hotmesh.wall_ms() + clock.shift_ms, clock.shift_ms into now, shift from hotmesh.clock;
+    now := hotmesh.steady(now, latest);
     server := extract(epoch from pg_postmaster_start_time()) * 1000;
 
     -- Whoever declares this router dead holds the lock alone, so either the death is committed
@@ -277,7 +281,7 @@ begin
 
     if close_run is not null then
         perform hotmesh.close_runs(
-            now, own_queues, close_run, close_status, close_result, close_waits
+            hotmesh.wall_ms(), own_queues, close_run, close_status, close_result, close_waits
         );
     end if;
 
@@ -357,11 +361,11 @@ begin
             lanes, timer_seen, now + timer_horizon, timer_xid, timer_room
         ) t;
     end if;
-    now := hotmesh.now_ms();
+    now := hotmesh.wall_ms() + shift;
 end $$;
 
 
--- Close runs; refuse all of it when an event that nobody has read waits for one of them.
+-- Close runs, by the wall clock; refuse all of it when an event that nobody has read waits for one of them.
 create or replace function hotmesh.close_runs(
     now bigint, own_queues int[], run_ids bytea[], statuses int[], results bytea[],
     waits boolean[]

@@ -32,6 +32,7 @@ create or replace function hotmesh.tasks(
     room int,
     types text[],
     byte_room bigint,
+    latest bigint,
     finish_run bytea[],
     finish_seq int[],
     finish_attempt int[],
@@ -71,9 +72,11 @@ as $$
 declare
     task_lane int;
     is_recalled boolean;
+    shift bigint;
     hosted text[] := coalesce(types, hotmesh.waiting_types(queue));
 begin
-    now := hotmesh.now_ms();
+    select hotmesh.wall_ms() + clock.shift_ms, clock.shift_ms into now, shift from hotmesh.clock;
+    now := hotmesh.steady(now, latest);
     if queue <> 0 then
         perform hotmesh.check_queue(own_namespace, queue);
     end if;
@@ -143,7 +146,7 @@ begin
                     octet_length(task.frame) + octet_length(task.state) as size
                 from hotmesh.task
                 where task.queue_id = queue and task.activity_type = host.activity_type
-                    and task.due_ms <= now
+                    and task.due_ms <= least(now, latest)
                 order by task.due_ms limit room
                 for update skip locked
             ) found
@@ -179,7 +182,7 @@ begin
         where task.queue_id = queue and task.activity_type = host.activity_type
         order by task.due_ms limit 1
     ) first;
-    now := hotmesh.now_ms();
+    now := hotmesh.wall_ms() + shift;
 end $$;
 
 

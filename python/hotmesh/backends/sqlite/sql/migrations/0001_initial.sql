@@ -1,12 +1,14 @@
 -- Schema version 1. A statement ends at a line that ends with a semicolon.
 
--- One row: the last message id given out, and how often timers were put into lanes that others read.
+-- One row: the last message id given out, how often timers were put into lanes that others read, and
+-- by how much the store's time is ahead of the wall clock, which may jump.
 CREATE TABLE state (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     message_id INTEGER NOT NULL,
-    posted_timers INTEGER NOT NULL
+    posted_timers INTEGER NOT NULL,
+    clock_shift_ms INTEGER NOT NULL
 );
-INSERT INTO state (id, message_id, posted_timers) VALUES (1, 0, 0);
+INSERT INTO state (id, message_id, posted_timers, clock_shift_ms) VALUES (1, 0, 0, 0);
 
 -- A task queue of a namespace; its id, part of every lane number, follows from its name. Where side
 -- names a workflow type it is a side queue of the task queue home, last moved to at used_ms.
