@@ -13,7 +13,8 @@ from hotmesh.bench.workloads import Steps, echo
 from hotmesh.converter import DataConverter, encode_values
 from hotmesh.core import decode_transition, encode_transition, kinds
 from hotmesh.engine.definition import WorkflowDefinition
-from hotmesh.engine.instance import EngineOptions, RunDetails, WorkflowInstance
+from hotmesh.engine.details import EngineOptions, RunDetails
+from hotmesh.engine.instance import WorkflowInstance
 from hotmesh.router.replaying import Engine
 from hotmesh.router.state import RunState
 from special.place import Place, own_command

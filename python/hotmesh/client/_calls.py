@@ -36,6 +36,7 @@ from hotmesh.client._history import (
     decode_journal,
 )
 from hotmesh.client._listing import WorkflowExecutionAsyncIterator, count_runs
+from hotmesh.client._payloads import Payloads
 from hotmesh.client._pending import is_hosted, pending_activities
 from hotmesh.client._start import signal_event, start_run, with_signal
 from hotmesh.client._terminate import send_terminate
@@ -86,12 +87,13 @@ class Calls(inputs.OutboundInterceptor):
     async def start_workflow(self, input: inputs.StartWorkflowInput) -> WorkflowHandle[Any, Any]:
         client = self._client
         await client.connection.ready()
+        payloads = self._payloads_of(input.id)
         started = await start_run(
             client.connection,
             client.namespace,
-            client.payloads,
+            payloads,
             input,
-            events=await with_signal(client.payloads, input),
+            events=await with_signal(payloads, input),
         )
         run_id = wire.run_id_text(started.run_id)
         handle: WorkflowHandle[Any, Any] = WorkflowHandle(
@@ -108,7 +110,7 @@ class Calls(inputs.OutboundInterceptor):
 
     @in_time
     async def signal_workflow(self, input: inputs.SignalWorkflowInput) -> None:
-        payloads = self._client.payloads
+        payloads = self._payloads_of(input.id)
         name = checked_name(input.signal, "signal name")
         body = await payloads.encode(
             input.args, f"arguments of signal {name!r} to workflow {input.id!r}"
@@ -134,7 +136,7 @@ class Calls(inputs.OutboundInterceptor):
         await send_terminate(
             client.connection,
             client.namespace,
-            client.payloads,
+            self._payloads_of(input.id),
             input.id,
             run_id,
             input.reason,
@@ -170,7 +172,8 @@ class Calls(inputs.OutboundInterceptor):
             document["h"] = await self._headers(input.headers)
         if input.reject_condition is not None and input.reject_condition in _REJECT:
             document["reject"] = _REJECT[input.reject_condition]
-        body = await client.payloads.encode(input.args, f"arguments of {what}")
+        payloads = self._payloads_of(input.id)
+        body = await payloads.encode(input.args, f"arguments of {what}")
         reply_id = os.urandom(16)
         frame = encode_event(
             (kinds.QUERY, 0, 0, name, reply_id, wire.join_document(document, body))
@@ -199,11 +202,10 @@ class Calls(inputs.OutboundInterceptor):
             ) from error
         finally:
             replies.unwatch(reply_id, reply)
-        return await self._read_answer(data, input.ret_type, what)
+        return await self._read_answer(payloads, data, input.ret_type, what)
 
-    async def _read_answer(self, data: bytes, ret_type: Any, what: str) -> Any:
+    async def _read_answer(self, payloads: Payloads, data: bytes, ret_type: Any, what: str) -> Any:
         status, rest = data[:1], data[1:]
-        payloads = self._client.payloads
         if status == b"R":
             return await payloads.decode_one(rest, ret_type, f"result of {what}")
         if status == b"J":
@@ -229,7 +231,8 @@ class Calls(inputs.OutboundInterceptor):
         self, input: inputs.DescribeWorkflowInput
     ) -> WorkflowExecutionDescription:
         row = await self._client.find_run(input.id, input.run_id)
-        described = execution_from_row(row, self._client.payloads, WorkflowExecutionDescription)
+        payloads = self._payloads_of(input.id)
+        described = execution_from_row(row, payloads, WorkflowExecutionDescription)
         assert isinstance(described, WorkflowExecutionDescription)
         if row.status == RunStatus.RUNNING:
             routers = await self._client.connection.patient.routers(self._client.namespace)
@@ -305,6 +308,9 @@ class Calls(inputs.OutboundInterceptor):
         self, input: inputs.ReportCancellationAsyncActivityInput
     ) -> None:
         await _async_activity.report_cancellation(self._client, input)
+
+    def _payloads_of(self, workflow_id: str) -> Payloads:
+        return self._client.payloads.of_workflow(self._client.namespace, workflow_id)
 
     async def _headers(self, headers: Mapping[str, Payload]) -> dict[str, Any]:
         return await self._client.payloads.encode_headers(headers) if headers else {}

@@ -121,7 +121,10 @@ class WorkflowExecutionAsyncIterator:
         async with deadline(self._timeout, "listing a page of workflows"):
             size = page_size or self._page_size
             rows, self._before = await self._pages.read(self._before or b"", size)
-        self._page = [execution_from_row(row, self._payloads) for row in rows]
+        self._page = [
+            execution_from_row(row, self._payloads.of_workflow(row.namespace, row.workflow_id))
+            for row in rows
+        ]
         self._index = 0
 
     def __aiter__(self) -> Self:

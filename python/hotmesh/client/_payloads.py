@@ -10,6 +10,7 @@ from typing import Any
 from hotmesh.common import HeaderCodecBehavior, Payload
 from hotmesh.converter import (
     DataConverter,
+    WorkflowSerializationContext,
     apply_codec,
     apply_codec_to_failure,
     decode_failure,
@@ -34,6 +35,13 @@ class Payloads:
     def using(self, converter: DataConverter) -> Payloads:
         """The same with another converter."""
         return dataclasses.replace(self, converter=converter)
+
+    def of_workflow(self, namespace: str, workflow_id: str) -> Payloads:
+        """The same for what goes to and comes from a workflow."""
+        if not self.converter.takes_context:
+            return self
+        context = WorkflowSerializationContext(namespace=namespace, workflow_id=workflow_id)
+        return self.using(self.converter.with_context(context))
 
     async def encode(self, values: Sequence[Any], what: str) -> bytes:
         """Values to bytes.

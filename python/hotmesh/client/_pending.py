@@ -13,6 +13,7 @@ from hotmesh.backends.protocol import RouterRow, RunRow
 from hotmesh.client._history import decode_journal
 from hotmesh.core import Event, decode_event, kinds
 from hotmesh.engine import wire
+from hotmesh.engine.contexts import activity_context
 
 if TYPE_CHECKING:
     from hotmesh.client import Client
@@ -117,12 +118,17 @@ async def _info(
     _, seq, _, name, meta, _ = command
     options: Mapping[str, Any] = wire.load(meta)
     state = {} if task is None else wire.load(task.state)
-    payloads = client.payloads
     failure, details = state.get("f"), state.get("d")
     running = task is None or bool(task.owner)
     if task is not None:
         name = decode_event(task.frame)[3]
     task_queue = options.get("q", row.task_queue)
+    payloads = client.payloads
+    if payloads.converter.takes_context:
+        context = activity_context(
+            row.namespace, row.workflow_id, row.workflow_type, task_queue, seq, name, options
+        )
+        payloads = payloads.using(payloads.converter.with_context(context))
     policy: Mapping[str, Any] = options.get("retry") or {}
     about = (
         PendingActivityState.CANCEL_REQUESTED

@@ -56,11 +56,12 @@ async def read_result(
             continue
         if status == RunStatus.CONTINUED_AS_NEW:
             raise WorkflowContinuedAsNewError(wire.run_id_text(following))
+        payloads = client.payloads.of_workflow(client.namespace, workflow_id)
         if status == RunStatus.COMPLETED:
-            return await client.payloads.decode_one(
+            return await payloads.decode_one(
                 rest, result_type, f"result of workflow {workflow_id!r}"
             )
-        raise WorkflowFailureError(cause=await client.payloads.decode_error(rest))
+        raise WorkflowFailureError(cause=await payloads.decode_error(rest))
 
 
 def _following(status: int, data: bytes) -> tuple[bytes, bytes]:

@@ -114,7 +114,7 @@ class WorkflowUpdateHandle(Generic[Outcome]):
         del rpc_metadata
         connection = self._client.connection
         await connection.ready()
-        payloads = self._client.payloads
+        payloads = self._client.payloads.of_workflow(self._client.namespace, self._workflow_id)
         if self._outcome is None:
             async with patience(rpc_timeout):
                 self._outcome = await _known_outcome(
@@ -153,7 +153,8 @@ async def send_update(client: Client, options: StartWorkflowUpdateInput) -> Upda
         WorkflowUpdateRPCTimeoutOrCancelledError: The wait ended first; the update goes on.
         RPCError: NOT_FOUND, no such workflow or it is closed.
     """
-    connection, namespace, payloads = client.connection, client.namespace, client.payloads
+    connection, namespace = client.connection, client.namespace
+    payloads = client.payloads.of_workflow(namespace, options.id)
     update_id, reply_id, frame = await update_event(payloads, options, options.id)
     run_id = wire.run_id_bytes(options.run_id) if options.run_id else b""
     if options.run_id and not run_id:
@@ -184,7 +185,8 @@ async def send_with_start(
         WorkflowUpdateRPCTimeoutOrCancelledError: The wait ended first; both go on.
         RPCError: NOT_FOUND, the workflow closed before it saw the update.
     """
-    connection, namespace, payloads = client.connection, client.namespace, client.payloads
+    connection, namespace = client.connection, client.namespace
+    payloads = client.payloads.of_workflow(namespace, options.start_workflow_input.id)
     start, update = options.start_workflow_input, options.update_workflow_input
     replies = connection.replies(namespace)
     async with patience(options.rpc_timeout):

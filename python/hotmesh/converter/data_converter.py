@@ -7,6 +7,7 @@ error. For the default converter they write JSON arrays directly, without making
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -104,6 +105,15 @@ class DataConverter(WithSerializationContext):
         if self.payload_codec is not None:
             await transform_failure(failure, self.payload_codec.decode)
         return self.failure_converter.from_failure(failure, self.payload_converter)
+
+    @functools.cached_property
+    def takes_context(self) -> bool:
+        """Whether any part wants to know whose data it works on."""
+        return any(
+            isinstance(part, WithSerializationContext)
+            and getattr(part, "takes_context", True)  # a composite answers for its parts
+            for part in (self.payload_converter, self.payload_codec, self.failure_converter)
+        )
 
     def with_context(self, context: SerializationContext) -> Self:
         """Return a data converter whose parts work for one context; itself if none cares."""

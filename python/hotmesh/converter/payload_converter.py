@@ -178,7 +178,7 @@ class CompositePayloadConverter(PayloadConverter, WithSerializationContext):
         self, context: SerializationContext
     ) -> list[EncodingPayloadConverter] | None:
         """Return the parts for one context, or None if none cares."""
-        if not self._any_takes_context:
+        if not self.takes_context:
             return None
         before = list(self.converters.values())
         after = [
@@ -189,7 +189,8 @@ class CompositePayloadConverter(PayloadConverter, WithSerializationContext):
         return after if changed else None
 
     @functools.cached_property
-    def _any_takes_context(self) -> bool:
+    def takes_context(self) -> bool:
+        """Whether any part wants to know whose data it works on."""
         return any(isinstance(each, WithSerializationContext) for each in self.converters.values())
 
 

@@ -23,8 +23,8 @@ from hotmesh.engine import wire
 from hotmesh.engine.options import checked_name
 
 if TYPE_CHECKING:
+    from hotmesh.engine.details import RunDetails
     from hotmesh.engine.failures import Event
-    from hotmesh.engine.instance import RunDetails
 
 SearchDocument = dict[str, Any]
 """Attribute name → [indexed value type, JSON value]."""

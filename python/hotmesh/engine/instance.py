@@ -10,16 +10,22 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
 from hotmesh.common import Priority
-from hotmesh.converter import DataConverter, decode_failure, decode_values, encode_failure
+from hotmesh.converter import (
+    DataConverter,
+    SerializationContext,
+    decode_failure,
+    decode_values,
+    encode_failure,
+)
 from hotmesh.core import kinds
 from hotmesh.engine import failures, stacks, wire
 from hotmesh.engine.attributes import Attributes
+from hotmesh.engine.contexts import RunContexts
 from hotmesh.engine.definition import (
     QueryDefinition,
     SignalDefinition,
@@ -27,6 +33,7 @@ from hotmesh.engine.definition import (
     WorkflowDefinition,
     check_arity,
 )
+from hotmesh.engine.details import EngineOptions, RunDetails
 from hotmesh.engine.failures import Event
 from hotmesh.engine.handlers import Handlers, Incoming
 from hotmesh.engine.handles import ActivityHandle, ChildWorkflowHandle
@@ -43,40 +50,6 @@ from hotmesh.printing import message_of, printable
 logger = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class RunDetails:
-    """What identifies a run and came with its start."""
-
-    namespace: str
-    workflow_id: str
-    run_id: bytes
-    workflow_type: str
-    task_queue: str
-    lane: int
-    header: dict[str, Any]
-    input: bytes
-    attributes: bytes = b""
-
-
-@dataclass(slots=True)
-class EngineOptions:
-    """What all runs of a worker share."""
-
-    converter: DataConverter
-    failure_types: tuple[type[BaseException], ...] = ()
-    identity: str = ""
-    build_id: str = ""
-    payload_limit: int = 2 * 1024 * 1024
-    strict_replay: bool = False
-    """Whether replayed code that calls something with other arguments than recorded is refused."""
-    make_instance: Callable[..., Any] | None = None
-    """Makes the instances instead of WorkflowInstance: how interceptors get between."""
-    hosts_activity: Callable[[str], bool] = lambda _: False
-    """Whether the worker hosts an activity type."""
-    activity_types: Callable[[], Sequence[str]] = tuple
-    """The types it hosts."""
-
-
 class WorkflowInstance(Outbound, Attributes):
     """A run whose coroutine lives in this process."""
 
@@ -91,6 +64,7 @@ class WorkflowInstance(Outbound, Attributes):
         "closed",
         "commands",
         "conditions",
+        "contexts",
         "converter",
         "current_details",
         "definition",
@@ -125,7 +99,14 @@ class WorkflowInstance(Outbound, Attributes):
         self.definition = definition
         self.details = details
         self.options = options
+        self.contexts: RunContexts | None = None
+        """Whose each payload is; None where no converter wants to know."""
         self.converter = options.converter
+        if options.converter.takes_context:
+            self.contexts = RunContexts(
+                details.namespace, details.workflow_id, details.workflow_type, details.task_queue
+            )
+            self.converter = options.converter.with_context(self.contexts.own)
         self.loop = WorkflowLoop(self, int.from_bytes(details.run_id[-_NUMBER_BYTES:], "big"))
         self.now_ms = 0
         self.start_ms = 0
@@ -439,17 +420,44 @@ class WorkflowInstance(Outbound, Attributes):
 
     # Resolutions
 
+    def decode_one(self, body: bytes, hint: Any) -> Any:
+        """The single value of a body of the run's own.
+
+        Raises:
+            ConversionError: it is not what the hint says.
+        """
+        values = decode_values(self.converter, body, None if hint is None else [hint])
+        return values[0] if values else None
+
+    def converter_of(self, job: Event) -> DataConverter:
+        """The converter of what a job carries."""
+        if self.contexts is None:
+            return self.converter
+        context = self.contexts.of_job(job)
+        return self.options.converter if context is None else self._bound(context)
+
+    def converter_for(self, command: Event) -> DataConverter:
+        """The converter of what a command carries."""
+        if self.contexts is None:
+            return self.converter
+        context = self.contexts.of_command(command)
+        return self.options.converter if context is None else self._bound(context)
+
+    def _bound(self, context: SerializationContext) -> DataConverter:
+        return self.options.converter.with_context(context)
+
     def _resolve_activity(self, job: Event) -> None:
         handle: ActivityHandle | None = self.pending.pop(job[1], None)
         if handle is None or handle.done():
             return
         if job[0] != kinds.ACTIVITY_COMPLETED:
-            handle.set_exception(failures.activity_failed(handle, job, self.converter))
+            converter = self.converter_of(job)
+            handle.set_exception(failures.activity_failed(handle, job, converter))
             return
         try:
             activity = handle.activity
             values = decode_values(
-                self.converter, job[5], activity.result_hints, activity.result_text
+                self.converter_of(job), job[5], activity.result_hints, activity.result_text
             )
         except Exception as error:  # noqa: BLE001 - user code may raise anything
             handle.set_exception(error)
@@ -479,11 +487,13 @@ class WorkflowInstance(Outbound, Attributes):
         if kind == kinds.CHILD_COMPLETED:
             try:
                 what = f"result of child workflow {handle.workflow_type!r}"
-                handle.set_result(self.decode_one(job[5], handle.result_type, what))
+                hints = None if handle.result_type is None else [handle.result_type]
+                values = decode_values(self.converter_of(job), job[5], hints, what)
+                handle.set_result(values[0] if values else None)
             except Exception as error:  # noqa: BLE001 - user code may raise anything
                 handle.set_exception(error)
         else:
-            handle.set_exception(failures.child_failed(handle, job, self.converter))
+            handle.set_exception(failures.child_failed(handle, job, self.converter_of(job)))
 
     def _resolve_other(self, job: Event) -> None:
         waiting = self.pending.pop(job[1], None)
@@ -496,7 +506,8 @@ class WorkflowInstance(Outbound, Attributes):
             future.set_exception(failures.external_failed(job, action))
         elif job[0] == kinds.MAIL:
             try:
-                future.set_result(self.decode_one(job[5], None))
+                values = decode_values(self.converter_of(job), job[5])
+                future.set_result(values[0] if values else None)
             except Exception as error:  # noqa: BLE001 - user code may raise anything
                 future.set_exception(error)
         else:
@@ -558,15 +569,6 @@ class WorkflowInstance(Outbound, Attributes):
         """
         if self.read_only:
             raise ReadOnlyContextError(f"While in read-only function, action attempted: {action}")
-
-    def decode_one(self, body: bytes, hint: Any, what: str = "stored values") -> Any:
-        """The single value of a body.
-
-        Raises:
-            ConversionError: it is not what the hint says; names ``what`` it is.
-        """
-        values = decode_values(self.converter, body, None if hint is None else [hint], what)
-        return values[0] if values else None
 
     @property
     def random(self) -> random.Random:

@@ -17,6 +17,7 @@ from hotmesh.core import kinds
 from hotmesh.engine import wire
 from hotmesh.engine.activity_options import ActivityOptions, activity_options
 from hotmesh.engine.attributes import memo_document, search_document
+from hotmesh.engine.contexts import RunContexts
 from hotmesh.engine.definition import SignalDefinition
 from hotmesh.engine.failures import UNSET, Event
 from hotmesh.engine.handles import ActivityHandle, ChildWorkflowHandle
@@ -43,7 +44,7 @@ from hotmesh.exceptions import (
 from hotmesh.topics import check_event
 
 if TYPE_CHECKING:
-    from hotmesh.engine.instance import EngineOptions, RunDetails
+    from hotmesh.engine.details import EngineOptions, RunDetails
 
 
 class ContinueAsNewError(BaseException):
@@ -86,6 +87,7 @@ class Outbound:
     activities: int
     """How many activities were scheduled."""
     is_replaying: bool
+    contexts: RunContexts | None
     read_only: str
     commands: list[Event]
     conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]]
@@ -96,19 +98,22 @@ class Outbound:
         def command(self, event: Event) -> None: ...
         def take_back(self, seq: int) -> bool: ...
         def check_writable(self, action: str) -> None: ...
+        def converter_for(self, command: Event) -> DataConverter: ...
         @property
         def random(self) -> Any: ...
 
     # Values
 
-    def encode(self, values: Sequence[Any], what: str) -> bytes:
-        """The body of values.
+    def encode(
+        self, values: Sequence[Any], what: str, converter: DataConverter | None = None
+    ) -> bytes:
+        """The body of values, by the run's own converter if no other is given.
 
         Raises:
             ConversionError: a value can't be converted.
             PayloadTooLargeError: they exceed the worker's payload limit.
         """
-        return self.within_limit(encode_values(self.converter, values, what), what)
+        return self.within_limit(encode_values(converter or self.converter, values, what), what)
 
     def within_limit(self, data: bytes, what: str) -> bytes:
         """Data that may be stored.
@@ -199,18 +204,21 @@ class Outbound:
         """Schedule an activity whose options are written already."""
         if self.read_only:
             self.check_writable("start activity")
-        body = encode_values(self.converter, args, activity.arguments_text)
-        if len(body) > self.options.payload_limit:
-            self.within_limit(body, activity.arguments_text)
-        if headers:
-            body = wire.join_document({"h": wire.pack_headers(headers)}, body)
-        self.seq = seq = self.seq + 1
-        self.activities = number = self.activities + 1
         text = activity.text
+        seq, number = self.seq + 1, self.activities + 1
         if number != seq and activity_id is None:
             # What else was asked for has numbers too: then the activity's own has to be said.
             activity_id = str(number)
             text = text[:-1] + (b',"id":"%d"}' if len(text) > 2 else b'"id":"%d"}') % number
+        converter = self.converter
+        if self.contexts is not None:
+            converter = self.converter_for((kinds.ACTIVITY, seq, 0, activity.name, text, b""))
+        body = encode_values(converter, args, activity.arguments_text)
+        if len(body) > self.options.payload_limit:
+            self.within_limit(body, activity.arguments_text)
+        if headers:
+            body = wire.join_document({"h": wire.pack_headers(headers)}, body)
+        self.seq, self.activities = seq, number
         commands, now_ms = self.commands, self.now_ms
         commands.append((kinds.ACTIVITY, seq, 0, activity.name, text, body))
         if activity.schedule_to_start_ms:
@@ -277,8 +285,13 @@ class Outbound:
             document["expire"] = expire_ms // 1000
         if record:
             document["record"] = True
+        seq = self.seq + 1
+        converter = self.converter
+        if self.contexts is not None:
+            meta = orjson.dumps(document)
+            converter = self.converter_for((kinds.CHILD, seq, 0, workflow_type, meta, b""))
         header = run_header(
-            self.converter,
+            converter,
             what,
             execution_timeout=execution_timeout,
             run_timeout=run_timeout,
@@ -295,7 +308,7 @@ class Outbound:
             header["h"] = wire.pack_headers(headers)
         if header:
             document["header"] = header
-        body = self.encode(args, f"arguments of {what}")
+        body = self.encode(args, f"arguments of {what}", converter)
         meta = self.within_limit(orjson.dumps(document), f"options of {what}")
         seq = self.next_seq()
         handle = ChildWorkflowHandle(
@@ -334,12 +347,13 @@ class Outbound:
         target = {"ns": namespace, "wid": checked_name(workflow_id, "workflow id")}
         if run_id and not child:
             target["rid"] = run_id
-        body = self.encode(arguments(arg, args), f"arguments of signal {name!r}")
+        command = (kinds.SIGNAL_EXTERNAL, 0, 0, name, orjson.dumps(target), b"")
+        body = self.encode(
+            arguments(arg, args), f"arguments of signal {name!r}", self.converter_for(command)
+        )
         if headers:
             body = wire.join_document({"h": wire.pack_headers(headers)}, body)
-        await self._external(
-            (kinds.SIGNAL_EXTERNAL, 0, 0, name, orjson.dumps(target), body), f"signal {workflow_id}"
-        )
+        await self._external((*command[:5], body), f"signal {workflow_id}")
 
     async def cancel_external(
         self, namespace: str, workflow_id: str, run_id: str | None, reason: str = ""
@@ -376,8 +390,9 @@ class Outbound:
         """Send a datum to whoever waits for the key, now or later."""
         self.check_writable("send a signal")
         checked_name(key, "signal id")
-        body = self.encode([value], f"data of signal {key!r}")
-        self.commands.append((kinds.SEND_MAIL, 0, 0, key, b"", body))
+        command = (kinds.SEND_MAIL, 0, 0, key, b"", b"")
+        body = self.encode([value], f"data of signal {key!r}", self.converter_for(command))
+        self.commands.append((*command[:5], body))
 
     # Side effects on commit
 

@@ -12,6 +12,7 @@ from hotmesh.converter import decode_values, encode_failure
 from hotmesh.core import Event, kinds
 from hotmesh.engine import wire
 from hotmesh.engine.activity_task import ActivityTask
+from hotmesh.engine.contexts import own_converter
 from hotmesh.exceptions import NondeterminismError, TransitionTooLargeError
 from hotmesh.interrupts import is_from_outside
 from hotmesh.limits import STEP_BYTES_MAX
@@ -178,7 +179,7 @@ class Activator:
                 self._failures.add(state, jobs, error)
                 return
             commands = await coder.seal(state, commands)
-            replies = await coder.seal_replies(replies)
+            replies = await coder.seal_replies(state, replies)
         except StuckError as stuck:
             self._leave_behind(state, jobs, stuck)
         except BaseException as failure:  # a codec may raise anything
@@ -243,7 +244,7 @@ class Activator:
             try:
                 for job in jobs:
                     if job[0] in ENDED_FROM_OUTSIDE:
-                        commands, replies = self._end(job)
+                        commands, replies = self._end(state, job)
                         break
                 else:
                     instance = state.instance or self._context.engine.bring_up(state)
@@ -282,17 +283,18 @@ class Activator:
             types += definition.failure_exception_types
         if not isinstance(error, types):
             return _NO_COMMANDS
-        return [(kinds.FAIL, 0, 0, "", b"", encode_failure(self._context.converter, error))]
+        converter = own_converter(self._context.converter, state.details)
+        return [(kinds.FAIL, 0, 0, "", b"", encode_failure(converter, error))]
 
-    def _end(self, job: Event) -> tuple[list[Event], list[Reply]]:
+    def _end(self, state: RunState, job: Event) -> tuple[list[Event], list[Reply]]:
         """The run is terminated, or its time is up: its code has no say in it."""
         if job[0] == kinds.TERMINATE:
-            return self._terminate(job)
+            return self._terminate(state, job)
         return [timed_out(self._context.converter)], _NO_REPLIES
 
-    def _terminate(self, job: Event) -> tuple[list[Event], list[Reply]]:
+    def _terminate(self, state: RunState, job: Event) -> tuple[list[Event], list[Reply]]:
         document, body = wire.split_document(job[5])
-        converter = self._context.converter
+        converter = own_converter(self._context.converter, state.details)
         details = decode_values(converter, body) if body else []
         replies = [(bytes.fromhex(document["reply"]), b"T")] if "reply" in document else []
         return [terminated(converter, document, details)], replies

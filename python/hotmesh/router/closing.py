@@ -11,6 +11,7 @@ from hotmesh.backends.protocol import MessageKind, RunStatus, SendItem
 from hotmesh.converter import DataConverter, decode_failure, encode_failure
 from hotmesh.core import Event, encode_event, kinds, lane_of
 from hotmesh.engine import wire
+from hotmesh.engine.contexts import own_converter
 from hotmesh.engine.info import ParentClosePolicy
 from hotmesh.engine.options import retry_policy
 from hotmesh.exceptions import (
@@ -171,7 +172,8 @@ class Closer:
         attempt = header.get("attempt", 1)
         if policy.maximum_attempts and attempt >= policy.maximum_attempts:
             return None
-        error = decode_failure(self._converter, failure)
+        converter = own_converter(self._converter, state.details)
+        error = decode_failure(converter, failure)
         if not _is_retryable(error, policy.non_retryable_error_types or ()):
             return None
         delay = requested_delay(error) or policy.interval_before(attempt + 1)

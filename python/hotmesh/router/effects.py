@@ -31,7 +31,7 @@ from hotmesh.engine import wire
 from hotmesh.engine.activity_options import read_options
 from hotmesh.engine.activity_task import ActivityTask
 from hotmesh.engine.attributes import MEMO_PREFIX, record_of
-from hotmesh.engine.instance import RunDetails
+from hotmesh.engine.details import RunDetails
 from hotmesh.exceptions import CancelledError
 from hotmesh.router.state import RunState
 

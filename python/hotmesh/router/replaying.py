@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from hotmesh.common import RetryPolicy
 from hotmesh.core import Event, kinds, match_commands
 from hotmesh.engine.definition import WorkflowDefinition
-from hotmesh.engine.instance import EngineOptions, WorkflowInstance
+from hotmesh.engine.details import EngineOptions
+from hotmesh.engine.instance import WorkflowInstance
 from hotmesh.exceptions import NondeterminismError, UnknownWorkflowTypeError
 from hotmesh.router.coding import argument_digests
 from hotmesh.router.comparing import ArgumentComparer, Change

@@ -16,7 +16,7 @@ import orjson
 from hotmesh.backends.protocol import Backend, Beat, Registration
 from hotmesh.engine.activity_task import ActivityTask
 from hotmesh.engine.definition import WorkflowDefinition
-from hotmesh.engine.instance import EngineOptions
+from hotmesh.engine.details import EngineOptions
 from hotmesh.exceptions import BackendError, BackendUnavailableError
 from hotmesh.limits import (
     CACHE_BYTES_MAX,

@@ -10,8 +10,10 @@ import orjson
 from hotmesh.core import Event, Transition, kinds
 from hotmesh.engine import wire
 from hotmesh.engine.arguments import ArgumentDigests
-from hotmesh.engine.instance import RunDetails, WorkflowInstance
+from hotmesh.engine.details import RunDetails
+from hotmesh.engine.instance import WorkflowInstance
 from hotmesh.exceptions import CorruptRowError
+from hotmesh.router.codecs import RunCodecs
 
 _CHILD_ENDS = frozenset((kinds.CHILD_START_FAILED, kinds.CHILD_COMPLETED, kinds.CHILD_FAILED))
 
@@ -28,6 +30,7 @@ class RunState:
         "changed_arguments",
         "children",
         "closed",
+        "codecs",
         "damage",
         "details",
         "digests",
@@ -54,6 +57,8 @@ class RunState:
         """The details as workflow code sees them, where a payload codec hides them."""
         self.digests: ArgumentDigests | None = None
         """What makes the digests of its arguments; made when first needed."""
+        self.codecs: RunCodecs | None = None
+        """The codec of each of its payloads, where there is one."""
         self.failure = b""
         """What the run failed with, where a payload codec hides it."""
         self.instance: WorkflowInstance | None = None

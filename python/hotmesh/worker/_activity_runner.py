@@ -17,7 +17,6 @@ from typing import Any
 
 from hotmesh.activity import ActivityContext, current_context, logger
 from hotmesh.converter import (
-    ActivitySerializationContext,
     DataConverter,
     apply_codec,
 )
@@ -29,6 +28,7 @@ from hotmesh.engine.activity_task import (
     Event,
     Outcome,
 )
+from hotmesh.engine.contexts import activity_context
 from hotmesh.engine.outside import outside_tasks
 from hotmesh.exceptions import TimeoutError as AttemptTimeoutError
 from hotmesh.exceptions import TimeoutType
@@ -115,7 +115,7 @@ class ActivityRunner:
         self.hosts = self._registry.hosts
         self._runs_processes = not isinstance(activity_executor, ThreadPoolExecutor)
         self._converter = data_converter
-        self._converter_needs_context = _needs_context(data_converter)
+        self._converter_needs_context = data_converter.takes_context
         self.client = client
         self._shared_state_manager = shared_state_manager
         self._graceful_shutdown_timeout = graceful_shutdown_timeout
@@ -490,15 +490,16 @@ class ActivityRunner:
         task.add_done_callback(self._detached.discard)
 
     def _converter_for(self, task: ActivityTask) -> DataConverter:
+        origin = task.origin
         return self._converter.with_context(
-            ActivitySerializationContext(
-                namespace=task.origin.namespace,
-                activity_id=task.options.get("id") or str(task.seq),
-                activity_type=task.name,
-                activity_task_queue=task.origin.task_queue,
-                workflow_id=task.origin.workflow_id,
-                workflow_type=task.origin.workflow_type,
-                is_local=bool(task.options.get("local")),
+            activity_context(
+                origin.namespace,
+                origin.workflow_id,
+                origin.workflow_type,
+                self.task_queue,
+                task.seq,
+                task.name,
+                task.options,
             )
         )
 
@@ -520,12 +521,6 @@ class ActivityRunner:
         self._idle = asyncio.get_running_loop().create_future()
         await asyncio.wait([self._idle], timeout=timeout)
         self._idle = None
-
-
-def _needs_context(converter: DataConverter) -> bool:
-    """Whether any part of the converter works differently for each activity."""
-    probe = ActivitySerializationContext("", None, None, None, None, None, is_local=False)
-    return converter.with_context(probe) is not converter
 
 
 def _drive(work: Coroutine[Any, Any, None]) -> None:

@@ -15,7 +15,7 @@ from typing import Any, TypedDict
 from hotmesh.client import Client
 from hotmesh.engine.activity_task import ActivityTask
 from hotmesh.engine.definition import WorkflowDefinition
-from hotmesh.engine.instance import EngineOptions
+from hotmesh.engine.details import EngineOptions
 from hotmesh.engine.options import checked_name, milliseconds
 from hotmesh.events import bus_for
 from hotmesh.forks import Guard

@@ -21,11 +21,12 @@ from hotmesh.engine.definition import (
     UpdateDefinition,
     WorkflowDefinition,
 )
+from hotmesh.engine.details import EngineOptions, RunDetails
 from hotmesh.engine.failures import UNSET
 from hotmesh.engine.handlers import Incoming
 from hotmesh.engine.handles import ActivityHandle, ChildWorkflowHandle
 from hotmesh.engine.info import Info
-from hotmesh.engine.instance import EngineOptions, RunDetails, WorkflowInstance
+from hotmesh.engine.instance import WorkflowInstance
 from hotmesh.engine.outbound import ContinueAsNewError, arguments, signal_name
 from hotmesh.worker import _interceptor as inputs
 from hotmesh.worker._interceptor import (

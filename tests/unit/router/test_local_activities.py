@@ -13,7 +13,7 @@ from hotmesh.engine.activity_task import (
     OutcomeKind,
     TaskOrigin,
 )
-from hotmesh.engine.instance import RunDetails
+from hotmesh.engine.details import RunDetails
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.local_activities import LocalActivities
 from hotmesh.router.memory import PipeMemory

@@ -12,7 +12,7 @@ from hotmesh import workflow
 from hotmesh.converter import DataConverter, encode_values
 from hotmesh.core import kinds
 from hotmesh.engine.definition import WorkflowDefinition
-from hotmesh.engine.instance import EngineOptions, RunDetails
+from hotmesh.engine.details import EngineOptions, RunDetails
 from hotmesh.exceptions import ApplicationError
 from hotmesh.router.memory import PipeMemory
 from hotmesh.router.replaying import Engine

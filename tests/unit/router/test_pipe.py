@@ -12,7 +12,7 @@ from hotmesh.converter import DataConverter, encode_values
 from hotmesh.core import Event, encode_event, kinds
 from hotmesh.engine.activity_task import ActivityTask
 from hotmesh.engine.definition import WorkflowDefinition
-from hotmesh.engine.instance import EngineOptions
+from hotmesh.engine.details import EngineOptions
 from hotmesh.exceptions import BackendUnavailableError
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.pace import AverageCost

@@ -13,7 +13,7 @@ from hotmesh.backends.protocol import LoadedRun, Loads, MessageRow, Session, Ste
 from hotmesh.converter import DataConverter, encode_values
 from hotmesh.core import encode_event, kinds
 from hotmesh.engine.definition import WorkflowDefinition
-from hotmesh.engine.instance import EngineOptions, RunDetails
+from hotmesh.engine.details import EngineOptions, RunDetails
 from hotmesh.exceptions import BackendUnavailableError
 from hotmesh.limits import CACHE_MOVING_S, STEP_BYTES_MAX
 from hotmesh.router.clock import BackendClock
