@@ -6,7 +6,8 @@ import math
 import pytest
 
 from conformance.mesh import NAMESPACE, SHORT_LEASE_MS, TASK_QUEUE, Mesh, Router, until
-from hotmesh.backends.protocol import Backend, wanted_queue_id
+from hotmesh.backends.protocol import Backend
+from hotmesh.backends.queue_ids import wanted_queue_id
 from hotmesh.limits import LANES_PER_QUEUE
 
 
@@ -180,7 +181,7 @@ async def test_queue_ids_follow_from_their_names(mesh: Mesh) -> None:
 async def test_queues_that_want_one_id_get_two(
     mesh: Mesh, other: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hotmesh.backends.protocol.QUEUE_IDS", 1)
+    monkeypatch.setattr("hotmesh.backends.queue_ids.QUEUE_IDS", 1)
     first = await mesh.backend.queue_id(NAMESPACE, "b")
     second = await mesh.backend.queue_id(NAMESPACE, "c")
     assert {first, second} == {1, 2}

@@ -14,7 +14,8 @@ import pytest
 
 from conformance.mesh import NAMESPACE, PATIENCE_S, Mesh
 from conformance.test_hints import Listener
-from hotmesh.backends.protocol import RunFilter, wanted_queue_id
+from hotmesh.backends.protocol import RunFilter
+from hotmesh.backends.queue_ids import wanted_queue_id
 from hotmesh.backends.registry import backend_for
 from hotmesh.backends.sqlite import (
     SqliteBackend,

@@ -22,7 +22,6 @@ is done with it. Where no namespace is given beside an id, it is that of the ses
 from __future__ import annotations
 
 import enum
-import zlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, cast
@@ -36,19 +35,6 @@ from hotmesh.visibility.tree import Condition
 
 new_list = cast("Callable[[], list[Any]]", list)
 """For fields of batches: calling ``list[bytes]`` takes twenty times as long as ``list``."""
-
-
-QUEUE_IDS = 33_000_000
-"""Task queues get ids from 1 to here and a little further: lanes fit into 31 bits."""
-
-
-def wanted_queue_id(namespace: str, task_queue: str, side: str = "") -> int:
-    """The id that a task queue (or side queue) gets unless another has it.
-
-    It follows from the name, so that a database that has lost a queue, because it went back, gives
-    it the same id again, and never gives a known id to another queue.
-    """
-    return 1 + zlib.crc32(f"{namespace}\0{task_queue}\0{side}".encode()) % QUEUE_IDS
 
 
 STEADY_MS = 60_000
@@ -536,8 +522,8 @@ class Backend(Protocol):
     async def queue_id(self, namespace: str, task_queue: str, side: str = "") -> int:
         """The id of a task queue, or of its side queue for a workflow type (``side``).
 
-        Made on first use and cached: see :func:`wanted_queue_id`. With each new connection a
-        backend sees that the queues it knows are still there.
+        Made on first use and cached: see :func:`~hotmesh.backends.queue_ids.wanted_queue_id`. With
+        each new connection a backend sees that the queues it knows are still there.
         """
         ...
 

@@ -40,8 +40,8 @@ from hotmesh.backends.protocol import (
     StartOutcome,
     Tasks,
     TasksReply,
-    wanted_queue_id,
 )
+from hotmesh.backends.queue_ids import wanted_queue_id
 from hotmesh.limits import BATCH_BYTES_MAX, SIDE_QUEUE_KEEP_MS
 from hotmesh.retrying import at_once
 

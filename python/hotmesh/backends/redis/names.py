@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 from urllib.parse import quote
 
-from hotmesh.backends.protocol import wanted_queue_id
+from hotmesh.backends.queue_ids import wanted_queue_id
 from hotmesh.backends.redis import codec, scripts
 from hotmesh.backends.redis.link import Link
 from hotmesh.backends.redis.servers import Route, Servers

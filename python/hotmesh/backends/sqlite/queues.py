@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hotmesh.backends.protocol import wanted_queue_id
+from hotmesh.backends.queue_ids import wanted_queue_id
 from hotmesh.backends.sqlite import statements
 from hotmesh.backends.sqlite.transaction import Transaction
 
