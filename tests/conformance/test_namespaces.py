@@ -17,6 +17,7 @@ from hotmesh.backends.protocol import (
     Backend,
     MailItem,
     MessageKind,
+    NoteItem,
     Registration,
     RunFilter,
     SendItem,
@@ -227,6 +228,10 @@ async def leave(scene: Scene) -> None:
     await scene.backend.leave(ABROAD, scene.router.router_id)
 
 
+async def stand_down(scene: Scene) -> None:
+    await scene.backend.stand_down(ABROAD, scene.router.router_id, 1, [])
+
+
 async def session(scene: Scene) -> None:
     opened = await scene.backend.session(ABROAD, scene.router.router_id, 1_000)
     try:
@@ -243,6 +248,10 @@ async def tasks(scene: Scene) -> None:
 
 async def complete_task(scene: Scene) -> None:
     assert await scene.backend.complete_task(ABROAD, scene.run_id, 1, 0, b"x") is None
+
+
+async def note(scene: Scene) -> None:
+    await scene.backend.note([NoteItem(ABROAD, scene.run_id, "kind", b'"bad"')])
 
 
 async def step(scene: Scene) -> None:
@@ -263,26 +272,12 @@ async def load(scene: Scene) -> None:
 METHODS: dict[str, Case] = {
     case.__name__: case
     for case in (
-        *(
-            start,
-            send,
-            mail,
-            results,
-            replies,
-            find,
-            runs,
-            journal,
-            pending,
-            tasks_of,
-            routers,
-            prune,
-            beat,
-            attribute_names,
-        ),
-        *(release, leave, session, tasks, complete_task, step, load),
+        *(start, send, mail, results, replies, find, runs, journal, pending, tasks_of, routers),
+        *(prune, beat, release, leave, stand_down, session, tasks, complete_task, note, step, load),
+        attribute_names,
     )
 }
-NAMES_NOBODY = {"connect", "close", "forget", "exists"}
+NAMES_NOBODY = {"connect", "close", "exists", "for_another_loop", "forget"}
 CHANNELS = {"notify", "listen", "unlisten"}
 """Their channels are made of queue ids, which are no other namespace's, and of the namespace."""
 MAKES_AN_ID = {"queue_id"}
@@ -354,7 +349,16 @@ STEP_COLUMNS: dict[str, Case] = {
 }
 OF_OWN_RUNS = {"journal", "ack", "timer", "drop_timer"}
 """Made by the core for runs that it has read in the router's own lanes or loaded by its session."""
-NOT_AN_ADDRESS = {"router_id", "lanes", "room", "namespace", "queue_id", "lease_ms", "types"}
+NOT_AN_ADDRESS = {
+    "router_id",
+    "lanes",
+    "room",
+    "namespace",
+    "queue_id",
+    "lease_ms",
+    "types",
+    "latest_ms",
+}
 
 
 def _columns(batch: type[Any]) -> set[str]:
@@ -377,7 +381,7 @@ def test_every_method_and_column_is_tried() -> None:
     assert methods - NAMES_NOBODY - CHANNELS - MAKES_AN_ID == set(METHODS)
     assert _columns(Step) - OF_OWN_RUNS == set(STEP_COLUMNS)
     assert _columns(Tasks) == set(TASK_COLUMNS)
-    for item in (StartItem, SendItem, MailItem, WaitItem, Registration):
+    for item in (StartItem, SendItem, MailItem, NoteItem, WaitItem, Registration):
         assert "namespace" in item._fields
     for batch in (Tasks, RunFilter):
         assert "namespace" in {each.name for each in dataclasses.fields(batch)}

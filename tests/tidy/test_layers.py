@@ -62,7 +62,7 @@ BACKEND_LEAVES = {
     "retrying",
     "visibility",
 }
-BACKEND_COMMON = {"protocol", "registry"}
+BACKEND_COMMON = {"protocol", "record_json", "registry"}
 # Names that the package itself exports, which are no modules.
 ROOT_NAMES = {"__version__"}
 

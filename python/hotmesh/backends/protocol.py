@@ -132,6 +132,15 @@ class SendItem(NamedTuple):
     """Queries reach closed runs too; everything else is refused for them."""
 
 
+class NoteItem(NamedTuple):
+    """A value (JSON text) for a run's record from somebody who does not own the run."""
+
+    namespace: str
+    run_id: bytes
+    name: str
+    value: bytes
+
+
 class SendOutcome(NamedTuple):
     """``status`` 0: no such run. Otherwise its :class:`RunStatus`; delivered if ``delivered``."""
 
@@ -607,9 +616,7 @@ class Backend(Protocol):
         each side queue of a hosted type that has open runs or was used within SIDE_QUEUE_KEEP_MS.
         Also deletes expired runs and stale replies, a bounded number at a time. A router id that
         joined in another namespace is not alive in this one.
-
-        Raises:
-            BackendError: the queue is not one of the namespace.
+        Raises BackendError if the queue is not one of the namespace.
         """
         ...
 
@@ -655,8 +662,7 @@ class Backend(Protocol):
         A task is claimable when it is due and its type is among the batch's; others cost nothing.
         Claiming moves the due time to the end of the lease and adds one to the attempt.
 
-        Raises:
-            BackendError: the queue is not one of the namespace.
+        Raises BackendError if the queue is not one of the namespace.
         """
         ...
 
@@ -678,6 +684,9 @@ class Backend(Protocol):
             router, or settled, which its run knows.
         """
         ...
+
+    async def note(self, items: Sequence[NoteItem]) -> None:
+        """Write values into the records of runs, of those that are there."""
 
     # Wake-up hints: may be lost or repeated, carry no truth.
     async def notify(self, hints: Sequence[tuple[str, str]]) -> None:

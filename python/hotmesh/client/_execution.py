@@ -156,12 +156,12 @@ def execution_from_row(
         payloads: How to read its memo.
         shape: The class to make.
     """
-    header = wire.load(row.header)
+    header = _header(row)
     record = Record(row.attributes, header)
     parent, root = header.get("parent"), header.get("root")
     return shape(
         close_time=_time(row.closed_ms) if row.closed_ms else None,
-        execution_time=_time(row.started_ms + header.get("delay", 0)),
+        execution_time=_time(row.started_ms, header.get("delay", 0)),
         history_length=row.transitions,
         id=row.workflow_id,
         namespace=row.namespace,
@@ -173,7 +173,7 @@ def execution_from_row(
         run_id=wire.run_id_text(row.run_id),
         search_attributes=record.untyped(),
         start_time=_time(row.started_ms),
-        status=WorkflowExecutionStatus(row.status),
+        status=_status(row.status),
         task_queue=row.task_queue,
         typed_search_attributes=record.typed(),
         workflow_type=row.workflow_type,
@@ -184,8 +184,29 @@ def execution_from_row(
     )
 
 
-def _time(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+# A row may be damaged: it is shown as far as it goes, and hides no other row of a list.
+
+
+def _header(row: RunRow) -> dict[str, Any]:
+    try:
+        header: dict[str, Any] = wire.load(row.header)
+    except ValueError:
+        return {}
+    return header if header.__class__ is dict else {}
+
+
+def _status(number: int) -> WorkflowExecutionStatus | None:
+    try:
+        return WorkflowExecutionStatus(number)
+    except ValueError:
+        return None
+
+
+def _time(milliseconds: int, delay: int = 0) -> datetime:
+    try:
+        return datetime.fromtimestamp((milliseconds + delay) / 1000, UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(0, UTC)
 
 
 def _run_id(relative: Mapping[str, Any] | None) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,12 +12,19 @@ from typing import TYPE_CHECKING, Any
 from hotmesh.backends.pending_task import PendingTask
 from hotmesh.backends.protocol import RouterRow, RunRow
 from hotmesh.client._history import decode_journal
-from hotmesh.core import Event, decode_event, kinds
+from hotmesh.core import CoreError, Event, decode_event, kinds
 from hotmesh.engine import wire
 from hotmesh.engine.contexts import activity_context
+from hotmesh.exceptions import CorruptJournalError
 
 if TYPE_CHECKING:
     from hotmesh.client import Client
+
+
+_log = logging.getLogger(__name__)
+
+_DAMAGE = (CoreError, CorruptJournalError, TypeError, ValueError, OverflowError)
+"""What reading a damaged row raises."""
 
 
 class PendingActivityState(enum.IntEnum):
@@ -73,19 +81,32 @@ def is_hosted(routers: Sequence[RouterRow], task_queue: str, kind: str, type_nam
 async def pending_activities(
     client: Client, row: RunRow, routers: Sequence[RouterRow]
 ) -> list[PendingActivityInfo]:
-    """The open activities of an open run, in the order in which they were asked for."""
+    """The open activities of an open run, in the order in which they were asked for.
+
+    What is damaged is left out: the run's record says so, and its description must show that.
+    """
     run_id, patient = bytes(row.run_id), client.connection.patient
     frames = await patient.journal(client.namespace, run_id)
-    found, cancelled = _open_activities(wire.run_id_text(run_id), frames)
+    try:
+        found, cancelled = _open_activities(wire.run_id_text(run_id), frames)
+    except _DAMAGE as error:
+        _log.warning("the open activities of run %s can't be read: %s", row.run_id.hex(), error)
+        return []
     if not found:
         return []
     tasks = {
         task.seq: task for task in await patient.tasks_of(client.namespace, run_id, list(found))
     }
-    return [
-        await _info(client, row, routers, command, scheduled_ms, tasks.get(seq), seq in cancelled)
-        for seq, (command, scheduled_ms) in found.items()
-    ]
+    shown: list[PendingActivityInfo] = []
+    for seq, (command, scheduled_ms) in found.items():
+        task = tasks.get(seq)
+        try:
+            shown.append(
+                await _info(client, row, routers, command, scheduled_ms, task, seq in cancelled)
+            )
+        except _DAMAGE as error:
+            _log.warning("activity %d of run %s can't be read: %s", seq, row.run_id.hex(), error)
+    return shown
 
 
 def _open_activities(

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 from hotmesh.backends.protocol import MessageRow, Session, Step, StepReply
 from hotmesh.core import DRAINED_FIELDS, Event, encode_event, kinds
@@ -28,6 +28,7 @@ from hotmesh.router.local_activities import BUSY_SECONDS, LocalActivities
 from hotmesh.router.memory import Activation, PipeMemory
 from hotmesh.router.moving import Mover
 from hotmesh.router.pipe_context import PipeContext
+from hotmesh.router.read_rows import sound_rows
 from hotmesh.router.recovering import Recovery
 from hotmesh.router.splitting import FencedError, apply_apart, parts_of
 from hotmesh.router.task_failures import TaskFailures
@@ -443,10 +444,11 @@ class Pipe:
 
     def _take_in(self, reply: StepReply) -> None:
         """The step is applied. What it has read reaches its runs before anything moves them."""
-        messages = cast("Sequence[MessageRow]", reply.messages)
-        self._core.commit(messages, reply.timers)
+        messages: Sequence[MessageRow] = sound_rows(reply.messages, "message")
+        timers = sound_rows(reply.timers, "timer")
+        self._core.commit(messages, timers)
         memory = self._memory
-        if messages or reply.timers:
+        if messages or timers:
             memory.read += messages
             memory.has_columns = True
         if self._failures.any:

@@ -10,7 +10,8 @@ import orjson
 from hotmesh.backends.protocol import LoadedRun, RunStatus, Session
 from hotmesh.core import CoreError, Event, RouterError, kinds
 from hotmesh.engine import wire
-from hotmesh.exceptions import CorruptJournalError
+from hotmesh.exceptions import CorruptJournalError, CorruptRowError
+from hotmesh.limits import LANES_PER_QUEUE
 from hotmesh.retrying import PASSING
 from hotmesh.router.effects import CommandTranslator, Owner, cancelled_frame, first_attempt
 from hotmesh.router.local_activities import LocalActivities
@@ -26,6 +27,8 @@ STALE_PAUSE_SECONDS = 0.02
 """Pause before a journal is read again that was read before the last commit."""
 
 NO_LANE = -1
+
+_STATUSES = frozenset(RunStatus)
 
 
 class Recovery:
@@ -129,6 +132,8 @@ class Recovery:
             self._activities.cancel((run_id,))
             memory.core.load(run_id, NO_LANE, [], True, [])
             return
+        if loaded.lane // LANES_PER_QUEUE < 1:
+            raise CorruptRowError(wire.run_id_text(run_id), "lane", f"it is {loaded.lane}")
         state = self._state(loaded)
         if loaded.lane not in lanes and self._mover.is_others(state):
             return
@@ -180,7 +185,11 @@ class Recovery:
             loaded.attributes,
         )
         state.status = loaded.status
-        state.closed = loaded.status != RunStatus.RUNNING
+        if loaded.status not in _STATUSES:
+            run = wire.run_id_text(loaded.run_id)
+            state.damage = CorruptRowError(run, "status", f"it is {loaded.status}")
+        else:
+            state.closed = loaded.status != RunStatus.RUNNING
         return state
 
     async def _recover(

@@ -24,6 +24,7 @@ _BY_RUN = (
     "recall_task",
     "attribute",
     "close",
+    "move",
 )
 """Columns that name the run that they are of."""
 

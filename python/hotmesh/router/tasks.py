@@ -10,15 +10,19 @@ from typing import Any, cast
 
 import orjson
 
-from hotmesh.backends.protocol import Backend, Tasks, TasksReply
-from hotmesh.core import decode_event, encode_event
-from hotmesh.engine.activity_task import ActivityTask, AttemptKey, Outcome, TaskOrigin
+from hotmesh.backends.protocol import Backend, NoteItem, Tasks, TasksReply
+from hotmesh.core import encode_event
+from hotmesh.engine import wire
+from hotmesh.engine.activity_task import ActivityTask, AttemptKey, Outcome
 from hotmesh.engine.outside import outside_tasks
-from hotmesh.exceptions import BackendError
+from hotmesh.exceptions import BackendError, CorruptRowError
 from hotmesh.limits import BATCH_BYTES_MAX, BATCH_TASKS_MAX
-from hotmesh.retrying import Backoff, complain
+from hotmesh.printing import told
+from hotmesh.retrying import PASSING, Backoff, complain
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.notifier import Notifier
+from hotmesh.router.task_failures import LOST_ATTRIBUTE
+from hotmesh.router.task_rows import read_task
 from hotmesh.router.tenure import Tenure
 
 logger = logging.getLogger(__name__)
@@ -80,6 +84,8 @@ class TaskPump:
         self._awake = True
         self._short_of_slots = False
         self._stopping = False
+        self._noting: set[asyncio.Task[None]] = set()
+        """Notes on their way into the records of runs."""
 
     def wake(self, payload: str | None = "") -> None:
         """Look for tasks at once; payload "c": look for cancellations too."""
@@ -149,11 +155,32 @@ class TaskPump:
                 self._outcomes = outcomes + self._outcomes
                 self._detached = detached + self._detached
                 self._restore_beats(batch)
+                if not isinstance(error, PASSING):
+                    await self._write_one_by_one()
                 await backoff.pause()
                 continue
             if self._stopping and not self._claimed and not self._outcomes:
                 return
             await self._sleep()
+
+    async def _write_one_by_one(self) -> None:
+        """The database refuses the data of some outcome: write the others without it.
+
+        The attempt whose outcome can't be stored is over when its claim is; the next one may do
+        better.
+        """
+        outcomes, self._outcomes = self._outcomes, []
+        for at, each in enumerate(outcomes):
+            batch = self._empty_batch(0)
+            self._add_outcome(batch, *each)
+            try:
+                await self._backend.tasks(batch)
+            except PASSING:
+                self._outcomes = outcomes[at:]
+                return
+            except BackendError as error:
+                task = each[0]
+                self._set_aside((task.run_id, task.seq), error)
 
     def _worth_asking(self, batch: Tasks) -> bool:
         return bool(batch.room or batch.finish_run or batch.retry_run or batch.beat_run)
@@ -164,7 +191,15 @@ class TaskPump:
         if self._stopping or self._outcomes or not self._claims:
             room = 0  # what is to be written comes first
         self._short_of_slots = not room
-        batch = Tasks(
+        batch = self._empty_batch(room)
+        for task, outcome in outcomes:
+            self._add_outcome(batch, task, outcome)
+        detached, self._detached = self._detached, []
+        self._add_beats(batch, detached)
+        return batch, outcomes, detached
+
+    def _empty_batch(self, room: int) -> Tasks:
+        return Tasks(
             self._namespace,
             self._router_id(),
             self._queue_id,
@@ -173,22 +208,20 @@ class TaskPump:
             self._runner.types,
             self._clock.now_ms() if self._clock.is_read else None,
         )
-        for task, outcome in outcomes:
-            if outcome.kind == "retry":
-                batch.retry_run.append(task.run_id)
-                batch.retry_seq.append(task.seq)
-                batch.retry_attempt.append(task.attempt)
-                batch.retry_delay.append(outcome.delay_ms)
-                batch.retry_state.append(outcome.state)
-            else:
-                assert outcome.event is not None
-                batch.finish_run.append(task.run_id)
-                batch.finish_seq.append(task.seq)
-                batch.finish_attempt.append(task.attempt)
-                batch.finish_frame.append(encode_event(outcome.event))
-        detached, self._detached = self._detached, []
-        self._add_beats(batch, detached)
-        return batch, outcomes, detached
+
+    def _add_outcome(self, batch: Tasks, task: ActivityTask, outcome: Outcome) -> None:
+        if outcome.kind == "retry":
+            batch.retry_run.append(task.run_id)
+            batch.retry_seq.append(task.seq)
+            batch.retry_attempt.append(task.attempt)
+            batch.retry_delay.append(outcome.delay_ms)
+            batch.retry_state.append(outcome.state)
+        else:
+            assert outcome.event is not None
+            batch.finish_run.append(task.run_id)
+            batch.finish_seq.append(task.seq)
+            batch.finish_attempt.append(task.attempt)
+            batch.finish_frame.append(encode_event(outcome.event))
 
     def _take_outcomes(self) -> list[tuple[ActivityTask, Outcome]]:
         """What the next batch writes, up to the outcome with which it has enough bytes."""
@@ -244,7 +277,8 @@ class TaskPump:
         batch.beat_state.append(state)
 
     def _take(self, batch: Tasks, reply: TasksReply) -> None:
-        self._next_due = reply.next_due_ms
+        due: object = reply.next_due_ms
+        self._next_due = due if isinstance(due, int) else None
         if reply.finished_lanes:
             lanes = set(reply.finished_lanes)
             self._notifier.lanes(lanes)
@@ -256,30 +290,15 @@ class TaskPump:
                 self._runner.cancel(attempt, "not_found")
         with outside_tasks():
             for row in reply.tasks:
-                self._start(row)
+                try:
+                    self._start(row)
+                except Exception as error:  # noqa: BLE001 - one row's trouble: the others go on
+                    self._set_aside(row, error)
         if len(reply.tasks) >= batch.room > 0:
             self._awake = self._short_of_slots = True
 
     def _start(self, row: Any) -> None:
-        run_id, seq, lane, attempt, _, frame, state, scheduled_ms = cast(
-            "tuple[bytes, int, int, int, bool, bytes, bytes, int]", tuple(row)
-        )
-        _, _, _, name, meta, body = decode_event(frame)
-        options = orjson.loads(meta)
-        workflow_id, workflow_type = options.pop("w", ["", ""])
-        task = ActivityTask(
-            run_id=run_id,
-            seq=seq,
-            lane=lane,
-            name=name,
-            options=options,
-            body=body,
-            scheduled_ms=scheduled_ms,
-            origin=TaskOrigin(self._namespace, workflow_id, workflow_type, self._task_queue),
-            attempt=attempt,
-            state=state,
-            started_ms=self._clock.now_ms(),
-        )
+        task = read_task(row, self._namespace, self._task_queue, self._clock.now_ms())
         lost = self._runner.lost_outcome(task)
         if lost is not None:
             self._outcomes.append((task, lost))
@@ -289,9 +308,37 @@ class TaskPump:
         self._begin(task)
 
     def _begin(self, task: ActivityTask) -> None:
-        event = self._runner.start(task, self._on_outcome)
+        try:
+            event = self._runner.start(task, self._on_outcome)
+        except Exception:
+            del self._claimed[task.key]
+            raise
         if event is not None:
             self._on_outcome(task, Outcome("completed", event))
+
+    def _set_aside(self, row: Sequence[object], error: Exception) -> None:
+        """A task that can't be attempted: its run is told about, and it is looked at again later.
+
+        The claim is kept until then, so that no worker meets the row again and again.
+        """
+        run_id, seq, *_ = row
+        if not isinstance(error, CorruptRowError):
+            run = wire.run_id_text(run_id) if isinstance(run_id, bytes) else "(unknown)"
+            error = CorruptRowError(run, f"activity task {seq}", told(error))
+        logger.error("%s", error, extra={"run_id": error.run, "namespace": self._namespace})
+        if not isinstance(run_id, bytes):
+            return
+        text = orjson.dumps({"type": type(error).__name__, "message": str(error), "attempt": 0})
+        note = NoteItem(self._namespace, run_id, LOST_ATTRIBUTE, text)
+        noting = asyncio.get_running_loop().create_task(self._note(note), name="hotmesh-note")
+        self._noting.add(noting)
+        noting.add_done_callback(self._noting.discard)
+
+    async def _note(self, note: NoteItem) -> None:
+        try:
+            await self._backend.note([note])
+        except BackendError as error:
+            logger.warning("the record of a run could not be written: %s", error)
 
     def _on_outcome(self, task: ActivityTask, outcome: Outcome) -> None:
         if self._claimed.get(task.key) is not task:

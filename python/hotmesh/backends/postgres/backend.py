@@ -28,6 +28,7 @@ from hotmesh.backends.protocol import (
     Beat,
     HeldTask,
     MailItem,
+    NoteItem,
     Pending,
     Registration,
     RouterRow,
@@ -366,6 +367,13 @@ class PostgresBackend:
         """Finish an activity from outside its worker; see the protocol."""
         arguments = (namespace, run_id, seq, attempt, frame)
         return await _repeat(lambda: self._links.clients.value("complete_task", *arguments))
+
+    async def note(self, items: Sequence[NoteItem]) -> None:
+        """Write values into the records of runs; those of runs that are not there are dropped."""
+        for namespace in {item.namespace for item in items}:
+            own = [item[1:] for item in items if item.namespace == namespace]
+            columns = [list(column) for column in zip(*own, strict=True)]
+            await self._links.clients.fetch("note", namespace, *columns)
 
     # -- Hints --
 

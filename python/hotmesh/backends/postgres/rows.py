@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import asyncpg
 
 from hotmesh.backends.postgres.columns import TaskColumns
 from hotmesh.backends.protocol import LoadedRun, RunRow, TasksReply
+from hotmesh.backends.record_json import record_json
 
 _CLAIMED_FIELDS = (
     "claimed_run",
@@ -25,10 +25,7 @@ _CLAIMED_FIELDS = (
 
 def attributes_json(names: Sequence[str], values: Sequence[bytes]) -> bytes:
     """One JSON object of names and JSON texts."""
-    members = (
-        json.dumps(name).encode() + b":" + value for name, value in zip(names, values, strict=True)
-    )
-    return b"{" + b",".join(members) + b"}"
+    return record_json(zip(names, values, strict=True))
 
 
 def loaded_run(row: asyncpg.Record) -> LoadedRun:

@@ -20,6 +20,7 @@ from hotmesh.backends.protocol import (
     Beat,
     HeldTask,
     MailItem,
+    NoteItem,
     Pending,
     Registration,
     RouterRow,
@@ -387,6 +388,15 @@ class RedisBackend:
         lane: int | None = await self._again(namespace, scripts.COMPLETE_TASK, words)
         return lane
 
+    async def note(self, items: Sequence[NoteItem]) -> None:
+        """Write values into the records of runs; those of runs that are not there are dropped."""
+        for namespace in {item.namespace for item in items}:
+            words: codec.Words = [codec.EMPTY_HEADER]
+            for item in items:
+                if item.namespace == namespace:
+                    words += item[1:]
+            await self._again(namespace, scripts.NOTE, words)
+
     # -- Wake-up hints --
 
     async def notify(self, hints: Sequence[tuple[str, str]]) -> None:
@@ -433,7 +443,9 @@ class RedisBackend:
     async def _run_row(
         self, namespace: str, run_id: bytes, columns: Sequence[bytes], transitions: int
     ) -> RunRow:
-        _, task_queue = await self._names.queue(codec.run_lane(columns) // LANES_PER_QUEUE)
+        queue_id = codec.run_lane(columns) // LANES_PER_QUEUE
+        known = await self._names.namespace_of(queue_id) is not None  # a damaged lane is in none
+        task_queue = (await self._names.queue(queue_id))[1] if known else ""
         return codec.run_row(namespace, task_queue, run_id, columns, transitions)
 
 

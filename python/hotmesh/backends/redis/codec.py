@@ -8,6 +8,7 @@ event.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,7 +29,10 @@ from hotmesh.backends.protocol import (
     Tasks,
     TimerRow,
 )
+from hotmesh.backends.record_json import record_json
 from hotmesh.limits import BATCH_BYTES_MAX
+
+_logger = logging.getLogger(__name__)
 
 Words = list[bytes | str]
 """Byte strings of a script call; text is sent as UTF-8."""
@@ -230,8 +234,8 @@ def message_rows(flat: Sequence[Any], started: Sequence[Any]) -> list[MessageRow
                 lane,
                 run_id,
                 frame,
-                _text(workflow_id),
-                _text(workflow_type),
+                None if workflow_id is None else _text(workflow_id),
+                None if workflow_type is None else _text(workflow_type),
                 run_header,
                 run_input,
                 bool(journaled),
@@ -256,10 +260,16 @@ def message_number(message_id: int) -> int:
     return message_id // _KINDS
 
 
-def timer_row(lane: int, member: bytes) -> TimerRow:
-    """A timer from its member in the lane's zset."""
-    due, key = member[RUN_ID_BYTES:].split(b":")
-    return TimerRow(lane, int(due), member[:RUN_ID_BYTES], int(key))
+def timer_rows(lane: int, members: Sequence[bytes]) -> list[TimerRow]:
+    """Timers from their members in the lane's zset; one that can't be read is left out."""
+    rows: list[TimerRow] = []
+    for member in members:
+        try:
+            due, key = member[RUN_ID_BYTES:].split(b":")
+            rows.append(TimerRow(lane, int(due), member[:RUN_ID_BYTES], int(key)))
+        except ValueError as error:
+            _logger.error("timer %r of lane %d is damaged and is left out: %s", member, lane, error)
+    return rows
 
 
 def start_outcomes(answers: Sequence[Any]) -> list[StartOutcome]:
@@ -288,24 +298,24 @@ def run_row(
     return RunRow(
         run_id=run_id,
         namespace=namespace,
-        workflow_id=columns[b"w"].decode(),
-        workflow_type=columns[b"t"].decode(),
-        lane=int(columns[b"l"]),
+        workflow_id=_text(columns.get(b"w", b"")),
+        workflow_type=_text(columns.get(b"t", b"")),
+        lane=_number(columns, b"l"),
         task_queue=task_queue,
-        status=int(columns[b"s"]),
-        header=columns[b"h"],
+        status=_number(columns, b"s"),
+        header=columns.get(b"h", b""),
         input=columns.get(b"i", b""),
         result=columns.get(b"o", b""),
         attributes=_attributes(columns),
-        started_ms=int(columns[b"b"]),
-        closed_ms=int(columns.get(b"e", b"0")),
+        started_ms=_number(columns, b"b"),
+        closed_ms=_number(columns, b"e"),
         transitions=transitions,
     )
 
 
 def run_lane(flat: Sequence[bytes]) -> int:
     """The lane in a run's hash."""
-    return int(_columns(flat)[b"l"])
+    return _number(_columns(flat), b"l")
 
 
 def loaded_run(run_id: bytes, flat: Sequence[bytes], frames: Sequence[bytes]) -> LoadedRun:
@@ -313,12 +323,12 @@ def loaded_run(run_id: bytes, flat: Sequence[bytes], frames: Sequence[bytes]) ->
     columns = _columns(flat)
     return LoadedRun(
         run_id=run_id,
-        lane=int(columns[b"l"]),
-        status=int(columns[b"s"]),
-        workflow_id=columns[b"w"].decode(),
-        workflow_type=columns[b"t"].decode(),
-        header=columns[b"h"],
-        input=columns[b"i"],
+        lane=_number(columns, b"l"),
+        status=_number(columns, b"s"),
+        workflow_id=_text(columns.get(b"w", b"")),
+        workflow_type=_text(columns.get(b"t", b"")),
+        header=columns.get(b"h", b""),
+        input=columns.get(b"i", b""),
         frames=frames,
         attributes=_attributes(columns),
         next_seq=len(frames),
@@ -342,8 +352,17 @@ def _texts(numbers: Sequence[int]) -> list[str]:
     return [str(number) for number in numbers]
 
 
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode()
+def _text(value: bytes) -> str:
+    """As it was written, or with signs in place of what is damaged."""
+    return value.decode("utf-8", "replace")
+
+
+def _number(columns: Mapping[bytes, bytes], name: bytes) -> int:
+    """A whole number; 0 if it is missing or damaged, which no sound run has in its place."""
+    try:
+        return int(columns.get(name, b"0"))
+    except ValueError:
+        return 0
 
 
 def _columns(flat: Sequence[bytes]) -> dict[bytes, bytes]:
@@ -352,9 +371,8 @@ def _columns(flat: Sequence[bytes]) -> dict[bytes, bytes]:
 
 def _attributes(columns: Mapping[bytes, bytes]) -> bytes:
     """One JSON object of the run's record, names in order."""
-    members = sorted(
-        orjson.dumps(name[len(_ATTRIBUTE) :].decode()) + b":" + value
-        for name, value in columns.items()
+    return record_json(
+        (_text(name[len(_ATTRIBUTE) :]), columns[name])
+        for name in sorted(columns)
         if name.startswith(_ATTRIBUTE)
     )
-    return b"{" + b",".join(members) + b"}"

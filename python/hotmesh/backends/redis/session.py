@@ -178,7 +178,7 @@ class RedisSession:
         rows: list[TimerRow] = []
         for lane, until, members in answers:
             self._timers_until[lane] = until
-            rows += [codec.timer_row(lane, member) for member in members]
+            rows += codec.timer_rows(lane, members)
         found = set(rows)
         until_of, reading = self._timers_until, set(step.lanes)
         for lane, due, run_id, key in zip(

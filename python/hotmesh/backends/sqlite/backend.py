@@ -13,6 +13,7 @@ from hotmesh.backends.protocol import (
     Beat,
     HeldTask,
     MailItem,
+    NoteItem,
     Pending,
     Registration,
     RouterRow,
@@ -29,7 +30,7 @@ from hotmesh.backends.protocol import (
 from hotmesh.backends.sqlite import routers, store, tasks, visibility
 from hotmesh.backends.sqlite.queues import ensure_queue
 from hotmesh.backends.sqlite.session import SqliteSession
-from hotmesh.backends.sqlite.starts import mail_all, send_all, start_all
+from hotmesh.backends.sqlite.starts import mail_all, note_all, send_all, start_all
 from hotmesh.backends.sqlite.transaction import Transaction
 from hotmesh.exceptions import BackendUnavailableError, InvalidArgumentError
 from hotmesh.redaction import shown_url
@@ -218,6 +219,10 @@ class SqliteBackend:
         return await self._write(
             lambda tx: tasks.complete_from_outside(tx, namespace, run_id, seq, attempt, frame)
         )
+
+    async def note(self, items: Sequence[NoteItem]) -> None:
+        """See the protocol."""
+        await self._write(lambda tx: note_all(tx, items))
 
     # -- Wake-up hints --
 

@@ -127,6 +127,8 @@ def _open(path: str) -> sqlite3.Connection:
         check_same_thread=False,  # closed by whoever opened it if the thread can't start
         cached_statements=_STATEMENTS_CACHED,
     )
+    # One damaged text must not fail the statement that reads it among others.
+    connection.text_factory = _readable
     for pragma in (
         "synchronous = FULL",  # a commit that was reported survives a power cut
         f"cache_size = -{_CACHE_KIB}",
@@ -137,6 +139,10 @@ def _open(path: str) -> sqlite3.Connection:
     ):
         connection.execute(f"PRAGMA {pragma}").close()
     return connection
+
+
+def _readable(text: bytes) -> str:
+    return text.decode("utf-8", "replace")
 
 
 def _refuse_foreign(connection: sqlite3.Connection, path: str) -> None:

@@ -8,12 +8,15 @@ only come from its own pipe's steps (known here) and from others (posted, and co
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass, field
 
 from hotmesh.backends.protocol import Step
 from hotmesh.backends.sqlite import statements
 from hotmesh.backends.sqlite.rows import bytes_of
 from hotmesh.backends.sqlite.transaction import Row, Transaction
+
+_LOG = logging.getLogger(__name__)
 
 TIMERS_READ_MAX = 10_000
 """Timers of one lane that a step reads at most (and all others of the last one's millisecond)."""
@@ -64,13 +67,28 @@ def read_messages(tx: Transaction, step: Step, at: Positions, moved: Positions) 
     cursors = {lane: at.message_id.get(lane, 0) for lane in lanes}
     rows = tx.within(_READ_MESSAGES, (json.dumps(cursors), step.room), _bytes_read)
     reached = moved.message_id
+    sound = True
     for row in rows:
+        if row[0].__class__ is not int:
+            sound = False
+            continue
         reached[row[1]] = row[0]
+        sound = sound and row[2].__class__ is row[3].__class__ is bytes
+    if not sound:
+        rows = [row for row in rows if _is_sound(row)]
     moved.first_lane = first
     if rows and lanes[-1] != rows[-1][1]:
         # It may be that there was no room for the lanes behind this one.
         moved.first_lane = first + lanes.index(rows[-1][1]) + 1
     return rows
+
+
+def _is_sound(row: Row) -> bool:
+    message_id, lane, run_id, frame, *_ = row
+    if isinstance(run_id, bytes) and isinstance(frame, bytes) and isinstance(message_id, int):
+        return True
+    _LOG.error("message %s in lane %s is damaged and is left where it is", message_id, lane)
+    return False
 
 
 def _bytes_read(row: Row) -> int:
@@ -98,7 +116,15 @@ def read_timers(
             rows += tx.all(_READ_POSTED_TIMERS, (lane, window))
         if window <= stale:
             rows += _read_window(tx, lane, window, until, moved)
-    return rows
+    return [row for row in rows if _is_timer(row)]
+
+
+def _is_timer(row: Row) -> bool:
+    lane, due_ms, run_id, key = row
+    if isinstance(run_id, bytes) and isinstance(key, int) and isinstance(due_ms, int):
+        return True
+    _LOG.error("timer %r in lane %s is damaged and is left where it is", key, lane)
+    return False
 
 
 def _own_timers(step: Step, at: Positions) -> list[Row]:

@@ -9,6 +9,7 @@ from hotmesh.backends.protocol import (
     ConflictPolicy,
     MailItem,
     MessageKind,
+    NoteItem,
     ReusePolicy,
     RunStatus,
     SendItem,
@@ -194,6 +195,12 @@ def wait_all(tx: Transaction, items: Sequence[WaitItem]) -> list[int]:
         tx.deliver([item.lane], [item.run_id], [MessageKind.RESULT], [item.frame + data])
         lanes.append(item.lane)
     return lanes
+
+
+def note_all(tx: Transaction, items: Sequence[NoteItem]) -> None:
+    """Write into the records of runs."""
+    rows = [(item.name, item.value.decode(), item.run_id, item.namespace) for item in items]
+    tx.run_many(_PUT_ATTRIBUTE, rows)
 
 
 def mail_all(tx: Transaction, items: Sequence[MailItem]) -> list[int]:

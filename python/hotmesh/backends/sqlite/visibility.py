@@ -42,7 +42,8 @@ def runs(tx: Transaction, filter: RunFilter) -> RunPage:  # noqa: A002 - the pro
     rows = tx.within(statement, values, _bytes_listed)
     is_full = sum(map(_bytes_listed, rows)) >= BATCH_BYTES_MAX
     more = is_full or len(rows) > filter.limit
-    return RunPage([_run_row(row) for row in rows[: filter.limit]], more)
+    page = [row for row in rows[: filter.limit] if isinstance(row[0], bytes)]  # else damaged
+    return RunPage([_run_row(row) for row in page], more)
 
 
 def _bytes_listed(row: Row) -> int:

@@ -121,6 +121,10 @@ select hotmesh.queue_id(queue.namespace, queue.task_queue, queue.side, queue.wan
 from unnest($1::text[], $2::text[], $3::text[], $4::int[])
     queue (namespace, task_queue, side, wanted);
 
+-- name: note
+-- Write into the records of runs.
+select hotmesh.put_attributes(@4@);
+
 -- name: beat
 -- A router's heartbeat.
 select * from hotmesh.beat(@18@);

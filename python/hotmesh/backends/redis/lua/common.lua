@@ -119,7 +119,11 @@ end
 -- A run can't close while it has unread events: count them.
 local function append_event(lane, run, frame)
   append(lane, EVENT, run, frame)
-  call('HINCRBY', P .. 'run:' .. run, 'u', 1)
+  local key = P .. 'run:' .. run
+  -- A number that is damaged must not stop a script that has begun to write.
+  if type(redis.pcall('HINCRBY', key, 'u', 1)) == 'table' then
+    call('HSET', key, 'u', 1)
+  end
 end
 
 -- Tell the lane's reader to look at all its timers again: this one may lie behind its cursor.

@@ -61,7 +61,7 @@ local function find_refused(events, closing)
     local run = ARGV[close_run + i]
     local found = call('HMGET', P .. 'run:' .. run, 's', 'x', 'u', 'm')
     closing[i] = found
-    if found[1] == RUNNING and tonumber(found[3] or 0) > (events[run] or 0) then
+    if found[1] == RUNNING and (tonumber(found[3] or 0) or 0) > (events[run] or 0) then
       refused[#refused + 1] = run
     end
   end
@@ -75,8 +75,8 @@ local function apply_acks(events)
     end
   end
   for run, count in pairs(events) do
-    local unread = tonumber(call('HGET', P .. 'run:' .. run, 'u') or 0)
-    if unread > 0 then
+    local unread = tonumber(call('HGET', P .. 'run:' .. run, 'u') or 0) or 0
+    if unread > 0 and unread == math.floor(unread) then
       call('HINCRBY', P .. 'run:' .. run, 'u', -math.min(count, unread))
     end
   end
@@ -150,7 +150,7 @@ end
 
 local function apply_closes(closing)
   for i = 1, #h.close_status do
-    local run, status, keep_s = ARGV[close_run + i], closing[i][1], tonumber(closing[i][2])
+    local run, status, keep_s = ARGV[close_run + i], closing[i][1], tonumber(closing[i][2]) or -1
     if status == RUNNING then
       call('HSET', P .. 'run:' .. run, 's', h.close_status[i], 'o', ARGV[close_result + i],
         'e', text(wall))

@@ -25,7 +25,8 @@ local beat_run = column(#h.beat_seq)
 -- The columns of a task if this attempt is the one that is claimed.
 local function claimed(run, seq, attempt)
   local found = call('HMGET', P .. 'task:' .. run .. seq, 'n', 'o', 'l', 'c', 'q', 'k')
-  if tonumber(found[1] or -1) == attempt and found[2] ~= '' then
+  if tonumber(found[1] or -1) == attempt and found[2] ~= '' and found[3] and found[5]
+    and found[6] then
     return found
   end
   return nil
@@ -103,16 +104,17 @@ local function claim(task)
   local _, member, lost, waiting, claims = unpack(task)
   local key = P .. 'task:' .. member
   local found = call('HMGET', key, 'l', 'n', 'f', 'y', 'b')
-  local attempt = tonumber(found[2]) + 1
+  -- What is missing or damaged is for the worker to find: it knows whose the task is.
+  local attempt = (tonumber(found[2]) or 0) + 1
   call('HSET', key, 'n', attempt, 'o', router)
   call('ZADD', claims, text(now + h.lease), member)
   if lost == 0 then
     call('ZREM', waiting, member)
   end
   rows[#rows + 1] = { string.sub(member, 1, RUN_ID_BYTES),
-    tonumber(string.sub(member, RUN_ID_BYTES + 1)), tonumber(found[1]), attempt, lost,
-    found[3], found[4], tonumber(found[5]) }
-  bytes = bytes - #found[3] - #found[4]
+    tonumber(string.sub(member, RUN_ID_BYTES + 1)) or -1, tonumber(found[1]) or -1, attempt, lost,
+    found[3] or '', found[4] or '', tonumber(found[5]) or -1 }
+  bytes = bytes - #(found[3] or '') - #(found[4] or '')
 end
 
 if h.room > 0 then

@@ -170,7 +170,9 @@ SELECT lane, due_ms, run_id, key FROM timer WHERE lane = ? AND due_ms <= ? AND p
 SELECT
     run_id, lane, status, workflow_id, workflow_type, header, input,
     coalesce(
-        (SELECT json_group_object(name, json(value)) FROM attribute AS a
+        (SELECT json_group_object(name, 
+            CASE WHEN json_valid(value) THEN json(value)
+            ELSE json_object('hotmesh.damaged', hex(value)) END) FROM attribute AS a
          WHERE a.run_id = run.run_id), '{}'),
     (SELECT coalesce(sum(length(frame)), 0) FROM journal AS j WHERE j.run_id = run.run_id)
 FROM run WHERE run_id = ? AND namespace = ?;

@@ -161,7 +161,7 @@ begin
             where page.before is null or page.before < byte_room
         ), claimed as (
             update hotmesh.task
-            set due_ms = now + lease_ms, attempt = task.attempt + 1, owner = router
+            set due_ms = now + lease_ms, attempt = least(task.attempt, 2147483646) + 1, owner = router
             from due
             where task.ctid = due.place
             returning task.run_id, task.seq, task.lane, task.attempt, due.lost, task.frame,

@@ -80,7 +80,9 @@ SELECT
     r.run_id, r.namespace, r.workflow_id, r.workflow_type, r.lane, q.name AS task_queue,
     r.status, r.header, r.input, r.result,
     coalesce(
-        (SELECT json_group_object(a.name, json(a.value)) FROM attribute AS a
+        (SELECT json_group_object(a.name,
+            CASE WHEN json_valid(a.value) THEN json(a.value)
+            ELSE json_object('hotmesh.damaged', hex(a.value)) END) FROM attribute AS a
          WHERE a.run_id = r.run_id), '{}') AS attributes,
     r.started_ms, r.closed_ms
 FROM run AS r LEFT JOIN queue AS q ON q.id = r.lane / 64;
