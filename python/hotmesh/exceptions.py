@@ -747,7 +747,7 @@ class CorruptJournalError(HotMeshError):
         where = "" if seq is None else f" at entry {seq}"
         super().__init__(
             f"The journal of run {run!r} is corrupt{where}: {reason}. "
-            "Restore the row from a backup, or terminate the workflow."
+            "Restore the row from a backup."
         )
         self.run = run
         self.seq = seq

@@ -43,7 +43,7 @@ def add_commands(commands: Commands) -> None:
     list_parser.add_argument(
         "--failing",
         action="store_true",
-        help="only open workflows whose task fails again and again",
+        help="only open workflows whose task fails, or of which something stored is corrupt",
     )
     describe_parser = add_command(
         commands, "describe", with_client(describe), help_text="show what is known of a workflow"
@@ -79,6 +79,10 @@ async def list_workflows(client: Client, options: argparse.Namespace, output: Ou
     return 0
 
 
+_TROUBLES = frozenset(("hotmesh.task_failure", "hotmesh.lost"))
+"""Names in a record that say that a run does not get on."""
+
+
 async def _found(
     client: Client, options: argparse.Namespace
 ) -> tuple[list[WorkflowExecution], bool]:
@@ -90,7 +94,7 @@ async def _found(
     query = f"({options.query}) AND {running}" if options.query else running
     found: list[WorkflowExecution] = []
     async for each in client.list_workflows(query):
-        if "hotmesh.task_failure" in each.record:
+        if not _TROUBLES.isdisjoint(each.record):
             found.append(each)
             if len(found) > options.limit:
                 return found[: options.limit], True
