@@ -30,6 +30,10 @@ moves stays, however large: its code holds that much."""
 CACHE_MOVING_S = 10.0
 """How long after its last transition a run counts as moving."""
 
+RESULTS_BYTES_MAX = 16 * 1024 * 1024
+"""Results of activities in the process of their workflow that wait to be journaled; while there are
+more of them none is started there."""
+
 PLACED_BYTES_MAX = 8 * 1024 * 1024
 """Arguments of activities that wait for a free slot in the process of their workflow; what exceeds
 them goes to the task queue."""

@@ -20,7 +20,7 @@ from hotmesh.core import CoreError, Event, encode_event, kinds
 from hotmesh.engine.activity_options import OPTIONS_REMEMBERED_MAX, read_options
 from hotmesh.engine.activity_task import ActivityTask, Outcome
 from hotmesh.engine.outside import outside_tasks
-from hotmesh.limits import BATCH_BYTES_MAX, PLACED_BYTES_MAX
+from hotmesh.limits import BATCH_BYTES_MAX, PLACED_BYTES_MAX, RESULTS_BYTES_MAX
 from hotmesh.router.collection import collection_paused
 from hotmesh.router.effects import CANCELLED_FAILURE, cancelled_frame, task_meta
 from hotmesh.router.memory import PipeMemory
@@ -71,6 +71,8 @@ class LocalActivities:
         self._handing_over = False
         self._room = 0
         """How many more may be placed in the next step."""
+        self._unrecorded: dict[Key, int] = {}
+        """Sizes of large results that no step has taken yet."""
         self._large_bytes = 0
         """Large arguments among what waits or is to be placed; at least that."""
         self._room_at_once = 0
@@ -133,7 +135,10 @@ class LocalActivities:
     def make_room(self) -> None:
         """Before a batch of activations: slots that are free, or will be in a moment."""
         runner = self._context.runner
-        if runner is not None:
+        if self._unrecorded and self._waiting and not self._drop_recorded():
+            # Whoever comes now would wait behind these, as long as their results take to write.
+            self._room = self._room_at_once = 0
+        elif runner is not None:
             placed = len(self._memory.effects.placed) + len(self._waiting)
             self._room = runner.free + self._pace.recent() - placed
             if not placed:
@@ -159,7 +164,7 @@ class LocalActivities:
         """
         waiting, runner, inflight = self._waiting, self._context.runner, self.inflight
         tenure = self._context.tenure
-        if not waiting or tenure.over:
+        if not waiting or tenure.over or (self._unrecorded and self._has_enough_results()):
             return False
         local, clock = self._memory.local, self._context.clock
         now_ms, shift_ms = clock.now_ms(), clock.shift_ms
@@ -190,6 +195,7 @@ class LocalActivities:
                     local.append((task.run_id, event))
                     at_once += 1
                     if len(event[5]) > LARGE_BYTES:
+                        self._unrecorded[task.run_id, task.seq] = len(event[5])
                         large += len(event[5])
                         if large >= BATCH_BYTES_MAX:
                             break
@@ -200,6 +206,22 @@ class LocalActivities:
             self._context.cost.saw(at_once, time.perf_counter() - began)
             self._wake()
         return left < most
+
+    def _has_enough_results(self) -> bool:
+        """Whether so many results wait to be journaled that nothing more is started meanwhile."""
+        return not self._drop_recorded() and sum(self._unrecorded.values()) >= RESULTS_BYTES_MAX
+
+    def _drop_recorded(self) -> bool:
+        """Forget results that are no longer in flight: they are journaled, or nobody wants them.
+
+        Returns:
+            Whether none is left.
+        """
+        if self._unrecorded:
+            self._unrecorded = {
+                key: size for key, size in self._unrecorded.items() if key in self.inflight
+            }
+        return not self._unrecorded
 
     def _start_more(self) -> None:
         self.start_waiting()
@@ -214,6 +236,8 @@ class LocalActivities:
         self._outcomes += 1
         if outcome.event is not None:
             self._memory.local.append((task.run_id, outcome.event))
+            if len(outcome.event[5]) > LARGE_BYTES:
+                self._unrecorded[task.run_id, task.seq] = len(outcome.event[5])
         elif outcome.kind == "async":
             self._watch_async(task)
         else:
@@ -225,7 +249,7 @@ class LocalActivities:
     def _look_again(self) -> None:
         """Once for all outcomes of a moment: there are results to commit and slots to fill."""
         self._looking = False
-        if self._waiting and self._context.runner.free > 0:
+        if self._waiting and self._context.runner.free > 0 and not self._has_enough_results():
             self._looking = True
             asyncio.get_running_loop().call_soon(self._start_more)
         if not self._outcomes:

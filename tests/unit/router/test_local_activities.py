@@ -14,6 +14,7 @@ from hotmesh.engine.activity_task import (
     TaskOrigin,
 )
 from hotmesh.engine.details import RunDetails
+from hotmesh.limits import RESULTS_BYTES_MAX
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.local_activities import LocalActivities
 from hotmesh.router.memory import PipeMemory
@@ -212,3 +213,36 @@ async def test_what_blocks_until_the_tenure_is_over_is_not_recorded() -> None:
     late: list[ActivityTask] = []
     activities._context.tenure.hand_to(lambda task, _: late.append(task))
     assert late == [tasks[0]]
+
+
+class LargeResults(Runner):
+    """Ends each at once, with a large result."""
+
+    SIZE = RESULTS_BYTES_MAX // 10
+
+    def start(self, task: ActivityTask, done: object) -> Any:
+        del done
+        self.started.append(task.seq)
+        return (kinds.ACTIVITY_COMPLETED, task.seq, 1, "", b"", b"x" * self.SIZE)
+
+
+async def test_no_activity_starts_while_many_bytes_of_results_wait() -> None:
+    runner = LargeResults(100)
+    activities, _ = accepted(runner, 30)
+    while activities.start_waiting():
+        pass
+    assert len(runner.started) == 12  # a few at a time
+    await asyncio.sleep(0)  # and nothing asks in vain, again and again
+    activities.slot_free()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not activities._looking
+    activities.make_room()
+    assert activities._room == activities._room_at_once == 0  # others go to the queue, past these
+    jobs = [event for _, event in activities._memory.take_local()]
+    activities.recorded(RUN, jobs[:4], [])
+    while activities.start_waiting():
+        pass
+    assert len(runner.started) == 15
+    activities.cancel([RUN])
+    assert not activities._has_enough_results()
