@@ -6,7 +6,7 @@ TEST_VENV := .venv-test
 BENCH ?= benches/throughput.py
 SHELL := /bin/bash
 
-.PHONY: help demo test test-env build pure-wheel dev lint format bench soak clean
+.PHONY: help demo test test-full test-env build pure-wheel dev lint format bench soak clean
 
 help: ## Say what the targets do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,8 +17,11 @@ demo: $(VENV)/bin/python ## Build, and run the program of the README on an SQLit
 	$(VENV)/bin/python -m pip install --quiet --editable .
 	HOTMESH_CORE=rust $(VENV)/bin/python examples/faq.py
 
-test: ## Check everything: linters, types, Rust tests, Python tests on both cores
+test: ## Check everything: linters, types, Rust tests; both cores, servers with the Rust core
 	@PYTHON=$(PYTHON) tools/check.sh
+
+test-full: ## The same, both cores on every server
+	@PYTHON=$(PYTHON) tools/check.sh --full
 
 test-env: ## Install what the tests need, build the wheel, install it in a clean environment
 	@PYTHON=$(PYTHON) tools/test_env.sh

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # What `make test` and CI run, from an empty machine to the last test; stops at the first failure.
+# --full: as `make test-full`, both cores on every server.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/sections.sh
@@ -16,11 +17,23 @@ cargo test --quiet --workspace
 
 # From the installed wheel: nothing of the source tree is on the path.
 export HOTMESH_TEST_INSTALLED=1
-for core in rust python; do
+
+# run_tests CORE [ARGUMENT]...
+run_tests() {
+    local core=$1
+    shift
     section "pytest, HOTMESH_CORE=$core"
     # What fails beside other tests on a busy machine must at least pass alone, and is named.
-    HOTMESH_CORE=$core "$venv/bin/pytest" -n 2 --dist loadfile tests || {
+    HOTMESH_CORE=$core "$venv/bin/pytest" -n 2 --dist loadfile --durations 10 "$@" tests || {
         section "Again, alone: what failed"
-        HOTMESH_CORE=$core "$venv/bin/pytest" --last-failed --last-failed-no-failures none tests
+        HOTMESH_CORE=$core "$venv/bin/pytest" --last-failed --last-failed-no-failures none "$@" tests
     }
-done
+}
+
+# Servers once, with the Rust core; `make test-full` has both cores everywhere.
+run_tests rust
+if [ "${1:-}" = --full ]; then
+    run_tests python
+else
+    run_tests python -k "not (postgres or redis or cluster or pgbouncer or pooler or nats)"
+fi
