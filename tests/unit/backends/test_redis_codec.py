@@ -40,12 +40,12 @@ def test_timers_keep_all_digits() -> None:
     step = Step(b"r", timer_lane=[64], timer_due=[due], timer_run=[RUN], timer_key=[key])
     numbers = orjson.loads(codec.step_words(step, {})[0])
     member = RUN + f"{numbers['timer_due'][0]}:{numbers['timer_key'][0]}".encode()
-    assert codec.timer_row(64, member) == TimerRow(64, due, RUN, key)
+    assert codec.timer_rows(64, [member]) == [TimerRow(64, due, RUN, key)]
 
 
 def test_a_run_id_may_hold_any_byte() -> None:
     run_id = b":" * 16
-    assert codec.timer_row(1, run_id + b"5:0") == TimerRow(1, 5, run_id, 0)
+    assert codec.timer_rows(1, [run_id + b"5:0"]) == [TimerRow(1, 5, run_id, 0)]
 
 
 def test_attributes_are_one_json_object_in_order_of_names() -> None:
