@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Sequence
 
 from hotmesh.backends.protocol import MessageKind, Step, StepReply
@@ -18,6 +19,7 @@ from hotmesh.limits import LANES_PER_QUEUE
 _SQL = statements.load("step")
 _ROUTER_ALIVE = _SQL["router_alive"]
 _INSERT_JOURNAL = Rows(_SQL["insert_journal"])
+_JOURNALED = Rows(_SQL["journaled"])
 _STALE = Rows(_SQL["stale"])
 _DELETE_MESSAGES = Rows(_SQL["delete_messages"])
 _INSERT_TIMERS = Rows(_SQL["insert_timers"])
@@ -124,19 +126,37 @@ def apply(tx: Transaction, namespace: str, step: Step) -> StepReply:
     )
 
 
-def _write_journal(tx: Transaction, step: Step, queue_id: int) -> None:
-    if not step.journal_run:
-        return
+def _first_rows(
+    runs: Sequence[bytes], seqs: Sequence[int]
+) -> tuple[Sequence[bytes], Sequence[int]]:
+    """The first of each run's rows; the others follow it."""
+    if len(set(runs)) == len(runs):
+        return runs, seqs
     first: dict[bytes, int] = {}
     next_seq: dict[bytes, int] = {}
-    for run_id, seq in zip(step.journal_run, step.journal_seq, strict=True):
+    for run_id, seq in zip(runs, seqs, strict=True):
         assert next_seq.get(run_id, seq) == seq, "a step's rows of one run follow each other"
         first.setdefault(run_id, seq)
         next_seq[run_id] = seq + 1
-    stale = tx.all_rows(_STALE, (list(first), list(first.values()), [queue_id] * len(first)))
+    return list(first), list(first.values())
+
+
+def _write_journal(tx: Transaction, step: Step, queue_id: int) -> None:
+    if not step.journal_run:
+        return
+    runs, seqs = _first_rows(step.journal_run, step.journal_seq)
+    stale = tx.all_rows(_STALE, (runs, seqs, [queue_id] * len(runs)))
     if stale:
         raise AbortError(StepReply(tx.now_ms, stale=[run_id for (run_id,) in stale]))
-    tx.run_rows(_INSERT_JOURNAL, (step.journal_run, step.journal_seq), (step.journal_frame,))
+    keys = (step.journal_run, step.journal_seq)
+    for text, values in _INSERT_JOURNAL.calls(keys, (step.journal_frame,)):
+        try:
+            tx.run(text, values)
+        except sqlite3.IntegrityError as error:
+            # This statement is undone as a whole: what is there was there before.
+            there = tx.all_rows(_JOURNALED, (values[::3], values[1::3]))
+            stale = list(dict.fromkeys(run_id for (run_id,) in there))
+            raise AbortError(StepReply(tx.now_ms, stale=stale)) from error
 
 
 def _refuse_closes(tx: Transaction, step: Step) -> None:

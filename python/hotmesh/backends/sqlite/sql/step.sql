@@ -4,24 +4,29 @@ SELECT r.queue_id, (SELECT json_group_array(q.id) FROM queue AS q WHERE q.home =
 FROM router AS r WHERE r.router_id = ? AND r.state = 1 AND r.namespace = ?;
 
 -- name: stale
--- Runs that are gone, closed or of another queue, or of whose journal not just what precedes a
--- transition is there.
+-- Runs that lack what precedes a transition: another one, or the open run itself. (Where a run has
+-- been closed, or is gone, its journal is longer, or gone with it.)
 SELECT column1 FROM (VALUES (?, ?, ?))
-WHERE column1 IS NOT NULL AND (
-    NOT EXISTS (
+WHERE CASE column2
+    WHEN 0 THEN NOT EXISTS (
         SELECT 1 FROM run AS r
         WHERE r.run_id = column1 AND r.status = 1 AND (r.lane / 64 = column3 OR EXISTS (
             SELECT 1 FROM queue AS q WHERE q.id = r.lane / 64 AND q.home = column3)))
-    OR column2 > 0 AND NOT EXISTS (
+    ELSE column1 IS NOT NULL AND NOT EXISTS (
         SELECT 1 FROM journal AS j WHERE j.run_id = column1 AND j.seq = column2 - 1)
-    OR EXISTS (SELECT 1 FROM journal AS j WHERE j.run_id = column1 AND j.seq = column2));
+END;
+
+-- name: journaled
+-- Runs that have these transitions already.
+SELECT column1 FROM (VALUES (?, ?))
+WHERE EXISTS (SELECT 1 FROM journal AS j WHERE j.run_id = column1 AND j.seq = column2);
 
 -- name: existing
 -- Which of these runs there are.
 SELECT r.run_id FROM (VALUES (?)) JOIN run AS r ON r.run_id = column1;
 
 -- name: insert_journal
--- Transitions that follow those which are there.
+-- Transitions; one whose seq is taken violates the key: its run is stale.
 INSERT INTO journal (run_id, seq, frame)
 SELECT * FROM (VALUES (?, ?, ?)) WHERE column1 IS NOT NULL;
 

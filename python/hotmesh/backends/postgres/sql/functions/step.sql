@@ -203,19 +203,22 @@ begin
         insert into hotmesh.journal (run_id, seq, frame)
         select unnest(journal_run), unnest(journal_seq), unnest(journal_frame);
 
-        -- A statement of its own, for it must see these rows: a run may have several.
+        -- A statement of its own, for it must see these rows: a run may have several. Where a run
+        -- has been closed, or is gone, its journal is longer, or gone with it.
         select string_agg(distinct encode(item.run_id, 'hex'), ',') into stale
         from (select unnest(journal_run) as run_id, unnest(journal_seq) as seq) item
-        where not exists (
+        where case item.seq
+            when 0 then not exists (
                 select from hotmesh.run
                 where run.run_id = item.run_id and run.status = 1
                     and run.lane / 64 = any (own_queues)
                 offset 0
             )
-            or item.seq > 0 and not exists (
+            else not exists (
                 select from hotmesh.journal before
                 where before.run_id = item.run_id and before.seq = item.seq - 1 offset 0
-            );
+            )
+        end;
         if stale is not null then
             raise exception 'runs are not stored as the step believes'
                 using errcode = 'HM003', detail = stale;
