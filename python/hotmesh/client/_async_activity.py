@@ -246,15 +246,20 @@ async def fail(client: Client, options: inputs.FailAsyncActivityInput) -> None:
     payloads = _payloads(client, options.data_converter_override)
     failure = await payloads.encode_error(options.error, _what("failure", token))
     scheduled = await _scheduled(client, token)
+    stored = await client.connection.patient.tasks_of(client.namespace, token.run_id, [token.seq])
+    task = stored[0] if stored else None
+    attempt = token.attempt or (task.attempt if task is not None else 1)
     batch = _batch(client)
     now_ms = (await client.connection.backend.tasks(batch)).now_ms
     decision = retry_decision(
-        scheduled.options, token.attempt or 1, options.error, scheduled.scheduled_ms, now_ms
+        scheduled.options, attempt, options.error, scheduled.scheduled_ms, now_ms
     )
     if isinstance(decision, RetryState):
         await _finish(client, token, (kinds.ACTIVITY_FAILED, decision.name, failure))
         return
     state: dict[str, str] = {"f": wire.pack_bytes(failure)}
+    if task is not None and (kept := wire.load(task.state).get("d")):
+        state["d"] = kept  # what earlier heartbeats said
     if options.last_heartbeat_details:
         details = await payloads.encode(
             options.last_heartbeat_details, _what("heartbeat details", token)
@@ -262,7 +267,7 @@ async def fail(client: Client, options: inputs.FailAsyncActivityInput) -> None:
         state["d"] = wire.pack_bytes(details)
     batch.retry_run.append(token.run_id)
     batch.retry_seq.append(token.seq)
-    batch.retry_attempt.append(token.attempt or 1)
+    batch.retry_attempt.append(attempt)
     batch.retry_delay.append(decision)
     batch.retry_state.append(wire.dump(state))
     await client.connection.backend.tasks(batch)

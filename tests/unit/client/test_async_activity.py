@@ -115,6 +115,19 @@ async def test_a_failure_is_retried_as_its_policy_says_and_then_final(scene: Sce
     assert wire.load(message.meta) == {"identity": scene.client.identity}
 
 
+@pytest.mark.parametrize("by_ids", [False, True])
+async def test_a_failure_keeps_what_heartbeats_said(scene: Scene, by_ids: bool) -> None:
+    handle = scene.by_token()
+    if by_ids:
+        handle = scene.client.get_async_activity_handle(workflow_id="w", activity_id="pay")
+    await handle.heartbeat("half way")
+    await handle.fail(RuntimeError("again"))
+    state = await scene.claim()
+    assert scene.attempt == 2
+    assert decode_values(DataConverter.default, wire.unpack_bytes(state["d"])) == ["half way"]
+    assert "again" in str(decode_failure(DataConverter.default, wire.unpack_bytes(state["f"])))
+
+
 async def test_a_final_failure_is_not_retried(scene: Scene) -> None:
     await scene.by_token().fail(ApplicationError("no", non_retryable=True))
     assert (await scene.hands.next()).name == "NON_RETRYABLE_FAILURE"
