@@ -2,11 +2,18 @@
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
 from conformance.mesh import NAMESPACE, Mesh, new_run_id
-from hotmesh.backends.protocol import Backend, ConflictPolicy, ReusePolicy, RunStatus
+from hotmesh.backends.protocol import (
+    Backend,
+    ConflictPolicy,
+    ReusePolicy,
+    RunStatus,
+    StartOutcome,
+)
 
 CLOSED = [status for status in RunStatus if status != RunStatus.RUNNING]
 
@@ -92,6 +99,33 @@ async def test_allow_duplicate_takes_the_id_over_from_a_closed_run(
     second = await mesh.start("order")
     found = await mesh.backend.find([(NAMESPACE, "order", b""), (NAMESPACE, "order", first)])
     assert [row and (row.run_id, row.status) for row in found] == [(second, 1), (first, status)]
+
+
+@pytest.mark.parametrize("batched", [False, True])
+async def test_only_the_closed_run_that_was_looked_at_is_taken_over(
+    mesh: Mesh, batched: bool
+) -> None:
+    router = await mesh.join()
+    first = await mesh.start("order", over=b"")
+    others = [mesh.start_item(f"other-{batched}-{i}", events=[b"one"]) for i in range(2)]
+
+    async def started(over: bytes | None, **changes: Any) -> StartOutcome:
+        item = mesh.start_item("order", over=over, events=[b"event"], **changes)
+        if not batched:
+            return await mesh.start_one(item)
+        return (await mesh.backend.start([others[0], item, others[1]]))[1]
+
+    assert await started(b"") == (False, first, RunStatus.RUNNING)
+    assert await started(b"", conflict=ConflictPolicy.USE_EXISTING) == (False, first, 1)
+    await router.acknowledge(await router.read_all(6 if batched else 2))
+    await router.close_run(first, mesh.lane_of("order"))
+    assert await started(b"") == (False, first, RunStatus.COMPLETED)
+    assert await started(new_run_id()) == (False, first, RunStatus.COMPLETED)
+    rejected = await started(first, reuse=ReusePolicy.REJECT_DUPLICATE)
+    assert rejected == (False, first, RunStatus.COMPLETED)
+    outcome = await started(first)
+    assert outcome.started
+    assert await started(first) == (False, outcome.run_id, RunStatus.RUNNING)
 
 
 @pytest.mark.parametrize("status", CLOSED)

@@ -293,17 +293,50 @@ async def test_an_update_with_start_that_is_repeated_finds_what_it_did(
         return outcome
 
     async with working(any_client, Counts):
-        if closes and reuse == WorkflowIDReusePolicy.ALLOW_DUPLICATE:
-            # Two at once may be a start, its end, and a start.
-            first = second = await once()
-        else:
-            first, second = await asyncio.gather(once(), once())
+        first, second = await asyncio.gather(once(), once())
         if closes:
             await any_client.get_workflow_handle("w").result()
         assert first == second == await once()
         if not closes and conflict == WorkflowIDConflictPolicy.FAIL:
             with pytest.raises(WorkflowAlreadyStartedError):
                 await once("another")
+
+
+async def test_equal_updates_with_start_that_overtake_each_other_start_one_run(
+    any_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def once() -> str:
+        operation = WithStartWorkflowOperation(
+            Counts.run,
+            True,
+            id="w",
+            task_queue=QUEUE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        )
+        return str(
+            await any_client.execute_update_with_start_workflow(
+                Counts.add, id="u", start_workflow_operation=operation
+            )
+        )
+
+    looked, go_on, find = asyncio.Event(), asyncio.Event(), any_client.backend.find
+
+    async def slow_find(keys: Any) -> Any:
+        rows = await find(keys)
+        if not go_on.is_set():
+            looked.set()
+            await go_on.wait()
+        return rows
+
+    async with working(any_client, Counts):
+        monkeypatch.setattr(any_client.backend, "find", slow_find)
+        late = asyncio.ensure_future(once())
+        await looked.wait()
+        monkeypatch.setattr(any_client.backend, "find", find)
+        first = await once()
+        await any_client.get_workflow_handle("w").result()
+        go_on.set()
+        assert await late == first
 
 
 @workflow.defn

@@ -7,7 +7,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from tidy.tree import PACKAGE, ROOT
+from tidy.tree import PACKAGE, ROOT, parsed
 
 FOLDERS = ("client", "worker", "workflow", "meshflow")
 FILES = ("activity.py",)
@@ -35,7 +35,7 @@ UNREAD = {
 def dropped_arguments(root: Path) -> Iterator[str]:
     """Name the arguments of public functions that nothing but ``del`` touches."""
     for path in _files(root):
-        for function in ast.walk(ast.parse(path.read_text())):
+        for function in ast.walk(parsed(path)):
             if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
                 for name in _unread(function):
                     shown = f"{function.name}({name})"
@@ -49,11 +49,11 @@ def dropped_fields(root: Path) -> Iterator[str]:
     read = {
         node.attr
         for path in package.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
     }
     for inputs in INPUTS:
-        for node in ast.walk(ast.parse((package / inputs).read_text())):
+        for node in ast.walk(parsed(package / inputs)):
             if isinstance(node, ast.ClassDef) and node.name.endswith("Input"):
                 for field in node.body:
                     if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):

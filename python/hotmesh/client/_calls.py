@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from hotmesh.backends.protocol import MessageKind, RunStatus, SendItem
-from hotmesh.client import _async_activity, _update
+from hotmesh.client import _async_activity, _update, _update_once
 from hotmesh.client import _interceptor as inputs
 from hotmesh.client._deadline import deadline
 from hotmesh.client._errors import (
@@ -224,7 +224,7 @@ class Calls(inputs.OutboundInterceptor):
         self, input: inputs.StartWorkflowUpdateWithStartInput
     ) -> UpdateHandle:
         await self._client.connection.ready()
-        return await _update.send_with_start(self._client, input)
+        return await _update_once.send_with_start(self._client, input)
 
     @in_time
     async def describe_workflow(

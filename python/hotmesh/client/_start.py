@@ -42,6 +42,10 @@ _KEEP = -1
 """Expiry of a run that is kept until it is pruned."""
 
 
+class LookAgainError(Exception):
+    """The workflow's newest run is closed, and not the one that the caller has looked at."""
+
+
 @dataclass(frozen=True, slots=True)
 class Started:
     """What a start led to."""
@@ -58,6 +62,7 @@ async def start_run(
     options: Options,
     *,
     events: Sequence[bytes] = (),
+    over: bytes | None = None,
 ) -> Started:
     """Start a workflow as its policies say.
 
@@ -67,16 +72,19 @@ async def start_run(
         payloads: How to store its arguments.
         options: What to start.
         events: Messages for it, delivered with the start or to the run that is open already.
+        over: The only closed run that may be taken over, b"" for none; None lets the policies say.
 
     Raises:
         InvalidArgumentError: An option is not acceptable; nothing was started.
         ConversionError: An argument can't be serialised.
         PayloadTooLargeError: The arguments exceed the limit.
         WorkflowAlreadyStartedError: The policies forbid the start.
+        LookAgainError: Another closed run than ``over`` holds the id.
         BackendUnavailableError: The database could not be reached for a while.
     """
     terminate_open, conflict = _conflict(options, bool(events))
     item = await _item(connection, namespace, payloads, options, conflict, events)
+    item = item._replace(over=over)
     while True:
         outcome = await connection.starts.submit(item)
         run_id = bytes(outcome.run_id)
@@ -85,6 +93,8 @@ async def start_run(
         is_open = outcome.status == RunStatus.RUNNING
         if is_open and conflict == ConflictPolicy.USE_EXISTING:
             return Started(run_id, fresh=False)
+        if not is_open and over not in (None, run_id):
+            raise LookAgainError
         if not (is_open and terminate_open):
             raise WorkflowAlreadyStartedError(
                 options.id, options.workflow, run_id=wire.run_id_text(run_id)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from hotmesh.backends.protocol import MessageKind, RunStatus, SendItem
+from hotmesh.backends.protocol import MessageKind, SendItem
 from hotmesh.client._errors import (
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
@@ -23,12 +23,9 @@ from hotmesh.client._interceptor import (
     NO_METADATA,
     Metadata,
     StartWorkflowUpdateInput,
-    StartWorkflowUpdateWithStartInput,
     UpdateWithStartUpdateWorkflowInput,
 )
 from hotmesh.client._payloads import Payloads
-from hotmesh.client._start import start_run
-from hotmesh.common import WorkflowIDConflictPolicy
 from hotmesh.core import encode_event, kinds
 from hotmesh.engine import wire
 from hotmesh.engine.options import checked_name
@@ -37,7 +34,6 @@ from hotmesh.exceptions import (
     InvalidArgumentError,
     RPCError,
     RPCStatusCode,
-    WorkflowAlreadyStartedError,
 )
 
 if TYPE_CHECKING:
@@ -117,7 +113,7 @@ class WorkflowUpdateHandle(Generic[Outcome]):
         payloads = self._client.payloads.of_workflow(self._client.namespace, self._workflow_id)
         if self._outcome is None:
             async with patience(rpc_timeout):
-                self._outcome = await _known_outcome(
+                self._outcome = await known_outcome(
                     connection,
                     self._client.namespace,
                     payloads,
@@ -173,92 +169,6 @@ async def send_update(client: Client, options: StartWorkflowUpdateInput) -> Upda
 
 
 UpdateHandle = WorkflowUpdateHandle[Any]
-
-
-async def send_with_start(
-    client: Client, options: StartWorkflowUpdateWithStartInput
-) -> UpdateHandle:
-    """Start a workflow (or find it open) and send it an update in the same transaction.
-
-    Raises:
-        WorkflowAlreadyStartedError: The policies forbid the start; the update was not sent.
-        WorkflowUpdateRPCTimeoutOrCancelledError: The wait ended first; both go on.
-        RPCError: NOT_FOUND, the workflow closed before it saw the update.
-    """
-    connection, namespace = client.connection, client.namespace
-    payloads = client.payloads.of_workflow(namespace, options.start_workflow_input.id)
-    start, update = options.start_workflow_input, options.update_workflow_input
-    replies = connection.replies(namespace)
-    async with patience(options.rpc_timeout):
-        attached = await _attach(client, options)
-    if attached is not None:
-        return attached
-    try:
-        update_id, reply_id, frame = await update_event(payloads, update, start.id)
-        reply = replies.watch(reply_id, fresh=True)
-    except BaseException as error:
-        options.report_error(error)
-        raise
-    try:
-        async with patience(options.rpc_timeout):
-            try:
-                started = await start_run(connection, namespace, payloads, start, events=[frame])
-            except WorkflowAlreadyStartedError as error:
-                # The same call at the same time may have been first.
-                attached = await _attach(client, options)
-                if attached is not None:
-                    return attached
-                options.report_error(error)
-                raise
-            except BaseException as error:
-                options.report_error(error)
-                raise
-            options.report_start(wire.run_id_text(started.run_id))
-            data = await answer(connection, namespace, reply, start.id, started.run_id)
-    finally:
-        replies.unwatch(reply_id, reply)
-    return await settled(client, update, start.id, update_id, started.run_id, data)
-
-
-async def _attach(
-    client: Client, options: StartWorkflowUpdateWithStartInput
-) -> UpdateHandle | None:
-    """The handle of an update that the workflow's newest run knows by the id given, else None.
-
-    An update with start that is repeated finds what it did, whatever the policies say of a start.
-    """
-    start, update = options.start_workflow_input, options.update_workflow_input
-    if update.update_id is None:
-        return None
-    connection, namespace = client.connection, client.namespace
-    row = (await connection.patient.find([(namespace, start.id, b"")]))[0]
-    if row is None:
-        return None
-    if (
-        row.status == RunStatus.RUNNING
-        and start.id_conflict_policy == WorkflowIDConflictPolicy.USE_EXISTING
-    ):
-        return None  # It is sent to that run, which knows its own.
-    run_id = wire.run_id_text(bytes(row.run_id))
-    stage = "accepted" if update.wait_for_stage == WorkflowUpdateStage.ACCEPTED else "completed"
-    known: bytes | None = None
-    try:
-        known = await _known_outcome(
-            connection, namespace, client.payloads, start.id, run_id, update.update_id, stage
-        )
-    except RPCError as error:
-        if error.status != RPCStatusCode.NOT_FOUND:
-            raise
-        return None
-    options.report_start(run_id)
-    return WorkflowUpdateHandle(
-        client,
-        update.update_id,
-        start.id,
-        workflow_run_id=run_id,
-        result_type=update.ret_type,
-        known_outcome=None if known[:1] == b"A" else known,
-    )
 
 
 async def settled(
@@ -361,7 +271,7 @@ async def answer(
             closed.exception()  # Looked at, so that asyncio doesn't report it.
 
 
-async def _known_outcome(
+async def known_outcome(
     connection: Connection,
     namespace: str,
     payloads: Payloads,

@@ -21,6 +21,7 @@ from hotmesh.core import (
     core_info,
     kinds,
 )
+from tidy.tree import parsed
 from unit.core import cores
 
 STUB = Path(hotmesh.core.__file__).parent.parent / "_core.pyi"
@@ -77,7 +78,7 @@ def names_of_stub() -> dict[str, set[str]]:
         node.name: {
             each.name for each in getattr(node, "body", []) if isinstance(each, ast.FunctionDef)
         }
-        for node in ast.parse(STUB.read_text()).body
+        for node in parsed(STUB).body
         if isinstance(node, ast.ClassDef | ast.FunctionDef)
     }
 

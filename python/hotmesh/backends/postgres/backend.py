@@ -175,7 +175,7 @@ class PostgresBackend:
         if not items:
             return ()
         batch = StartBatch(items)
-        columns = batch.columns()
+        columns = [*batch.columns(), batch.overs()]
         row = await _repeat(lambda: self._links.clients.row("start", *columns))
         return batch.outcomes(row["started"], row["holders"], row["statuses"])
 

@@ -45,7 +45,7 @@ class StartBatch:
         if not self._items:
             return _NO_STARTS
         items = [self._items[i] for i in self._order]
-        *columns, attributes, events = zip(*items, strict=True)
+        *columns, attributes, events, _ = zip(*items, strict=True)
         attribute_rows = [
             (position, name, value)
             for position, pairs in enumerate(attributes, 1)
@@ -55,6 +55,12 @@ class StartBatch:
             (position, frame) for position, frames in enumerate(events, 1) for frame in frames
         ]
         return [*columns, *_transposed(attribute_rows, 3), *_transposed(event_rows, 2)]
+
+    def overs(self) -> Column:
+        """The argument that holds which closed runs may be taken over; only clients care."""
+        if all(item.over is None for item in self._items):
+            return None
+        return [self._items[i].over for i in self._order]
 
     def outcomes(
         self,

@@ -67,6 +67,7 @@ def add_starts(items: Sequence[StartItem], words: Words) -> list[tuple[int, ...]
                 item.expire_s,
                 len(attributes),
                 len(events),
+                item.over is not None,
             )
         )
         words += (
@@ -80,6 +81,8 @@ def add_starts(items: Sequence[StartItem], words: Words) -> list[tuple[int, ...]
         for pair in attributes:
             words += pair
         words += events
+        if item.over is not None:
+            words.append(item.over)
     return numbers
 
 

@@ -85,7 +85,7 @@ def _start_one(tx: Transaction, item: StartItem) -> StartOutcome:
             if item.conflict == ConflictPolicy.USE_EXISTING:
                 _deliver_events(tx, lane, run_id, item.events)
             return StartOutcome(False, run_id, status)
-        if not _reusable(item.reuse, status):
+        if not _reusable(item.reuse, status) or item.over not in (None, run_id):
             return StartOutcome(False, run_id, status)
         tx.run(_TAKE_WORKFLOW_ID, (item.run_id, item.namespace, item.workflow_id))
     _create(tx, [item])

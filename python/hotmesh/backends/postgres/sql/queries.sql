@@ -97,7 +97,7 @@ where exists (
 
 -- name: start
 -- A client's batch of starts.
-select * from hotmesh.start(@17@);
+select * from hotmesh.start(@18@);
 
 -- name: send
 -- A client's batch of messages.

@@ -148,9 +148,9 @@ local function delete_expired(count)
   end
 end
 
--- Starts: numbers are {lane, reuse, conflict, delay, expire, attributes, events}; the bytes of an
--- item are run id, workflow id, type, header, input, frame, then name and value of each attribute,
--- then each event.
+-- Starts: numbers are {lane, reuse, conflict, delay, expire, attributes, events, whether only one
+-- closed run may be taken over}; the bytes of an item are run id, workflow id, type, header, input,
+-- frame, then name and value of each attribute, then each event, then that run.
 local FAILED_STATUSES = { ['3'] = true, ['4'] = true, ['5'] = true, ['7'] = true }
 local ALLOW_DUPLICATE, ALLOW_FAILED_ONLY, USE_EXISTING = 1, 2, 2
 
@@ -195,15 +195,16 @@ local function start_conflict(item, at, run, holder)
     end
     return { 0, holder, 1 }
   end
-  if not status or item[2] == ALLOW_DUPLICATE
-    or (item[2] == ALLOW_FAILED_ONLY and FAILED_STATUSES[status]) then
+  local reusable = not status or item[2] == ALLOW_DUPLICATE
+    or (item[2] == ALLOW_FAILED_ONLY and FAILED_STATUSES[status])
+  if reusable and (not status or not item[8] or ARGV[at + 7 + 2 * item[6] + item[7]] == holder) then
     return nil
   end
   return { 0, holder, tonumber(status) }
 end
 
 local function start_run(item)
-  local at = column(6 + 2 * item[6] + item[7])
+  local at = column(6 + 2 * item[6] + item[7] + (item[8] and 1 or 0))
   local run, workflow_id = ARGV[at + 1], ARGV[at + 2]
   local current = P .. 'current:' .. workflow_id
   if call('SETNX', current, run) == 0 then

@@ -18,6 +18,7 @@ create or replace function hotmesh.apply_starts(
     attribute_values bytea[],
     event_items int[],
     event_frames bytea[],
+    overs bytea[],
     out started boolean[],
     out holders bytea[],
     out statuses int[]
@@ -35,7 +36,7 @@ begin
     if won < cardinality(run_ids) then
         select s.started, s.holders, s.statuses, s.keep, s.targets
         into started, holders, statuses, keep, targets
-        from hotmesh.settle_starts(namespaces, workflow_ids, run_ids, reuses, conflicts) s;
+        from hotmesh.settle_starts(namespaces, workflow_ids, run_ids, reuses, conflicts, overs) s;
     end if;
 
     insert into hotmesh.run
@@ -100,6 +101,7 @@ create or replace function hotmesh.settle_starts(
     run_ids bytea[],
     reuses int[],
     conflicts int[],
+    overs bytea[],
     out started boolean[],
     out holders bytea[],
     out statuses int[],
@@ -140,6 +142,7 @@ begin
             if holder_status = 1
                 or reuses[i] = 3
                 or (reuses[i] = 2 and holder_status not in (3, 4, 5, 7))
+                or overs[i] <> holder
             then
                 started[i] := false;
                 holders[i] := holder;
@@ -181,6 +184,7 @@ create or replace function hotmesh.start(
     attribute_values bytea[],
     event_items int[],
     event_frames bytea[],
+    overs bytea[],
     out started boolean[],
     out holders bytea[],
     out statuses int[]
@@ -196,6 +200,6 @@ begin
     from hotmesh.apply_starts(
         hotmesh.now_ms(), namespaces, workflow_ids, run_ids, workflow_types, lanes, reuses,
         conflicts, delays, expires, headers, inputs, frames, attribute_items, attribute_names,
-        attribute_values, event_items, event_frames
+        attribute_values, event_items, event_frames, overs
     ) s;
 end $$;

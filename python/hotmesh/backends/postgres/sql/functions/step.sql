@@ -294,7 +294,7 @@ begin
             now, start_namespace, start_workflow, start_run, start_type, start_lane, start_reuse,
             start_conflict, start_delay, start_expire, start_header, start_input, start_frame,
             start_attribute_item, start_attribute_name, start_attribute_value,
-            start_event_item, start_event_frame
+            start_event_item, start_event_frame, null
         ) s;
     end if;
 
