@@ -6,13 +6,32 @@ goes through here. Nothing in this module raises because of the object.
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
+import os
+import re
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 TEXT_CHARS_MAX = 10_000
 """Of a ``repr``: more is nobody's to read in a log line."""
+
+FRAMES_MAX = 10
+"""Frames of an error that are shown; of more, the innermost."""
+
+_LIBRARIES = (
+    *(
+        f"{Path(package).parent}{os.sep}"
+        for package in (__file__, asyncio.__file__, concurrent.futures.__file__)
+    ),
+    threading.__file__,
+)
+_BLOCK = re.compile(r'^  File "(?P<file>.+?)", line \d+.*\n(?:    .*\n)*', re.MULTILINE)
+_FRAME = re.compile(r'File "(.+?)", line (\d+), in (\S+)')
 
 
 class UnprintableError(Exception):
@@ -37,14 +56,53 @@ def told(error: BaseException) -> str:
 
 
 def stack_of(error: BaseException) -> str:
-    """The frames that an error came through, as text; empty if it was not raised."""
+    """The frames that an error came through, as text; empty if it was not raised.
+
+    Frames of this library and of asyncio are left out where there are others.
+    """
     frames: TracebackType | None = error.__traceback__
     if frames is None:
         return ""
+    remote = getattr(error.__cause__, "tb", None)
+    if isinstance(remote, str):  # It comes from another process, by a pool of Python's.
+        return _users_part(remote)
     try:
-        return "\n".join(traceback.format_tb(frames))
+        return stack_text(traceback.extract_tb(frames))
     except Exception as reason:  # noqa: BLE001 - a module's loader may raise anything
         return f"<the stack can't be printed: {type(reason).__name__}>"
+
+
+def stack_text(frames: Iterable[traceback.FrameSummary]) -> str:
+    """Frames as text, the outermost first; those of libraries only if there are no others."""
+    frames = list(frames)
+    return "\n".join(traceback.format_list(users(frames) or frames))
+
+
+def _users_part(stack: str) -> str:
+    """A printed traceback without the frames of libraries."""
+    blocks = [each for each in _BLOCK.finditer(stack) if not each["file"].startswith(_LIBRARIES)]
+    return "\n".join(each[0] for each in blocks) or stack
+
+
+def users(frames: Iterable[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
+    """The frames that are neither this library's nor asyncio's."""
+    return [frame for frame in frames if not frame.filename.startswith(_LIBRARIES)]
+
+
+def user_frames(error: BaseException) -> list[str]:
+    """Where an error was raised in the user's code, outermost first: ``file:line in function``."""
+    frames = users(traceback.extract_tb(error.__traceback__))[-FRAMES_MAX:]
+    return [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames]
+
+
+def frames_in(stack: str) -> list[str]:
+    """The frames that a stack names, outermost first: ``file:line in function``.
+
+    Args:
+        stack: Text as :func:`stack_of` writes it, or a traceback as Python prints it.
+    """
+    found = [f"{name}:{line} in {function}" for name, line, function in _FRAME.findall(stack)]
+    return found[-FRAMES_MAX:]
 
 
 def printable(error: BaseException | None) -> BaseException | None:

@@ -186,6 +186,13 @@ async def tasks_of(scene: Scene) -> None:
     ]
 
 
+async def tasks_of_runs(scene: Scene) -> None:
+    ((total, tasks),) = await scene.backend.tasks_of_runs(ABROAD, [scene.run_id], 5)
+    assert (total, list(tasks)) == (0, [])
+    ((total, tasks),) = await scene.backend.tasks_of_runs(NAMESPACE, [scene.run_id], 5)
+    assert (total, [task.seq for task in tasks]) == (2, [1, 2])
+
+
 async def pending(scene: Scene) -> None:
     cursor = b""
     while True:
@@ -272,7 +279,8 @@ async def load(scene: Scene) -> None:
 METHODS: dict[str, Case] = {
     case.__name__: case
     for case in (
-        *(start, send, mail, results, replies, find, runs, journal, pending, tasks_of, routers),
+        *(start, send, mail, results, replies, find, runs, journal, pending, tasks_of),
+        *(tasks_of_runs, routers),
         *(prune, beat, release, leave, stand_down, session, tasks, complete_task, note, step, load),
         attribute_names,
     )

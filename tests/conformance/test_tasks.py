@@ -9,6 +9,7 @@ from conformance.mesh import (
     SHORT_LEASE_MS,
     Mesh,
     Router,
+    new_run_id,
     task_columns,
     until,
 )
@@ -47,6 +48,10 @@ def beat(
         "beat_lease": [lease_ms],
         "beat_state": [state],
     }
+
+
+async def claim_all(router: Router) -> list[TaskRow]:
+    return [TaskRow(*row) for row in (await router.work(room=10)).tasks]
 
 
 async def drain_start(router: Router, count: int = 1) -> None:
@@ -549,3 +554,50 @@ async def test_a_claim_of_one_type_does_not_look_at_the_others(mesh: Mesh) -> No
     assert await quickest_claim() < before * 3 + 0.002
     assert (await router.work(room=1, types=["neither"])).next_due_ms is None
     await router.commit(drop_task_run=[run_id] * UNHOSTED, drop_task_seq=list(range(UNHOSTED)))
+
+
+async def test_the_most_tried_tasks_of_many_runs_are_looked_at_at_once(mesh: Mesh) -> None:
+    router = await mesh.join()
+    tried, none, untried = [await mesh.start(each) for each in ("tried", "none", "untried")]
+    for workflow_id, run_id, seqs in (("tried", tried, (1, 2, 3)), ("untried", untried, (4,))):
+        for seq in seqs:
+            await router.commit(**task_columns(mesh, run_id, workflow_id, seq))
+    claimed = {task.seq: task for task in await claim_all(router)}
+    await router.work(**retry(claimed[2], delay_ms=60_000, state=b"why"), room=0)
+    await router.work(**retry(claimed[4], delay_ms=60_000), room=0)
+    (again,) = await mesh.backend.tasks_of_runs(NAMESPACE, [untried], 9)
+    assert [(each.seq, each.attempt, bool(each.owner)) for each in again.tasks] == [(4, 1, False)]
+
+    asked = [none, tried, new_run_id(), untried]
+    nothing, found, unknown, other = await mesh.backend.tasks_of_runs(NAMESPACE, asked, 2)
+    assert (nothing.total, list(nothing.tasks)) == (unknown.total, list(unknown.tasks)) == (0, [])
+    assert (found.total, [each.seq for each in found.tasks]) == (3, [1, 2])
+    assert found.tasks[0].owner == router.router_id
+    assert (found.tasks[1].owner, found.tasks[1].state) == (b"", b"why")
+    assert found.tasks[1].due_ms > found.tasks[1].scheduled_ms > 0
+    assert not found.tasks[1].recalled
+    assert [each.seq for each in other.tasks] == [4]
+
+
+async def test_finished_tasks_are_no_longer_looked_at(mesh: Mesh) -> None:
+    router = await mesh.join()
+    run_id = await mesh.start("order")
+    for seq in (1, 2):
+        await router.commit(**task_columns(mesh, run_id, "order", seq))
+    first, second = await claim_all(router)
+    await router.work(**finish(first), room=0)
+    await router.commit(drop_task_run=[run_id], drop_task_seq=[second.seq])
+    ((total, tasks),) = await mesh.backend.tasks_of_runs(NAMESPACE, [run_id], 5)
+    assert (total, list(tasks)) == (0, [])
+
+
+async def test_a_look_at_large_tasks_is_bounded_in_bytes(mesh: Mesh) -> None:
+    router = await mesh.join()
+    run_ids: list[bytes] = []
+    for number in range(4):
+        columns = {"frame": bytes(3 * 1024 * 1024), "workflow_id": f"order-{number}"}
+        run_ids.append(await mesh.add_task(router, **columns))
+    found = await mesh.backend.tasks_of_runs(NAMESPACE, run_ids, 5)
+    assert [each.total for each in found] == [1, 1]
+    left = await mesh.backend.tasks_of_runs(NAMESPACE, run_ids[2:], 5)
+    assert [each.total for each in left] == [1, 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -17,3 +18,16 @@ class PendingTask(NamedTuple):
     """The router that has claimed it; b"" for none."""
     frame: bytes
     state: bytes
+    scheduled_ms: int
+    """When it became a task."""
+    recalled: bool
+    """Whether the run has asked for its end."""
+
+
+class RunTasks(NamedTuple):
+    """The activity tasks of one run, as far as they are wanted."""
+
+    total: int
+    """How many there are."""
+    tasks: Sequence[PendingTask]
+    """Those with the most attempts, in order."""

@@ -29,7 +29,7 @@ from hotmesh.backends.numbers import ConflictPolicy as ConflictPolicy
 from hotmesh.backends.numbers import MessageKind as MessageKind
 from hotmesh.backends.numbers import ReusePolicy as ReusePolicy
 from hotmesh.backends.numbers import RunStatus as RunStatus
-from hotmesh.backends.pending_task import PendingTask
+from hotmesh.backends.pending_task import PendingTask, RunTasks
 from hotmesh.backends.rollcall import Beat as Beat
 from hotmesh.backends.rollcall import HeldTask as HeldTask
 from hotmesh.backends.rollcall import Registration as Registration
@@ -545,6 +545,15 @@ class Backend(Protocol):
     async def tasks_of(
         self, namespace: str, run_id: bytes, seqs: Sequence[int]
     ) -> Sequence[PendingTask]: ...
+
+    async def tasks_of_runs(
+        self, namespace: str, run_ids: Sequence[bytes], limit: int
+    ) -> Sequence[RunTasks]:
+        """The activity tasks of many runs, in their order; of each the ``limit`` most tried ones.
+
+        With ``BATCH_BYTES_MAX`` bytes there may be more runs than answers: ask again for the rest.
+        """
+        ...
 
     async def routers(self, namespace: str) -> Sequence[RouterRow]: ...
 

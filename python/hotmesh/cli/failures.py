@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from hotmesh.client._pending import frames_of
 from hotmesh.exceptions import (
     ActivityError,
     ApplicationError,
@@ -94,6 +95,9 @@ def _document(error: BaseException, room: list[int]) -> dict[str, Any]:
         members = [_document(member, room) for member in _members(each, room)]
         if members:
             document["members"] = members
+        frames = frames_of(each)
+        if frames:
+            document["where"] = frames
         error_type = _type_of(each)
         if error_type is not None:
             document["type"] = error_type
@@ -123,6 +127,13 @@ def _of_what(error: BaseException) -> str:
     if isinstance(error, ActivityError):
         return f" ({error.activity_type})"
     return f" ({error.workflow_id})" if isinstance(error, ChildWorkflowError) else ""
+
+
+def root_of(error: BaseException) -> BaseException:
+    """The innermost cause, which is what one looks for; of a group, its first member's."""
+    *_, root = _chain(error)
+    first, *_ = (*members_of(root), root)
+    return root if first is root else root_of(first)
 
 
 def one_line(error: BaseException) -> str:

@@ -11,14 +11,15 @@ from hotmesh.cli.history import EventReader, table_rows
 from hotmesh.cli.output import Facts, Output, Table, to_json
 from hotmesh.cli.session import with_client
 from hotmesh.cli.times import exact, moment, shown, status_name
+from hotmesh.cli.waiting import in_trouble, waiting_document, waiting_texts, waits_for
 from hotmesh.client import (
     Client,
-    PendingActivityInfo,
     WorkflowContinuedAsNewError,
     WorkflowExecution,
     WorkflowExecutionStatus,
     WorkflowFailureError,
 )
+from hotmesh.client._pending import waiting
 
 LIST_LIMIT = 50
 """Workflows that `list` shows, if `--limit` doesn't say."""
@@ -58,29 +59,29 @@ def add_commands(commands: Commands) -> None:
 async def list_workflows(client: Client, options: argparse.Namespace, output: Output) -> int:
     """List workflows, newest first."""
     found, more = await _found(client, options)
-    rows = [
-        (
-            each.id,
-            each.workflow_type,
-            status_name(each.status),
-            shown(each.start_time),
-            shown(each.close_time),
-            each.task_queue,
+    waits = await waiting(client, [each.raw_info for each in found])
+    documents: list[dict[str, Any]] = []
+    rows: list[tuple[str, ...]] = []
+    for each in found:
+        waited = waits.get(bytes(each.raw_info.run_id))
+        about = (each.record, waited.hosted, waited.activities, waited.more) if waited else None
+        documents.append(_execution(each) | (waiting_document(*about) if about else {}))
+        rows.append(
+            (
+                each.id,
+                each.workflow_type,
+                status_name(each.status),
+                shown(each.start_time),
+                shown(each.close_time),
+                each.task_queue,
+                waits_for(waiting_texts(*about)) if about else "",
+            )
         )
-        for each in found
-    ]
-    columns = ("workflow id", "type", "status", "started", "closed", "task queue")
-    output.show(
-        [_execution(each) for each in found],
-        Table(columns, rows, "No workflow matches."),
-    )
+    columns = ("workflow id", "type", "status", "started", "closed", "task queue", "waits for")
+    output.show(documents, Table(columns, rows, "No workflow matches."))
     if more:
         output.note(f"There are more than these {len(found)}; --limit shows more of them.")
     return 0
-
-
-_TROUBLES = frozenset(("hotmesh.task_failure", "hotmesh.lost"))
-"""Names in a record that say that a run does not get on."""
 
 
 async def _found(
@@ -94,7 +95,7 @@ async def _found(
     query = f"({options.query}) AND {running}" if options.query else running
     found: list[WorkflowExecution] = []
     async for each in client.list_workflows(query):
-        if not _TROUBLES.isdisjoint(each.record):
+        if in_trouble(each.record):
             found.append(each)
             if len(found) > options.limit:
                 return found[: options.limit], True
@@ -112,44 +113,25 @@ async def describe(client: Client, options: argparse.Namespace, output: Output) 
         "summary": await found.static_summary(),
         "details": await found.static_details(),
     }
-    if not found.hosted:
-        document["hosted_by"] = "nobody: no live worker of its task queue hosts its type"
-    if found.pending_activities:
-        document["pending_activities"] = [_pending(each) for each in found.pending_activities]
+    waits = (found.record, found.hosted, found.pending_activities)
+    open_one = found.status == WorkflowExecutionStatus.RUNNING
     outcome, told = await _outcome(client, found)
     facts = {
         name.replace("_", " "): value if isinstance(value, str) else to_json(value)
         for name, value in document.items()
         if value not in (None, "", {})
     }
+    if open_one:
+        document |= waiting_document(*waits)
+        told = waiting_texts(*waits)
     output.show(document | outcome, Facts(facts | told))
     return 0
 
 
-def _pending(activity: PendingActivityInfo) -> dict[str, Any]:
-    """An activity that has not ended, without what is not known of it."""
-    next_at = activity.next_attempt_schedule_time
-    failure = activity.last_failure
-    document = {
-        "id": activity.activity_id,
-        "type": activity.activity_type,
-        "task_queue": activity.task_queue,
-        "state": activity.state.name.lower(),
-        "attempt": activity.attempt,
-        "maximum_attempts": activity.maximum_attempts or "unlimited",
-        "scheduled": exact(activity.scheduled_time),
-        "next_attempt": None if next_at is None else exact(next_at),
-        "worker": activity.last_worker_identity,
-        "hosted_by": "" if activity.hosted else "nobody",
-        "heartbeat_details": list(activity.heartbeat_details),
-        "last_failure": None if failure is None else failure_document(failure),
-    }
-    return {name: value for name, value in document.items() if value not in (None, "", [])}
-
-
 async def history(client: Client, options: argparse.Namespace, output: Output) -> int:
     """Show a run's journal, event by event."""
-    fetched = await client.get_workflow_handle(options.id, run_id=options.run_id).fetch_history()
+    handle = client.get_workflow_handle(options.id, run_id=options.run_id)
+    fetched = await handle.fetch_history()
     reader = EventReader(client.payloads, fetched)
     transitions: list[dict[str, Any]] = [
         {
@@ -160,16 +142,24 @@ async def history(client: Client, options: argparse.Namespace, output: Output) -
         }
         for each in fetched.events
     ]
+    document: dict[str, Any] = {
+        "workflow_id": fetched.workflow_id,
+        "run_id": fetched.run_id,
+        "type": fetched.workflow_type,
+        "transitions": transitions,
+    }
+    rows = table_rows(transitions)
+    if fetched.status == WorkflowExecutionStatus.RUNNING:
+        found = await client.get_workflow_handle(options.id, run_id=fetched.run_id).describe()
+        if found.status == WorkflowExecutionStatus.RUNNING:
+            waits = (found.record, found.hosted, found.pending_activities)
+            document |= waiting_document(*waits)
+            rows += [("", "", "waits", "", *each) for each in waiting_texts(*waits).items()]
     output.show(
-        {
-            "workflow_id": fetched.workflow_id,
-            "run_id": fetched.run_id,
-            "type": fetched.workflow_type,
-            "transitions": transitions,
-        },
+        document,
         Table(
             ("step", "time", "event", "seq", "name", "details"),
-            table_rows(transitions),
+            rows,
             "The workflow has not taken a step yet. Is a worker running for its task queue?",
         ),
     )

@@ -35,9 +35,10 @@ from hotmesh.client._history import (
     WorkflowHistoryEventFilterType,
     decode_journal,
 )
+from hotmesh.client._hosting import Hosts, why_unanswered
 from hotmesh.client._listing import WorkflowExecutionAsyncIterator, count_runs
 from hotmesh.client._payloads import Payloads
-from hotmesh.client._pending import is_hosted, pending_activities
+from hotmesh.client._pending import pending_activities
 from hotmesh.client._start import signal_event, start_run, with_signal
 from hotmesh.client._terminate import send_terminate
 from hotmesh.client._update import UpdateHandle
@@ -196,10 +197,9 @@ class Calls(inputs.OutboundInterceptor):
                     raise refused(outcome, input.id, _run(input.id, input.run_id))
                 data = await reply
         except TimeoutError as error:
-            raise RPCError(
-                f"{what} was not answered in time. Is a worker running for its task queue?",
-                RPCStatusCode.DEADLINE_EXCEEDED,
-            ) from error
+            why = await why_unanswered(client, input.id, _run(input.id, input.run_id))
+            text = f"{what} was not answered in time. {why}".rstrip()
+            raise RPCError(text, RPCStatusCode.DEADLINE_EXCEEDED) from error
         finally:
             replies.unwatch(reply_id, reply)
         return await self._read_answer(payloads, data, input.ret_type, what)
@@ -235,11 +235,10 @@ class Calls(inputs.OutboundInterceptor):
         described = execution_from_row(row, payloads, WorkflowExecutionDescription)
         assert isinstance(described, WorkflowExecutionDescription)
         if row.status == RunStatus.RUNNING:
-            routers = await self._client.connection.patient.routers(self._client.namespace)
-            described.pending_activities = await pending_activities(self._client, row, routers)
-            described.hosted = is_hosted(
-                routers, row.task_queue, "workflow_types", row.workflow_type
-            )
+            client = self._client
+            hosts = Hosts(await client.connection.patient.routers(client.namespace))
+            described.pending_activities = await pending_activities(client, row, hosts)
+            described.hosted = hosts.host(row.task_queue, "workflow_types", row.workflow_type)
         return described
 
     def fetch_workflow_history_events(

@@ -87,10 +87,14 @@ class RPCTimeoutOrCancelledError(HotMeshError):
 
 
 class WorkflowUpdateRPCTimeoutOrCancelledError(RPCTimeoutOrCancelledError):
-    """Raised when waiting for an update timed out or was cancelled; the update itself goes on."""
+    """Raised when waiting for an update timed out or was cancelled; the update itself goes on.
 
-    def __init__(self) -> None:
-        super().__init__("Timeout or cancellation waiting for update")
+    Args:
+        why: Why its workflow does not get to it, if that is known.
+    """
+
+    def __init__(self, why: str = "") -> None:
+        super().__init__(f"Timeout or cancellation waiting for update. {why}".rstrip(". "))
 
 
 class AsyncActivityCancelledError(HotMeshError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from hotmesh.backends.pending_task import PendingTask
+from hotmesh.backends.pending_task import PendingTask, RunTasks
 from hotmesh.backends.protocol import Backend, RouterRow, RunFilter, RunPage, RunRow
 from hotmesh.retrying import persistently
 
@@ -48,6 +48,12 @@ class PatientCalls:
     ) -> Sequence[PendingTask]:
         """Those of a run's activities that are tasks, by their seqs."""
         return await persistently(lambda: self._backend.tasks_of(namespace, run_id, seqs))
+
+    async def tasks_of_runs(
+        self, namespace: str, run_ids: Sequence[bytes], limit: int
+    ) -> Sequence[RunTasks]:
+        """The most tried activity tasks of each run."""
+        return await persistently(lambda: self._backend.tasks_of_runs(namespace, run_ids, limit))
 
     async def routers(self, namespace: str) -> Sequence[RouterRow]:
         """The rollcall of a namespace."""

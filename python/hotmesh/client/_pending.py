@@ -10,18 +10,26 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from hotmesh.backends.pending_task import PendingTask
-from hotmesh.backends.protocol import RouterRow, RunRow
+from hotmesh.backends.protocol import RunRow, RunStatus
 from hotmesh.client._history import decode_journal
+from hotmesh.client._hosting import Hosts
 from hotmesh.core import CoreError, Event, decode_event, kinds
 from hotmesh.engine import wire
 from hotmesh.engine.contexts import activity_context
-from hotmesh.exceptions import CorruptJournalError
+from hotmesh.exceptions import CorruptJournalError, FailureError
+from hotmesh.printing import frames_in, user_frames
 
 if TYPE_CHECKING:
     from hotmesh.client import Client
 
 
 _log = logging.getLogger(__name__)
+
+ACTIVITIES_SHOWN = 3
+"""Activities of one run that a list shows."""
+
+RUNS_AT_ONCE = 200
+"""Runs whose tasks are looked at with one call."""
 
 _DAMAGE = (CoreError, CorruptJournalError, TypeError, ValueError, OverflowError)
 """What reading a damaged row raises."""
@@ -49,7 +57,10 @@ class PendingActivityInfo:
     maximum_attempts: int
     """0: without end."""
     last_failure: BaseException | None
-    """What the attempt before failed with; its ``__str__`` and stack trace are the activity's."""
+    """What the attempt before failed with, as its activity raised it."""
+    last_failure_frames: Sequence[str]
+    """Where it was raised in the activity's code, outermost first: ``file:line in function``. Of a
+    timeout, where the activity was then."""
     heartbeat_details: Sequence[Any]
     scheduled_time: datetime
     """When the workflow asked for it."""
@@ -61,25 +72,51 @@ class PendingActivityInfo:
     """Whether a live worker of its task queue hosts its type; otherwise it waits for one."""
 
 
-def is_hosted(routers: Sequence[RouterRow], task_queue: str, kind: str, type_name: str) -> bool:
-    """Whether a live worker of a task queue hosts a type.
+@dataclass(frozen=True)
+class Waiting:
+    """What an open run waits for, as a list shows it."""
+
+    activities: Sequence[PendingActivityInfo]
+    """Those that wait or run in a task queue, the most tried ones first. A first attempt in the
+    process of its workflow is not among them: nothing is stored of it."""
+    more: int
+    """Further ones, which are not shown."""
+    hosted: bool
+    """Whether a live worker of its task queue hosts its type."""
+
+
+async def waiting(client: Client, rows: Sequence[RunRow]) -> dict[bytes, Waiting]:
+    """What many runs wait for, by run id; of those that are open.
+
+    One look at the rollcall and one at the tasks of all, or a few where they are large.
 
     Args:
-        routers: The rollcall.
-        task_queue: The task queue.
-        kind: "workflow_types" or "activity_types".
-        type_name: The type.
+        client: The client.
+        rows: The runs as they are listed.
     """
-    for router in routers:
-        if router.alive and router.task_queue == task_queue:
-            hosted = wire.load(router.info).get(kind) or ()
-            if type_name in hosted or "*" in hosted:
-                return True
-    return False
+    rows = [row for row in rows if row.status == RunStatus.RUNNING]
+    if not rows:
+        return {}
+    patient, namespace = client.connection.patient, client.namespace
+    hosts = Hosts(await patient.routers(namespace))
+    found: dict[bytes, Waiting] = {}
+    while len(found) < len(rows):
+        part = rows[len(found) : len(found) + RUNS_AT_ONCE]
+        run_ids = [bytes(row.run_id) for row in part]
+        answers = await patient.tasks_of_runs(namespace, run_ids, ACTIVITIES_SHOWN)
+        for row, (total, tasks) in zip(part, answers, strict=False):
+            shown = [
+                await _shown(client, row, hosts, task.frame, task.scheduled_ms, task, task.recalled)
+                for task in tasks
+            ]
+            readable = [each for each in shown if each is not None]
+            hosted = hosts.host(row.task_queue, "workflow_types", row.workflow_type)
+            found[bytes(row.run_id)] = Waiting(readable, total - len(tasks), hosted)
+    return found
 
 
 async def pending_activities(
-    client: Client, row: RunRow, routers: Sequence[RouterRow]
+    client: Client, row: RunRow, hosts: Hosts
 ) -> list[PendingActivityInfo]:
     """The open activities of an open run, in the order in which they were asked for.
 
@@ -97,16 +134,21 @@ async def pending_activities(
     tasks = {
         task.seq: task for task in await patient.tasks_of(client.namespace, run_id, list(found))
     }
-    shown: list[PendingActivityInfo] = []
-    for seq, (command, scheduled_ms) in found.items():
-        task = tasks.get(seq)
-        try:
-            shown.append(
-                await _info(client, row, routers, command, scheduled_ms, task, seq in cancelled)
-            )
-        except _DAMAGE as error:
-            _log.warning("activity %d of run %s can't be read: %s", seq, row.run_id.hex(), error)
-    return shown
+    shown = [
+        await _shown(client, row, hosts, command, scheduled_ms, tasks.get(seq), seq in cancelled)
+        for seq, (command, scheduled_ms) in found.items()
+    ]
+    return [each for each in shown if each is not None]
+
+
+def frames_of(error: BaseException) -> list[str]:
+    """Where an error was raised, outermost first: ``file:line in function``.
+
+    Args:
+        error: One that was raised here, or one that was stored.
+    """
+    stored = error.failure if isinstance(error, FailureError) else None
+    return user_frames(error) if stored is None else frames_in(stored.stack_trace)
 
 
 def _open_activities(
@@ -127,10 +169,28 @@ def _open_activities(
     return found, cancelled
 
 
+async def _shown(
+    client: Client,
+    row: RunRow,
+    hosts: Hosts,
+    asked: Event | bytes,
+    scheduled_ms: int,
+    task: PendingTask | None,
+    is_cancelled: bool,
+) -> PendingActivityInfo | None:
+    """An activity by its command, or the frame of it; None of a damaged one."""
+    try:
+        command = decode_event(asked) if isinstance(asked, bytes) else asked
+        return await _info(client, row, hosts, command, scheduled_ms, task, is_cancelled)
+    except _DAMAGE as error:
+        _log.warning("an activity of run %s can't be read: %s", row.run_id.hex(), error)
+        return None
+
+
 async def _info(
     client: Client,
     row: RunRow,
-    routers: Sequence[RouterRow],
+    hosts: Hosts,
     command: Event,
     scheduled_ms: int,
     task: PendingTask | None,
@@ -158,6 +218,7 @@ async def _info(
         if running
         else PendingActivityState.SCHEDULED
     )
+    last = await payloads.decode_error(wire.unpack_bytes(failure)) if failure else None
     return PendingActivityInfo(
         activity_id=options.get("id") or str(seq),
         activity_type=name,
@@ -166,7 +227,8 @@ async def _info(
         # An eager first attempt stores nothing: its router knows of it.
         attempt=1 if task is None else task.attempt + (not running),
         maximum_attempts=policy.get("a") or 0,
-        last_failure=await payloads.decode_error(wire.unpack_bytes(failure)) if failure else None,
+        last_failure=last,
+        last_failure_frames=() if last is None else frames_of(last),
         heartbeat_details=await payloads.decode(
             wire.unpack_bytes(details), None, f"heartbeat details of activity {name!r}"
         )
@@ -174,16 +236,9 @@ async def _info(
         else [],
         scheduled_time=_time(scheduled_ms),
         next_attempt_schedule_time=None if running or task is None else _time(task.due_ms),
-        last_worker_identity="" if task is None else _identity(routers, task.owner),
-        hosted=is_hosted(routers, task_queue, "activity_types", name),
+        last_worker_identity="" if task is None else hosts.identity(bytes(task.owner)),
+        hosted=hosts.host(task_queue, "activity_types", name),
     )
-
-
-def _identity(routers: Sequence[RouterRow], owner: bytes) -> str:
-    for router in routers:
-        if owner and bytes(router.router_id) == owner:
-            return str(wire.load(router.info).get("identity") or "")
-    return ""
 
 
 def _time(milliseconds: int) -> datetime:

@@ -19,6 +19,7 @@ from hotmesh.client._errors import (
     refused,
 )
 from hotmesh.client._history import decode_journal
+from hotmesh.client._hosting import why_unanswered
 from hotmesh.client._interceptor import (
     NO_METADATA,
     Metadata,
@@ -112,7 +113,7 @@ class WorkflowUpdateHandle(Generic[Outcome]):
         await connection.ready()
         payloads = self._client.payloads.of_workflow(self._client.namespace, self._workflow_id)
         if self._outcome is None:
-            async with patience(rpc_timeout):
+            async with patience(rpc_timeout, self._client, self._workflow_id):
                 self._outcome = await known_outcome(
                     connection,
                     self._client.namespace,
@@ -125,9 +126,17 @@ class WorkflowUpdateHandle(Generic[Outcome]):
 
 
 class patience:  # noqa: N801 - used as a statement
-    """Turn the end of a wait, by time or by cancellation, into the update's own error."""
+    """Turn the end of a wait, by time or by cancellation, into the update's own error.
 
-    def __init__(self, timeout: timedelta | None) -> None:
+    Args:
+        timeout: How long.
+        client: Who waits.
+        workflow_id: For whom; the error says why that workflow does not answer.
+    """
+
+    def __init__(self, timeout: timedelta | None, client: Client, workflow_id: str) -> None:
+        self._client = client
+        self._workflow_id = workflow_id
         self._timeout = asyncio.timeout(timeout.total_seconds() if timeout else None)
 
     async def __aenter__(self) -> None:
@@ -137,7 +146,8 @@ class patience:  # noqa: N801 - used as a statement
         try:
             await self._timeout.__aexit__(*error)
         except TimeoutError as timed_out:
-            raise WorkflowUpdateRPCTimeoutOrCancelledError from timed_out
+            why = await why_unanswered(self._client, self._workflow_id, b"")
+            raise WorkflowUpdateRPCTimeoutOrCancelledError(why) from timed_out
         if isinstance(error[1], asyncio.CancelledError):
             raise WorkflowUpdateRPCTimeoutOrCancelledError from error[1]
 
@@ -160,7 +170,7 @@ async def send_update(client: Client, options: StartWorkflowUpdateInput) -> Upda
     replies = connection.replies(namespace)
     reply = replies.watch(reply_id, fresh=True)
     try:
-        async with patience(options.rpc_timeout):
+        async with patience(options.rpc_timeout, client, options.id):
             run_id = await _send(connection, namespace, options.id, run_id, frame)
             data = await answer(connection, namespace, reply, options.id, run_id)
     finally:

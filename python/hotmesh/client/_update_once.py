@@ -54,7 +54,7 @@ async def send_with_start(
     start, update = options.start_workflow_input, options.update_workflow_input
     payloads = client.payloads.of_workflow(namespace, start.id)
     replies = connection.replies(namespace)
-    async with patience(options.rpc_timeout):
+    async with patience(options.rpc_timeout, client, start.id):
         seen = await _look(client, options)
     if seen.attached is not None:
         return seen.attached
@@ -65,7 +65,7 @@ async def send_with_start(
         options.report_error(error)
         raise
     try:
-        async with patience(options.rpc_timeout):
+        async with patience(options.rpc_timeout, client, start.id):
             try:
                 found = await _start(client, options, seen, [frame])
             except BaseException as error:

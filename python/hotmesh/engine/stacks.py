@@ -13,12 +13,12 @@ def describe(tasks: Iterable[asyncio.Task[Any]]) -> str:
     """One stack a task, outermost call first, in the order given."""
     return "\n\n".join(
         f"Stack for {task.get_name()} (most recent call last):\n"
-        + "".join(traceback.format_list(_frames(task)))
+        + "".join(traceback.format_list(frames_of(task)))
         for task in tasks
     )
 
 
-def _frames(task: asyncio.Task[Any]) -> traceback.StackSummary:
+def frames_of(task: asyncio.Task[Any]) -> traceback.StackSummary:
     """The chain of coroutines that wait for each other; asyncio itself shows the first only."""
     found: list[tuple[Any, int]] = []
     waiting: Any = task.get_coro()

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import os
 import time
-import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -24,7 +20,7 @@ from hotmesh.exceptions import (
     NondeterminismError,
     RefusedRowError,
 )
-from hotmesh.printing import message_of, printable, told
+from hotmesh.printing import message_of, printable, told, user_frames
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.closing import Closer
 from hotmesh.router.memory import PipeMemory
@@ -41,10 +37,6 @@ BLOCKED_SHARE = 5
 ENDED_FROM_OUTSIDE = frozenset((kinds.TERMINATE, kinds.RUN_TIMED_OUT))
 """What ends a run without its code."""
 
-FRAMES_MAX = 10
-"""Frames of an exception that the record holds."""
-
-_LIBRARIES = (f"{Path(__file__).parents[1]}{os.sep}", f"{Path(asyncio.__file__).parent}{os.sep}")
 _NOT_THE_CODES = (
     *(NondeterminismError, DeadlockError, RefusedRowError, CorruptRowError),
     CorruptJournalError,
@@ -259,13 +251,6 @@ class TaskFailures:
         if _IN_ATTRIBUTES in state.details.attributes:
             self._memory.effects.attributes.append((state.details.run_id, ATTRIBUTE, b""))
         state.details.attributes = b""
-
-
-def user_frames(error: BaseException) -> list[str]:
-    """Where an exception was raised, outermost first, without the frames of this library."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if not f.filename.startswith(_LIBRARIES)]
-    return [f"{f.filename}:{f.lineno} in {f.name}" for f in own[-FRAMES_MAX:]]
 
 
 def _recorded_attempts(state: RunState) -> int:

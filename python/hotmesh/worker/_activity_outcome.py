@@ -146,14 +146,22 @@ class OutcomeWriter:
         _log(error)
         return await self._failed(running, error)
 
-    async def timed_out(self, running: RunningActivity, timeout: TimeoutType) -> Outcome:
-        """The outcome of an attempt that took too long, or was silent for too long."""
+    async def timed_out(
+        self, running: RunningActivity, timeout: TimeoutType, where: str
+    ) -> Outcome:
+        """The outcome of an attempt that took too long, or was silent for too long.
+
+        Args:
+            running: The attempt.
+            timeout: Which of its timeouts.
+            where: The stack of where it is, for people.
+        """
         task, message = running.task, f"activity {TIMEOUT_NAMES[timeout]} timeout"
         error = TimeoutError(message, type=timeout, last_heartbeat_details=())
         details = await self._stored_details(running)
         if timeout is not TimeoutType.SCHEDULE_TO_CLOSE:
-            return await self._failed(running, error, _timeout_failure(error, details))
-        failure = _timeout_failure(error, details, state_failure(task.state))
+            return await self._failed(running, error, _timeout_failure(error, details, where=where))
+        failure = _timeout_failure(error, details, state_failure(task.state), where)
         return self._final(task, failure, RetryState.TIMEOUT, error)
 
     def of_unwritable(
@@ -261,13 +269,15 @@ async def _encoded(converter: DataConverter, failure: bytes) -> bytes:
     return failure
 
 
-def _timeout_failure(error: TimeoutError, details: bytes, cause: bytes = b"") -> bytes:
+def _timeout_failure(
+    error: TimeoutError, details: bytes, cause: bytes = b"", where: str = ""
+) -> bytes:
     """A timeout as it is stored, around details and a cause that are stored already.
 
     Written without converter: what a codec encoded must not be encoded again.
     """
     info = TimeoutFailureInfo(int(error.type or 0), body_to_payloads(details))
-    failure = Failure(message=error.message, timeout_failure_info=info)
+    failure = Failure(message=error.message, stack_trace=where, timeout_failure_info=info)
     if cause:
         failure.cause = Failure.from_json(cause)
     return failure.to_json()

@@ -459,16 +459,18 @@ class ActivityRunner:
 
     def _time_out(self, running: RunningActivity, timeout: TimeoutType) -> None:
         self._close(running)
-        self._spawn(self._report_timeout(running, running.context, timeout), running.converter)
+        where = "" if running.converter.payload_codec is not None else running.where()
+        report = self._report_timeout(running, running.context, timeout, where)
+        self._spawn(report, running.converter)
         running.cancel("timed_out")
 
     async def _report_timeout(
-        self, running: RunningActivity, context: ActivityContext, timeout: TimeoutType
+        self, running: RunningActivity, context: ActivityContext, timeout: TimeoutType, where: str
     ) -> None:
         current_context.set(context)
         logger.warning("Activity timed out: %s", timeout.name)
         try:
-            outcome = await self._writer.timed_out(running, timeout)
+            outcome = await self._writer.timed_out(running, timeout, where)
         except BaseException as unwritten:  # as in `_raised`
             if is_from_outside(unwritten):
                 raise

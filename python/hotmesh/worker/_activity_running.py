@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
@@ -13,11 +14,11 @@ import orjson
 from hotmesh.activity import ActivityCancellationDetails, ActivityContext, Info
 from hotmesh.common import Priority, RetryPolicy
 from hotmesh.converter import DataConverter, decode_values
-from hotmesh.engine import wire
+from hotmesh.engine import stacks, wire
 from hotmesh.engine.activity_task import ActivityTask, CancelReason, Outcome
 from hotmesh.engine.options import retry_policy
 from hotmesh.exceptions import ApplicationError, TimeoutType
-from hotmesh.printing import message_of
+from hotmesh.printing import message_of, stack_text, users
 from hotmesh.worker._activity_latch import Latch, SharedLatch
 from hotmesh.worker._activity_registry import RegisteredActivity
 from hotmesh.worker._activity_threads import ThreadCancellation
@@ -103,6 +104,19 @@ class RunningActivity:
         if self.settled:
             del self.context
             self.handle = None
+
+    def where(self) -> str:
+        """Where its function is, as a stack of the user's frames; empty if that can't be known."""
+        frames: Iterable[traceback.FrameSummary] = ()
+        if self.thread is not None:
+            frame = self.thread.frame()
+            if frame is not None:
+                stack = traceback.StackSummary.extract(traceback.walk_stack(frame))
+                frames = reversed(stack)
+        elif self.handle is not None:
+            frames = stacks.frames_of(self.handle)
+        found = users(frames)
+        return stack_text(found) if found else ""
 
     # -- Deadlines --
 

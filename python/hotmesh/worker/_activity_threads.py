@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from hotmesh.exceptions import CancelledError
@@ -47,6 +49,12 @@ class ThreadCancellation:
                     # It may still be on its way, and must not hit the thread's next work.
                     _set_async_exception(threading.get_ident(), None)
                 self._thread_id = None
+
+    def frame(self) -> FrameType | None:
+        """Where the thread is; None if it is not in the activity."""
+        with self._lock:
+            frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]
+            return frames.get(self._thread_id or 0)
 
     @contextmanager
     def shielded(self) -> Generator[None]:

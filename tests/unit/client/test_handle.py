@@ -217,7 +217,7 @@ async def test_a_query_is_rejected(client: Client, hands: Hands) -> None:
 
 async def test_a_query_nobody_answers(client: Client) -> None:
     handle = await client.start_workflow("Greet", id="w", task_queue=QUEUE)
-    with pytest.raises(RPCError, match="Is a worker running") as caught:
+    with pytest.raises(RPCError, match="No worker is running for its task queue") as caught:
         await handle.query("state", rpc_timeout=timedelta(milliseconds=10))
     assert caught.value.status == RPCStatusCode.DEADLINE_EXCEEDED
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TypeVar
 
 from hotmesh.backends.pending import following, pack, unpack
-from hotmesh.backends.pending_task import PendingTask
+from hotmesh.backends.pending_task import PendingTask, RunTasks
 from hotmesh.backends.postgres import pooling
 from hotmesh.backends.postgres.address import Address, parse_address
 from hotmesh.backends.postgres.columns import (
@@ -263,6 +264,22 @@ class PostgresBackend:
             lambda: self._links.clients.fetch("tasks_of", namespace, run_id, list(seqs))
         )
         return [PendingTask(*row) for row in rows]
+
+    async def tasks_of_runs(
+        self, namespace: str, run_ids: Sequence[bytes], limit: int
+    ) -> Sequence[RunTasks]:
+        """The most tried activity tasks of each run."""
+        clients, room = self._links.clients, BATCH_BYTES_MAX
+        rows = await _repeat(
+            lambda: clients.fetch("tasks_of_runs", namespace, list(run_ids), limit, room)
+        )
+        found: defaultdict[int, list[PendingTask]] = defaultdict(list)
+        totals: dict[int, int] = {}
+        for position, total, *columns, _ in rows:
+            totals[position] = total or 0
+            if total:
+                found[position].append(PendingTask(*columns))
+        return [RunTasks(totals[position], found[position]) for position in sorted(totals)]
 
     async def routers(self, namespace: str) -> Sequence[RouterRow]:
         """The rollcall of a namespace."""

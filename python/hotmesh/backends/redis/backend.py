@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 import orjson
 
 from hotmesh.backends.pending import Place, following, pack, unpack
-from hotmesh.backends.pending_task import PendingTask
+from hotmesh.backends.pending_task import PendingTask, RunTasks
 from hotmesh.backends.protocol import (
     PENDING_KINDS,
     Beat,
@@ -255,7 +255,16 @@ class RedisBackend:
     ) -> Sequence[PendingTask]:
         """Those of a run's activities that are tasks, by their seqs."""
         words = [codec.header({"seqs": list(seqs)}), run_id]
-        return [PendingTask(*row) for row in await self._again(namespace, scripts.TASKS_OF, words)]
+        return [_pending_task(row) for row in await self._again(namespace, scripts.TASKS_OF, words)]
+
+    async def tasks_of_runs(
+        self, namespace: str, run_ids: Sequence[bytes], limit: int
+    ) -> Sequence[RunTasks]:
+        """The most tried activity tasks of each run."""
+        numbers = {"limit": limit, "bytes": BATCH_BYTES_MAX, "runs": len(run_ids)}
+        words = [codec.header(numbers), *run_ids]
+        found = await self._again(namespace, scripts.TASKS_OF_RUNS, words)
+        return [RunTasks(total, [*map(_pending_task, rows)]) for total, rows in found]
 
     async def routers(self, namespace: str) -> Sequence[RouterRow]:
         """The rollcall of a namespace: live routers, and dead ones for an hour."""
@@ -447,6 +456,10 @@ class RedisBackend:
         known = await self._names.namespace_of(queue_id) is not None  # a damaged lane is in none
         task_queue = (await self._names.queue(queue_id))[1] if known else ""
         return codec.run_row(namespace, task_queue, run_id, columns, transitions)
+
+
+def _pending_task(row: Sequence[Any]) -> PendingTask:
+    return PendingTask(*row[:-1], recalled=row[-1] == 1)
 
 
 async def _by_namespace(

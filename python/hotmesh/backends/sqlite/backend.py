@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote
 
-from hotmesh.backends.pending_task import PendingTask
+from hotmesh.backends.pending_task import PendingTask, RunTasks
 from hotmesh.backends.protocol import (
     Beat,
     HeldTask,
@@ -158,6 +158,12 @@ class SqliteBackend:
     ) -> Sequence[PendingTask]:
         """See the protocol."""
         return await self._read(lambda tx: visibility.tasks_of(tx, namespace, run_id, seqs))
+
+    async def tasks_of_runs(
+        self, namespace: str, run_ids: Sequence[bytes], limit: int
+    ) -> Sequence[RunTasks]:
+        """See the protocol."""
+        return await self._read(lambda tx: visibility.tasks_of_runs(tx, namespace, run_ids, limit))
 
     async def routers(self, namespace: str) -> Sequence[RouterRow]:
         """See the protocol."""

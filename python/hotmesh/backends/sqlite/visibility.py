@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from hotmesh.backends.pending import following, pack, unpack
-from hotmesh.backends.pending_task import PendingTask
+from hotmesh.backends.pending_task import PendingTask, RunTasks
 from hotmesh.backends.protocol import Pending, RunFilter, RunPage, RunRow
 from hotmesh.backends.sqlite import statements
 from hotmesh.backends.sqlite.filtering import compiled
@@ -108,6 +108,22 @@ def tasks_of(
     """See :meth:`hotmesh.backends.protocol.Backend.tasks_of`."""
     rows = [tx.one(_SQL["task_of"], (namespace, run_id, seq)) for seq in seqs]
     return [PendingTask._make(row) for row in rows if row is not None]
+
+
+def tasks_of_runs(
+    tx: Transaction, namespace: str, run_ids: Sequence[bytes], limit: int
+) -> list[RunTasks]:
+    """See :meth:`hotmesh.backends.protocol.Backend.tasks_of_runs`."""
+    answers: list[RunTasks] = []
+    room = BATCH_BYTES_MAX
+    for run_id in run_ids:
+        rows = tx.all(_SQL["tasks_of_run"], (namespace, run_id, limit))
+        total = rows[0][-1] if rows else 0
+        answers.append(RunTasks(total, [PendingTask._make(row[:-1]) for row in rows]))
+        room -= sum(bytes_of(row[4], row[5]) for row in rows)
+        if room <= 0:
+            break
+    return answers
 
 
 def journal(tx: Transaction, namespace: str, run_id: bytes) -> list[bytes]:

@@ -183,11 +183,35 @@ where page.before is null or page.before < $4;
 
 -- name: tasks_of
 -- Activity tasks of a run.
-select task.seq, task.attempt, task.due_ms, coalesce(task.owner, ''), task.frame, task.state
+select task.seq, task.attempt, task.due_ms, coalesce(task.owner, ''), task.frame, task.state,
+    task.scheduled_ms, task.recalled
 from hotmesh.task
 join hotmesh.queue on queue.id = task.queue_id and queue.namespace = $1
 where task.run_id = $2 and task.seq = any ($3)
 order by task.seq;
+
+-- name: tasks_of_runs
+-- The most tried activity tasks of each run with how many it has, up to the run with which they have
+-- so many bytes; a run without tasks gives a row of nulls.
+select page.* from (
+    select wanted.position::int, task.total::int, task.seq, task.attempt, task.due_ms, task.owner,
+        task.frame, task.state, task.scheduled_ms, task.recalled,
+        sum(octet_length(task.frame) + octet_length(task.state)) over (
+            order by wanted.position groups between unbounded preceding and 1 preceding
+        ) as before
+    from unnest($2::bytea[]) with ordinality wanted (run_id, position)
+    left join lateral (
+        select found.seq, found.attempt, found.due_ms, coalesce(found.owner, '') as owner,
+            found.frame, found.state, found.scheduled_ms, found.recalled, count(*) over () as total
+        from hotmesh.task found
+        join hotmesh.queue on queue.id = found.queue_id and queue.namespace = $1
+        where found.run_id = wanted.run_id
+        order by found.attempt desc, found.seq
+        limit $3
+    ) task on true
+) page
+where page.before is null or page.before < $4
+order by page.position, page.attempt desc, page.seq;
 
 -- name: journal
 -- The journal of a run.

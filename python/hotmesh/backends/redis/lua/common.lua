@@ -20,6 +20,7 @@
 --   expiring           zset of closed run ids, score = when they are to be deleted
 --   task:<run id><seq> hash: q queue id, k activity type, l lane, f frame, n attempts used, y state, b scheduled,
 --                      o owner ("" while unclaimed), c cancel requested
+--   open:<run id>      set of the seqs of the run's tasks
 --   tasks:<queue>:<k>  zset of waiting tasks (run id .. seq) of a type, score = due
 --   claims:<queue>:<k> zset of claimed tasks, score = end of the claim's lease
 --   types:<queue>      set of the types that have tasks, waiting or claimed
@@ -328,6 +329,7 @@ local function put_task(run, seq, queue, activity_type, lane, frame, attempt, st
   call('HSET', P .. 'task:' .. run .. seq, 'q', queue, 'k', activity_type, 'l', lane,
     'f', frame, 'n', attempt, 'y', state, 'b', text(now), 'o', owner)
   call('SADD', P .. 'types:' .. queue, activity_type)
+  call('SADD', P .. 'open:' .. run, seq)
 end
 
 local function delete_task(run, seq)
@@ -336,12 +338,26 @@ local function delete_task(run, seq)
   if found[1] then
     local waiting, claims = waiting_of(found[1], found[2]), claims_of(found[1], found[2])
     call('DEL', key)
+    call('SREM', P .. 'open:' .. run, seq)
     call('ZREM', waiting, run .. seq)
     call('ZREM', claims, run .. seq)
     if call('EXISTS', waiting, claims) == 0 then
       call('SREM', P .. 'types:' .. found[1], found[2])
     end
   end
+end
+
+-- A task for who looks at it from outside: {seq, attempts, due, owner, frame, state, scheduled, recalled};
+-- nil if there is none.
+local function look_at_task(run, seq)
+  local found = call('HMGET', P .. 'task:' .. run .. seq, 'q', 'k', 'n', 'o', 'f', 'y', 'b', 'c')
+  if not (found[1] and found[2]) then
+    return nil
+  end
+  local due = call('ZSCORE', waiting_of(found[1], found[2]), run .. seq)
+    or call('ZSCORE', claims_of(found[1], found[2]), run .. seq)
+  return { seq, tonumber(found[3]) or 0, tonumber(due or 0), found[4] or '', found[5] or '',
+    found[6] or '', tonumber(found[7]) or 0, found[8] and 1 or 0 }
 end
 
 local function free_lanes(owner, of_queue)

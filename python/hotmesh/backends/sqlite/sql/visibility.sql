@@ -9,9 +9,17 @@ FROM run_row AS v WHERE v.run_id = ? AND v.namespace = ? AND v.workflow_id = ?;
 
 -- name: task_of
 -- An activity task of a run.
-SELECT t.seq, t.attempt, t.due_ms, coalesce(t.owner, x''), t.frame, t.state
+SELECT t.seq, t.attempt, t.due_ms, coalesce(t.owner, x''), t.frame, t.state, t.scheduled_ms, t.recalled
 FROM task AS t JOIN queue AS q ON q.id = t.queue_id AND q.namespace = ?
 WHERE t.run_id = ? AND t.seq = ?;
+
+-- name: tasks_of_run
+-- The most tried activity tasks of a run, with how many there are.
+SELECT
+    t.seq, t.attempt, t.due_ms, coalesce(t.owner, x''), t.frame, t.state, t.scheduled_ms, t.recalled,
+    count(*) OVER ()
+FROM task AS t JOIN queue AS q ON q.id = t.queue_id AND q.namespace = ?
+WHERE t.run_id = ? ORDER BY t.attempt DESC, t.seq LIMIT ?;
 
 -- name: list_runs
 -- Runs of a namespace that a condition holds for, newest first, without input and result.
