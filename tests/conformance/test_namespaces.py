@@ -57,7 +57,7 @@ class Scene:
         )
         (self.task,) = await self.router.claim()
         await self.router.commit(
-            **task_columns(mesh, self.run_id, ID, 2, delay_ms=CLAIM_MS),
+            **task_columns(mesh, self.run_id, ID, 2, attempt=1, delay_ms=CLAIM_MS),
             waits=[WaitItem(NAMESPACE, KEY, self.lane, self.run_id, b"waits:")],
             reply_id=[REPLY],
             reply_data=[b"answer"],
@@ -94,6 +94,7 @@ class Scene:
             beat_attempt=[1],
             beat_lease=[CLAIM_MS],
             beat_state=[None],
+            beat_outside=[False],
             room=10,
         )
         assert not renewed.lost
@@ -182,7 +183,7 @@ async def tasks_of(scene: Scene) -> None:
     ours = await scene.backend.tasks_of(NAMESPACE, scene.run_id, [0, 1, 2])
     assert [(task.seq, task.attempt, bool(task.owner)) for task in ours] == [
         (1, 1, True),
-        (2, 0, False),
+        (2, 1, False),
     ]
 
 
@@ -302,7 +303,7 @@ async def claimed(scene: Scene, kind: str, **columns: Any) -> None:
 TASK_COLUMNS: dict[str, Case] = {
     "finish": lambda scene: claimed(scene, "finish", frame=[b"x"]),
     "retry": lambda scene: claimed(scene, "retry", delay=[0], state=[b"x"]),
-    "beat": lambda scene: claimed(scene, "beat", lease=[0], state=[b"x"]),
+    "beat": lambda scene: claimed(scene, "beat", lease=[0], state=[b"x"], outside=[True]),
 }
 STEP_COLUMNS: dict[str, Case] = {
     "task": lambda scene: scene.strike(
@@ -313,6 +314,7 @@ STEP_COLUMNS: dict[str, Case] = {
         drop_task_run=[scene.run_id],
         drop_task_seq=[1],
     ),
+    "outside": lambda scene: scene.strike(outside_run=[scene.run_id] * 2, outside_seq=[1, 2]),
     "drop_task": lambda scene: scene.strike(drop_task_run=[scene.run_id] * 2, drop_task_seq=[1, 2]),
     "recall_task": lambda scene: scene.strike(
         recall_task_run=[scene.run_id] * 2,

@@ -13,7 +13,7 @@ from conformance.mesh import (
     task_columns,
     until,
 )
-from hotmesh.backends.protocol import Backend, RunStatus, TaskRow
+from hotmesh.backends.protocol import KEEP, OUTSIDE, Backend, RunStatus, TaskRow
 
 UNHOSTED = 20_000
 """Tasks that nobody hosts."""
@@ -39,7 +39,11 @@ def retry(task: TaskRow, delay_ms: int = 0, state: bytes = b"failed") -> dict[st
 
 
 def beat(
-    task: TaskRow, lease_ms: int = LONG_LEASE_MS, state: bytes | None = None
+    task: TaskRow,
+    lease_ms: int = LONG_LEASE_MS,
+    state: bytes | None = None,
+    *,
+    outside: bool = False,
 ) -> dict[str, list[object]]:
     return {
         "beat_run": [task.run_id],
@@ -47,6 +51,7 @@ def beat(
         "beat_attempt": [task.attempt],
         "beat_lease": [lease_ms],
         "beat_state": [state],
+        "beat_outside": [outside],
     }
 
 
@@ -315,7 +320,12 @@ async def test_a_dropped_task_is_gone_whoever_holds_it(mesh: Mesh) -> None:
     await drain_start(router, 2)
     await router.commit(drop_task_run=[held, free], drop_task_seq=[0, 0])
     reply = await router.work(
-        beat_run=[held], beat_seq=[0], beat_attempt=[1], beat_lease=[1_000], beat_state=[None]
+        beat_run=[held],
+        beat_seq=[0],
+        beat_attempt=[1],
+        beat_lease=[1_000],
+        beat_state=[None],
+        beat_outside=[False],
     )
     assert [tuple(claim) for claim in reply.lost] == [(held, 0, 1)]
     assert reply.next_due_ms is None
@@ -514,6 +524,40 @@ async def test_a_task_keeps_its_type_through_claims_retries_and_beats(mesh: Mesh
     successor = await mesh.join()
     (task,) = await successor.claim(types=["ship"])
     assert task.attempt == 4
+
+
+async def test_a_claim_that_goes_to_a_client_outlives_its_router(mesh: Mesh) -> None:
+    router = await mesh.join()
+    await mesh.add_task(router)
+    (task,) = await router.claim()
+    reply = await router.work(**beat(task, state=b"told", outside=True))
+    assert not reply.lost
+    await router.backend.leave(NAMESPACE, router.router_id)
+    successor = await mesh.join()
+    assert (await successor.work(room=1)).tasks == []
+    (seen,) = await mesh.backend.tasks_of(NAMESPACE, task.run_id, [0])
+    assert (seen.attempt, seen.owner, seen.state) == (1, OUTSIDE, b"told")
+    assert not (await successor.work(**beat(task, KEEP, b"more"))).lost
+    (kept,) = await mesh.backend.tasks_of(NAMESPACE, task.run_id, [0])
+    assert (kept.due_ms, kept.state) == (seen.due_ms, b"more")
+    await successor.work(**retry(task))
+    (again,) = await successor.claim()
+    assert again.attempt == 2
+
+
+async def test_a_first_attempt_that_a_client_completes_is_stored_as_claimed(mesh: Mesh) -> None:
+    router = await mesh.join()
+    run_id = await mesh.start("order")
+    columns = task_columns(mesh, run_id, "order", 0, attempt=1, delay_ms=200, state=b"told")
+    await router.commit(**columns, outside_run=[run_id], outside_seq=[0])
+    (seen,) = await mesh.backend.tasks_of(NAMESPACE, run_id, [0])
+    assert (seen.attempt, seen.owner, seen.state) == (1, OUTSIDE, b"told")
+    (again,) = await router.claim()
+    assert (again.attempt, bool(again.lost), again.state) == (2, True, b"told")
+    # A later step that says so again, of what others have claimed, changes nothing.
+    await router.commit(**columns, outside_run=[run_id], outside_seq=[0])
+    (seen,) = await mesh.backend.tasks_of(NAMESPACE, run_id, [0])
+    assert (seen.attempt, seen.owner) == (2, router.router_id)
 
 
 async def test_a_claim_of_one_type_does_not_look_at_the_others(mesh: Mesh) -> None:

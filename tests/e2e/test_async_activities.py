@@ -8,6 +8,7 @@ import pytest
 
 from hotmesh import activity, workflow
 from hotmesh.client import AsyncActivityCancelledError, Client
+from hotmesh.client._check import look
 from hotmesh.exceptions import (
     ActivityError,
     ApplicationError,
@@ -26,11 +27,14 @@ each_way = pytest.mark.parametrize("beats", [EAGER, AS_TASK], ids=["eager", "tas
 class Desk:
     """Hands activities over to the test."""
 
-    def __init__(self) -> None:
+    def __init__(self, says: str = "") -> None:
         self.handed_over: asyncio.Queue[activity.Info] = asyncio.Queue()
+        self._says = says
 
     @activity.defn
     async def hand_over(self) -> str:
+        if self._says and activity.info().attempt == 1:
+            activity.heartbeat(self._says)
         self.handed_over.put_nowait(activity.info())
         activity.raise_complete_async()
 
@@ -83,12 +87,13 @@ async def test_a_client_completes_an_activity_by_its_ids(
         assert await handle.result() == "by id"
 
 
+@each_way
 async def test_a_failure_from_outside_is_retried_and_its_details_are_kept(
-    any_client: Client,
+    any_client: Client, beats: timedelta | None
 ) -> None:
     desk = Desk()
     async with working(any_client, Waits, activities=[desk.hand_over]):
-        handle = await started(any_client, AS_TASK, retry=True)
+        handle = await started(any_client, beats, retry=True)
         first = any_client.get_async_activity_handle(
             task_token=(await desk.handed_over.get()).task_token
         )
@@ -98,6 +103,96 @@ async def test_a_failure_from_outside_is_retried_and_its_details_are_kept(
         second = any_client.get_async_activity_handle(task_token=again.task_token)
         await second.complete("second try")
         assert await handle.result() == "second try"
+
+
+@each_way
+async def test_heartbeats_from_outside_are_kept_beside_what_the_activity_said_and_failed_with(
+    any_client: Client, beats: timedelta | None
+) -> None:
+    desk = Desk(says="began")
+    async with working(any_client, Waits, activities=[desk.hand_over]):
+        handle = await started(any_client, beats, retry=True)
+        outside = any_client.get_async_activity_handle(
+            task_token=(await desk.handed_over.get()).task_token
+        )
+        await outside.fail(ApplicationError("first"))
+        again = await desk.handed_over.get()
+        assert list(again.heartbeat_details) == ["began"]
+        outside = any_client.get_async_activity_handle(task_token=again.task_token)
+        await outside.heartbeat("half", "way")
+        (pending,) = (await handle.describe()).pending_activities
+        assert pending.last_failure is not None
+        assert "first" in str(pending.last_failure)
+        await outside.fail(ApplicationError("second"))
+        third = await desk.handed_over.get()
+        assert (third.attempt, list(third.heartbeat_details)) == (3, ["half", "way"])
+        await any_client.get_async_activity_handle(task_token=third.task_token).complete("done")
+        assert await handle.result() == "done"
+
+
+@each_way
+async def test_what_a_client_completes_outlives_the_worker_that_began_it(
+    any_client: Client, beats: timedelta | None
+) -> None:
+    desk, later = Desk(), Desk()
+    async with working(any_client, Waits, activities=[desk.hand_over]):
+        handle = await started(any_client, beats, retry=True)
+        token = (await desk.handed_over.get()).task_token
+        outside = any_client.get_async_activity_handle(task_token=token)
+        await outside.heartbeat("it is stored")
+    async with working(any_client, Waits, activities=[later.hand_over]):
+        await outside.heartbeat("nobody else does it")
+        await outside.complete("still the first")
+        assert await handle.result() == "still the first"
+    assert later.handed_over.empty()
+
+
+async def test_an_activity_whose_function_still_runs_is_not_failed_from_outside(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hotmesh.client._async_attempt.RAISED_WITHIN_S", 0.1)
+    tokens: asyncio.Queue[bytes] = asyncio.Queue()
+    may_end = asyncio.Event()
+
+    @activity.defn
+    async def hand_over() -> str:
+        tokens.put_nowait(activity.info().task_token)
+        await may_end.wait()
+        return "its own"
+
+    async with working(client, Waits, activities=[hand_over]):
+        handle = await started(client, EAGER)
+        outside = client.get_async_activity_handle(task_token=await tokens.get())
+        await outside.heartbeat()
+        for call in (outside.fail(ApplicationError("no")), outside.heartbeat("details")):
+            with pytest.raises(RPCError, match="still running") as caught:
+                await call
+            assert caught.value.status == RPCStatusCode.FAILED_PRECONDITION
+        may_end.set()
+        assert await handle.result() == "its own"
+
+
+async def test_a_completion_before_the_activity_has_raised_leaves_no_task(
+    any_client: Client,
+) -> None:
+    completed = asyncio.Event()
+    tokens: asyncio.Queue[bytes] = asyncio.Queue()
+
+    @activity.defn
+    async def hand_over() -> str:
+        tokens.put_nowait(activity.info().task_token)
+        await completed.wait()
+        activity.raise_complete_async()
+
+    async with working(any_client, Waits, activities=[hand_over]):
+        handle = await started(any_client, EAGER)
+        outside = any_client.get_async_activity_handle(task_token=await tokens.get())
+        completing = asyncio.ensure_future(outside.complete("early"))
+        await asyncio.sleep(0)
+        completed.set()
+        await completing
+        assert await handle.result() == "early"
+    assert await look(any_client.backend, "default") == []
 
 
 @each_way

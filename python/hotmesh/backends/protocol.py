@@ -40,6 +40,12 @@ new_list = cast("Callable[[], list[Any]]", list)
 """For fields of batches: calling ``list[bytes]`` takes twenty times as long as ``list``."""
 
 
+OUTSIDE = b"outside"
+"""Who has the claim of an attempt that a client completes: it stays when routers leave."""
+
+KEEP = -1
+"""A lease that ends when it would have ended anyway."""
+
 STEADY_MS = 60_000
 """More than a call takes: a store's clock that is ahead of its caller's idea by more has jumped."""
 
@@ -186,6 +192,11 @@ class Step:
     task_frame: list[bytes] = field(default_factory=new_list)
     task_state: list[bytes] = field(default_factory=new_list)
 
+    outside_run: list[bytes] = field(default_factory=new_list)
+    """Unclaimed tasks whose first attempt is under way, completed by a client: until they are due
+    they are claimed, by ``OUTSIDE``."""
+    outside_seq: list[int] = field(default_factory=new_list)
+
     drop_task_run: list[bytes] = field(default_factory=new_list)
     """Tasks to delete whoever holds them (their result is no longer wanted)."""
     drop_task_seq: list[int] = field(default_factory=new_list)
@@ -309,11 +320,13 @@ class Tasks:
     retry_state: list[bytes] = field(default_factory=new_list)
 
     beat_run: list[bytes] = field(default_factory=new_list)
-    """Claims to renew for ``beat_lease`` ms; ``beat_state`` None keeps the stored state."""
+    """Claims to renew for ``beat_lease`` ms or not (``KEEP``); a ``beat_state`` None keeps it."""
     beat_seq: list[int] = field(default_factory=new_list)
     beat_attempt: list[int] = field(default_factory=new_list)
     beat_lease: list[int] = field(default_factory=new_list)
     beat_state: list[bytes | None] = field(default_factory=list[bytes | None])
+    beat_outside: list[bool] = field(default_factory=new_list)
+    """Whether the claim is ``OUTSIDE``'s from now on: a client completes the attempt."""
 
 
 class TaskRow(NamedTuple):

@@ -66,8 +66,6 @@ class ActivityTask:
     """What earlier attempts left: heartbeat details and their last failure. b"" for nothing."""
     started_ms: int = 0
     """0 until it has begun."""
-    detached: bool = False
-    """A client will complete it."""
 
     @property
     def key(self) -> AttemptKey:
@@ -81,7 +79,8 @@ class Outcome:
 
     ``completed``, ``failed`` and ``canceled`` are final: ``event`` goes to the workflow's lane.
     ``retry`` asks for another attempt after ``delay_ms`` with ``state``. ``async`` says that a
-    client will complete the activity.
+    client will complete the activity, within ``delay_ms``; ``state`` is what it has told itself,
+    b"" for nothing.
     """
 
     kind: OutcomeKind

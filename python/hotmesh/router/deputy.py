@@ -213,6 +213,7 @@ class Deputy:
                 batch.beat_attempt.append(task.attempt)
                 batch.beat_lease.append(milliseconds)
                 batch.beat_state.append(None)
+                batch.beat_outside.append(False)
         return batch
 
     def _end_tenure(self, silent: float) -> None:

@@ -83,7 +83,12 @@ class LocalActivities:
         self._retries: list[tuple[ActivityTask, Outcome]] = []
         self._failed: dict[Key, tuple[int, Outcome]] = {}
         """Lane and outcome of failed first attempts whose run has to be taken in first."""
-        self._retry_delays: dict[Key, int] = {}
+        self._settled: dict[Key, Outcome] = {}
+        """What came of first attempts whose tasks the next step stores."""
+        self._outside: dict[Key, tuple[int, Outcome]] = {}
+        """Lane and outcome of first attempts that a client completes, until it has."""
+        self._completed: list[Key] = []
+        """Those whose result is recorded: it may have come before there was a task to delete."""
         self._not_begun: set[Key] = set()
         """Those among the retries that are first attempts still."""
 
@@ -238,8 +243,6 @@ class LocalActivities:
             self._memory.local.append((task.run_id, outcome.event))
             if len(outcome.event[5]) > LARGE_BYTES:
                 self._unrecorded[task.run_id, task.seq] = len(outcome.event[5])
-        elif outcome.kind == "async":
-            self._watch_async(task)
         else:
             self._retries.append((task, outcome))
         if not self._looking:
@@ -264,27 +267,18 @@ class LocalActivities:
             self._looking = True
             asyncio.get_running_loop().call_soon(self._start_more)
 
-    def _watch_async(self, task: ActivityTask) -> None:
-        """An activity that a client completes may still not take longer than it is allowed."""
-        task.detached = True
-        limit = task.options.get("st") or task.options.get("sc")
-        if limit:
-            asyncio.get_running_loop().call_later(limit / 1000, self._retry_if_open, task)
-
-    def _retry_if_open(self, task: ActivityTask) -> None:
-        if self.inflight.get((task.run_id, task.seq)) is task:
-            self._retries.append((task, Outcome("retry")))
-            self._wake()
-
-    # Retrying
+    # Becoming tasks
 
     @property
     def has_retries(self) -> bool:
-        """Whether failed attempts wait to become tasks."""
+        """Whether attempts wait to become tasks: failed ones, and those that a client completes."""
         return bool(self._retries)
 
     def settle_retries(self) -> None:
-        """Failed first attempts become tasks of the queue, claimable after their backoff."""
+        """Failed first attempts become tasks of the queue, claimable after their backoff.
+
+        Those that a client completes become claimed tasks, claimable after their timeouts.
+        """
         retries, self._retries = self._retries, []
         held = self._memory.held
         for task, outcome in retries:
@@ -323,18 +317,22 @@ class LocalActivities:
         state.journaled((now_ms, [], [again]), size)
         memory.cached_bytes += size
         memory.step_bytes += size
-        self._retry_delays[key] = outcome.delay_ms
+        self._settled[key] = outcome
+        if outcome.kind == "async":
+            self._outside[key] = (task.lane, outcome)
         if key in memory.effects.cancelled:  # asked for while the attempt was still going on
             memory.effects.recalls.append((*key, cancelled_frame(task.seq), True))
         memory.has_columns = True
 
     def redispatch_lost(self, state: RunState, command: Event) -> Event:
-        """As :meth:`redispatch`, for what nobody does any more; it may have failed here."""
+        """As :meth:`redispatch`, for what nobody does any more; it may have ended here."""
         key = (state.details.run_id, command[1])
-        _, outcome = self._failed.pop(key, (0, None))
+        _, outcome = self._failed.pop(key, None) or self._outside.get(key, (0, None))
         if outcome is None:
             return self.redispatch(state, command, b"")
-        self._retry_delays[key] = outcome.delay_ms
+        self._settled[key] = outcome
+        if outcome.kind == "async":
+            self._outside[key] = (state.details.lane, outcome)
         return self.redispatch(state, command, outcome.state)
 
     def redispatch(self, state: RunState, command: Event, task_state: bytes) -> Event:
@@ -348,15 +346,23 @@ class LocalActivities:
         return (kinds.REDISPATCH, seq, queue_id, name, frame, task_state)
 
     def amend_tasks(self, step: Step) -> None:
-        """Fill in what the core does not know of the tasks that began here: backoff, attempts."""
-        if not self._retry_delays:
+        """Fill in what the core does not know of the tasks that began here: how they ended."""
+        for run_id, seq in self._completed:
+            step.drop_task_run.append(run_id)
+            step.drop_task_seq.append(seq)
+        self._completed = []
+        if not self._settled:
             return
         for index, key in enumerate(zip(step.task_run, step.task_seq, strict=True)):
-            step.task_delay[index] = self._retry_delays.get(key, 0)
+            outcome = self._settled.get(key)
+            step.task_delay[index] = 0 if outcome is None else outcome.delay_ms
             if key in self._not_begun:
                 step.task_attempt[index] = 0
                 self._not_begun.discard(key)
-        self._retry_delays = {}
+            if outcome is not None and outcome.kind == "async":
+                step.outside_run.append(key[0])
+                step.outside_seq.append(key[1])
+        self._settled = {}
 
     # Ending
 
@@ -374,12 +380,15 @@ class LocalActivities:
     ) -> None:
         """Outcomes among a run's jobs are recorded; what was placed starts with the next commit."""
         inflight = self.inflight
-        if inflight:
+        if inflight or self._outside:
             for job in jobs:
                 if kinds.ACTIVITY_COMPLETED <= job[0] <= kinds.ACTIVITY_TIMED_OUT:
-                    ended = inflight.pop((run_id, job[1]), None)
+                    key = (run_id, job[1])
+                    ended = inflight.pop(key, None)
                     if ended is not None:
                         self._memory.effects.ended.append((ended, job))
+                    elif self._outside.pop(key, None) is not None:
+                        self._completed.append(key)
         for task in placed:
             inflight[run_id, task.seq] = task
             if self.unstarted:
@@ -399,6 +408,8 @@ class LocalActivities:
         """The runs are closed: nobody wants the outcome."""
         for key in [key for key in self.inflight if key[0] in run_ids]:
             self._stop(self.inflight.pop(key))
+        for key in [key for key in self._outside if key[0] in run_ids]:
+            del self._outside[key]
 
     def request_cancel(self, run_id: bytes, seq: int) -> None:
         """The run has asked for an activity's end; an attempt that has not begun never does."""
@@ -451,4 +462,6 @@ class LocalActivities:
     def forget_lanes(self, lanes: Collection[int]) -> None:
         """Others see to these lanes now."""
         self.unstarted = {key: lane for key, lane in self.unstarted.items() if lane not in lanes}
-        self._failed = {key: each for key, each in self._failed.items() if each[0] not in lanes}
+        for known in (self._failed, self._outside):
+            for key in [key for key, (lane, _) in known.items() if lane in lanes]:
+                del known[key]

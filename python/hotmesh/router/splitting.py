@@ -20,6 +20,7 @@ _BY_RUN = (
     "timer",
     "drop_timer",
     "task",
+    "outside",
     "drop_task",
     "recall_task",
     "attribute",

@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 IDLE_POLL_SECONDS = 1.0
 RENEWALS_PER_LEASE = 3
 
+_Ended = list[tuple[ActivityTask, Outcome]]
+
 
 class TaskPump:
     """Moves activity tasks between the store and the runner.
@@ -77,7 +79,8 @@ class TaskPump:
         self._claimed: dict[AttemptKey, ActivityTask] = {}
         self._outcomes: list[tuple[ActivityTask, Outcome]] = []
         self._beats: dict[AttemptKey, bytes] = {}
-        self._detached: list[ActivityTask] = []
+        self._detached: list[tuple[ActivityTask, Outcome]] = []
+        """Attempts that a client completes from now on."""
         self._renew_at = 0.0
         self._next_due: int | None = None
         self._wake: asyncio.Future[None] | None = None
@@ -114,9 +117,6 @@ class TaskPump:
         if tenure.is_handed_over:
             return
         for task in tenure.held.begun:
-            if task.detached:
-                self._detached.append(task)
-                continue
             self._claimed[task.key] = task
             if not task.started_ms:  # it was about to
                 task.started_ms = self._clock.now_ms()
@@ -159,7 +159,7 @@ class TaskPump:
                     await self._write_one_by_one()
                 await backoff.pause()
                 continue
-            if self._stopping and not self._claimed and not self._outcomes:
+            if self._stopping and not (self._claimed or self._outcomes or self._detached):
                 return
             await self._sleep()
 
@@ -185,7 +185,7 @@ class TaskPump:
     def _worth_asking(self, batch: Tasks) -> bool:
         return bool(batch.room or batch.finish_run or batch.retry_run or batch.beat_run)
 
-    def _batch(self) -> tuple[Tasks, list[tuple[ActivityTask, Outcome]], list[ActivityTask]]:
+    def _batch(self) -> tuple[Tasks, _Ended, _Ended]:
         outcomes = self._take_outcomes()
         room = max(0, min(self._runner.free, BATCH_TASKS_MAX))
         if self._stopping or self._outcomes or not self._claims:
@@ -248,13 +248,18 @@ class TaskPump:
 
     def _restore_beats(self, batch: Tasks) -> None:
         self._renew_at = 0.0
-        for *key, state in zip(
-            batch.beat_run, batch.beat_seq, batch.beat_attempt, batch.beat_state, strict=True
+        for *key, state, outside in zip(
+            batch.beat_run,
+            batch.beat_seq,
+            batch.beat_attempt,
+            batch.beat_state,
+            batch.beat_outside,
+            strict=True,
         ):
-            if state is not None:
+            if state is not None and not outside:
                 self._beats.setdefault(cast("AttemptKey", tuple(key)), state)
 
-    def _add_beats(self, batch: Tasks, detached: Sequence[ActivityTask]) -> None:
+    def _add_beats(self, batch: Tasks, detached: _Ended) -> None:
         beats = self._take_beats()
         due = time.monotonic() >= self._renew_at
         if due:
@@ -262,19 +267,25 @@ class TaskPump:
         for key, task in self._claimed.items():
             if due or key in beats:
                 self._add_beat(batch, task, self._lease_ms, beats.get(key))
-        for task in detached:
-            # A client will complete it: the claim lasts as long as the attempt may.
-            limit = task.options.get("st") or task.options.get("sc") or self._lease_ms
-            self._add_beat(batch, task, limit, None)
+        for task, outcome in detached:
+            # The claim lasts as long as the attempt may.
+            self._add_beat(batch, task, outcome.delay_ms, outcome.state or None, outside=True)
 
     def _add_beat(
-        self, batch: Tasks, task: ActivityTask, lease_ms: int, state: bytes | None
+        self,
+        batch: Tasks,
+        task: ActivityTask,
+        lease_ms: int,
+        state: bytes | None,
+        *,
+        outside: bool = False,
     ) -> None:
         batch.beat_run.append(task.run_id)
         batch.beat_seq.append(task.seq)
         batch.beat_attempt.append(task.attempt)
         batch.beat_lease.append(lease_ms)
         batch.beat_state.append(state)
+        batch.beat_outside.append(outside)
 
     def _take(self, batch: Tasks, reply: TasksReply) -> None:
         due: object = reply.next_due_ms
@@ -345,7 +356,7 @@ class TaskPump:
             return  # the claim was lost: somebody else makes the next attempt
         del self._claimed[task.key]
         if outcome.kind == "async":
-            self._detached.append(task)
+            self._detached.append((task, outcome))
         else:
             self._outcomes.append((task, outcome))
         self.wake()

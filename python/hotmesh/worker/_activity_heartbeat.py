@@ -92,11 +92,9 @@ class Heartbeats:
             return state_details(running.task.state)
         return body if codec is None else await apply_codec(codec, body, True)
 
-    async def send_last(self, running: RunningActivity) -> None:
-        """Send what was held back now: the activity goes on without this worker."""
-        if running.heartbeat_unsent or running.heartbeat_posted:
-            running.heartbeat_unsent = False
-            self._on_heartbeat(running.task, await self._state(running))
+    async def state(self, running: RunningActivity) -> bytes:
+        """The task's state as of now: the latest details, and the last failure."""
+        return pack_state(await self.details(running), state_failure(running.task.state))
 
     def _receive(self, running: RunningActivity) -> None:
         running.heartbeat_posted = False
@@ -119,7 +117,7 @@ class Heartbeats:
 
     async def _send(self, running: RunningActivity) -> None:
         try:
-            state = await self._state(running)
+            state = await self.state(running)
         except BaseException as err:  # a codec's error; the activity fails with it
             if is_from_outside(err):
                 raise
@@ -128,9 +126,6 @@ class Heartbeats:
             return
         if not running.settled:
             self._on_heartbeat(running.task, state)
-
-    async def _state(self, running: RunningActivity) -> bytes:
-        return pack_state(await self.details(running), state_failure(running.task.state))
 
     def _interval_ms(self, running: RunningActivity) -> int:
         timeout_ms = running.task.options.get("hb")

@@ -37,6 +37,7 @@ from hotmesh.worker._activity_registry import RegisteredActivity
 from hotmesh.worker._activity_retry import retry_decision
 from hotmesh.worker._activity_running import (
     RunningActivity,
+    deadlines,
     pack_state,
     state_details,
     state_failure,
@@ -130,8 +131,7 @@ class OutcomeWriter:
         """The outcome of a function that raised."""
         if all(isinstance(each, CompleteAsyncError) for each in remaining(error)):
             logger.debug("Completing asynchronously")
-            await self._heartbeats.send_last(running)
-            return Outcome("async")
+            return await self._left_to_a_client(running)
         if is_interruption(error):
             details = running.cancellation
             if running.heartbeat_error is not None:
@@ -145,6 +145,13 @@ class OutcomeWriter:
                 return await self._canceled(running)
         _log(error)
         return await self._failed(running, error)
+
+    async def _left_to_a_client(self, running: RunningActivity) -> Outcome:
+        # Else a client may have told more of it by now than this worker knows.
+        told = running.heartbeat_body is not None
+        state = await self._heartbeats.state(running) if told else b""
+        expires_ms, _ = deadlines(running.task, running.heard_ms)[0]
+        return Outcome("async", delay_ms=max(0, expires_ms - self._now_ms()), state=state)
 
     async def timed_out(
         self, running: RunningActivity, timeout: TimeoutType, where: str

@@ -12,7 +12,7 @@ from hotmesh.client import (
     RPCError,
     RPCStatusCode,
 )
-from hotmesh.client._async_activity import TaskToken
+from hotmesh.client._async_attempt import TaskToken
 from hotmesh.converter import DataConverter, decode_failure, decode_values
 from hotmesh.core import encode_event, kinds
 from hotmesh.engine import wire

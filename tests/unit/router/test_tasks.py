@@ -85,10 +85,11 @@ async def test_what_a_tenure_had_begun_is_claimed_renewed_and_finished() -> None
         return ActivityTask(RUN, seq, 64, "act", {"st": 5_000}, b"", 1, origin, True, **changes)
 
     running, ended = attempt(1, started_ms=1), attempt(2, started_ms=1)
-    about_to, outside = attempt(3), attempt(4, started_ms=1, detached=True)
+    about_to, outside = attempt(3), attempt(4, started_ms=1)
     tenure = Tenure()
     tenure.end(lambda: Held((), [running, ended, about_to, outside]))
     tenure.late(ended, Outcome("completed", (kinds.ACTIVITY_COMPLETED, 2, 1, "", b"", b"J[]")))
+    tenure.late(outside, Outcome("async", delay_ms=5_000, state=b"told"))
     pump.adopt(tenure)
     assert [task.seq for task in runner.started] == [3]
     assert pump.claimed() == [running, about_to]

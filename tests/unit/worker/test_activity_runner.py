@@ -252,9 +252,10 @@ async def test_async_completion_leaves_the_activity_to_a_client() -> None:
         activity.raise_complete_async()
 
     harness = Harness(later)
-    outcome = await harness.run("later")
+    outcome = await harness.run("later", st=10_000)
     assert (outcome.kind, outcome.event) == ("async", None)
-    assert harness.last_beat() == ["handed over"]
+    assert harness.details(outcome.state) == ["handed over"]
+    assert 9_000 < outcome.delay_ms <= 10_000
     assert harness.runner.running() == []
 
 

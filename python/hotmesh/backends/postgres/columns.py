@@ -122,6 +122,7 @@ def step_columns(step: Step, starts: StartBatch) -> list[Column]:
             step.task_frame,
             step.task_state,
         ),
+        *_or_nulls(step.outside_run, step.outside_seq),
         *_or_nulls(*_in_task_order(step.drop_task_run, step.drop_task_seq)),
         *_or_nulls(
             *_in_task_order(
@@ -171,6 +172,7 @@ class TaskColumns:
             batch.beat_attempt,
             batch.beat_lease,
             batch.beat_state,
+            batch.beat_outside,
         )
 
     def arguments(self) -> list[Column]:

@@ -122,6 +122,7 @@ def step_words(step: Step, reading: Mapping[str, Any]) -> Words:
         step.task_type,
         step.task_frame,
         step.task_state,
+        step.outside_run,
         step.drop_task_run,
         step.recall_task_run,
         step.recall_task_frame,
@@ -160,6 +161,7 @@ def step_words(step: Step, reading: Mapping[str, Any]) -> Words:
             "task_seq": step.task_seq,
             "task_attempt": step.task_attempt,
             "task_delay": step.task_delay,
+            "outside_seq": step.outside_seq,
             "drop_task_seq": step.drop_task_seq,
             "recall_seq": step.recall_task_seq,
             "recall_claimed": step.recall_task_claimed,
@@ -202,6 +204,7 @@ def tasks_words(batch: Tasks) -> Words:
                 "beat_attempt": batch.beat_attempt,
                 "beat_lease": batch.beat_lease,
                 "beat_has_state": [state is not None for state in batch.beat_state],
+                "beat_outside": batch.beat_outside,
             }
         ),
         batch.router_id,

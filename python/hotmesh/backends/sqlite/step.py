@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
-from hotmesh.backends.protocol import MessageKind, Step, StepReply
+from hotmesh.backends.protocol import OUTSIDE, MessageKind, Step, StepReply
 from hotmesh.backends.sqlite import statements
 from hotmesh.backends.sqlite.done import write_done
 from hotmesh.backends.sqlite.moves import forget_moved, move_runs
@@ -41,6 +41,7 @@ def changes_anything(step: Step) -> bool:
             step.timer_lane,
             step.drop_timer_lane,
             step.task_run,
+            step.outside_run,
             step.drop_task_run,
             step.recall_task_run,
             step.attribute_run,
@@ -201,6 +202,9 @@ def _write_tasks(tx: Transaction, step: Step, queue_id: int) -> None:
             [now] * len(step.task_run),
         )
         tx.run_rows(_INSERT_TASKS, columns, (step.task_frame, step.task_state))
+    if step.outside_run:
+        pairs = zip(step.outside_run, step.outside_seq, strict=True)
+        tx.run_many(_SQL["outside_task"], [(OUTSIDE, *pair, queue_id) for pair in pairs])
     if step.drop_task_run:
         queues = [queue_id] * len(step.drop_task_run)
         tx.run_rows(_DELETE_TASKS, (step.drop_task_run, step.drop_task_seq, queues))

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import json
 
-from hotmesh.backends.protocol import MessageKind, RunStatus, Tasks, TasksReply
+from hotmesh.backends.protocol import (
+    KEEP,
+    OUTSIDE,
+    MessageKind,
+    RunStatus,
+    Tasks,
+    TasksReply,
+)
 from hotmesh.backends.sqlite import statements
 from hotmesh.backends.sqlite.rows import Rows, bytes_of
 from hotmesh.backends.sqlite.starts import check_queue
@@ -96,10 +103,12 @@ def _beat(tx: Transaction, batch: Tasks, lost: list[_Claim]) -> list[_Claim]:
         batch.beat_attempt,
         batch.beat_lease,
         batch.beat_state,
+        batch.beat_outside,
     )
-    for run_id, seq, attempt, lease_ms, state in zip(*columns, strict=True):
+    for run_id, seq, attempt, lease_ms, state, outside in zip(*columns, strict=True):
         claim = (run_id, seq, attempt, batch.namespace)
-        row = tx.one(_BEAT_TASK, (tx.now_ms + lease_ms, state, *claim))
+        until = None if lease_ms == KEEP else tx.now_ms + lease_ms
+        row = tx.one(_BEAT_TASK, (until, state, OUTSIDE if outside else None, *claim))
         if row is None:
             lost.append((run_id, seq, attempt))
         elif row[0]:

@@ -84,7 +84,7 @@ select pg_backend_pid();
 
 -- name: step
 -- A router's batch: see functions/step.sql.
-select * from hotmesh.step(@92@);
+select * from hotmesh.step(@94@);
 
 -- name: journaled
 -- Which of these journal rows are there already, by their runs.
@@ -109,7 +109,7 @@ select hotmesh.mail(@3@);
 
 -- name: tasks
 -- An activity worker's batch.
-select * from hotmesh.tasks(@22@);
+select * from hotmesh.tasks(@23@);
 
 -- name: complete_task
 -- Finish an activity from outside its worker; the lane told, null for none.

@@ -43,6 +43,7 @@ local call = redis.call
 local h = ARGV[1] and cjson.decode(ARGV[1]) or {}
 
 local RUNNING = '1'
+local OUTSIDE = 'outside' -- has the claims of attempts that a client completes
 local START, EVENT, RESULT, END = 0, 1, 2, 3
 local RUN_ID_BYTES = 16
 local LANES_PER_QUEUE = 64

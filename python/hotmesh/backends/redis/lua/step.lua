@@ -13,6 +13,7 @@ local timer_run = column(#h.timer_lane)
 local drop_timer_run = column(#h.drop_timer_lane)
 local task_run, task_type = column(#h.task_seq), column(#h.task_seq)
 local task_frame, task_state = column(#h.task_seq), column(#h.task_seq)
+local outside_run = column(#h.outside_seq)
 local drop_task_run = column(#h.drop_task_seq)
 local recall_run, recall_frame = column(#h.recall_seq), column(#h.recall_seq)
 local attribute_run, attribute_name = column(h.attributes), column(h.attributes)
@@ -97,6 +98,18 @@ local function apply_timers()
   end
 end
 
+-- A task whose first attempt is under way: a client completes it.
+local function claim_outside(run, seq)
+  local found = call('HMGET', P .. 'task:' .. run .. seq, 'o', 'n', 'q', 'k')
+  if found[1] == '' and found[2] == '1' then
+    local waiting, member = waiting_of(found[3], found[4]), run .. seq
+    local due = call('ZSCORE', waiting, member) or text(now)
+    call('HSET', P .. 'task:' .. run .. seq, 'o', OUTSIDE)
+    call('ZREM', waiting, member)
+    call('ZADD', claims_of(found[3], found[4]), due, member)
+  end
+end
+
 local function apply_tasks()
   for i = 1, #h.task_seq do
     local run, seq, queue = ARGV[task_run + i], h.task_seq[i], h.task_queue[i]
@@ -106,6 +119,9 @@ local function apply_tasks()
         h.task_attempt[i], ARGV[task_state + i], '')
       call('ZADD', place, text(now + h.task_delay[i]), run .. seq)
     end
+  end
+  for i = 1, #h.outside_seq do
+    claim_outside(ARGV[outside_run + i], h.outside_seq[i])
   end
   for i = 1, #h.drop_task_seq do
     delete_task(ARGV[drop_task_run + i], h.drop_task_seq[i])

@@ -63,7 +63,12 @@ for i = 1, #h.beat_seq do
   if not found then
     lost_beats[#lost_beats + 1] = i
   else
-    call('ZADD', claims_of(found[5], found[6]), text(now + h.beat_lease[i]), run .. seq)
+    if h.beat_lease[i] >= 0 then
+      call('ZADD', claims_of(found[5], found[6]), text(now + h.beat_lease[i]), run .. seq)
+    end
+    if h.beat_outside[i] then
+      call('HSET', P .. 'task:' .. run .. seq, 'o', OUTSIDE)
+    end
     if state then
       call('HSET', P .. 'task:' .. run .. seq, 'y', state)
     end

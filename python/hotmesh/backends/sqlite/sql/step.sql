@@ -93,6 +93,12 @@ INSERT INTO task
 SELECT * FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) WHERE column1 IS NOT NULL
 ON CONFLICT (run_id, seq) DO NOTHING;
 
+-- name: outside_task
+-- The first attempt of a task is under way: a client completes it.
+UPDATE task SET owner = ?1
+WHERE run_id = ?2 AND seq = ?3 AND owner IS NULL AND attempt = 1 AND (lane / 64 = ?4 OR EXISTS (
+    SELECT 1 FROM queue AS q WHERE q.id = lane / 64 AND q.home = ?4));
+
 -- name: delete_tasks
 -- Tasks whose results are no longer wanted.
 DELETE FROM task WHERE (run_id, seq) IN (

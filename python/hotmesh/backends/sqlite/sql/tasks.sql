@@ -12,7 +12,10 @@ WHERE run_id = ? AND seq = ? AND attempt = ? AND owner IS NOT NULL
 
 -- name: beat_task
 -- Renew a claim; returns whether its cancellation was asked for.
-UPDATE task SET due_ms = ?, state = coalesce(?, state)
+UPDATE task SET
+    due_ms = coalesce(?, due_ms),
+    state = coalesce(?, state),
+    owner = coalesce(?, owner)
 WHERE run_id = ? AND seq = ? AND attempt = ? AND owner IS NOT NULL
     AND EXISTS (SELECT 1 FROM queue WHERE queue.id = task.queue_id AND queue.namespace = ?)
 RETURNING recalled;

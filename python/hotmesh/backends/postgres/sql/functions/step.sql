@@ -53,6 +53,8 @@ create or replace function hotmesh.step(
     task_delay bigint[],
     task_frame bytea[],
     task_state bytea[],
+    outside_run bytea[],
+    outside_seq int[],
     drop_task_run bytea[],
     drop_task_seq int[],
     recall_task_run bytea[],
@@ -260,6 +262,15 @@ begin
             now, task_queue, task_type, task_lane, task_run, task_seq, task_attempt, task_delay,
             task_frame, task_state
         );
+    end if;
+
+    if outside_run is not null then
+        for i in 1 .. cardinality(outside_run) loop
+            update hotmesh.task set owner = 'outside'
+            where task.run_id = outside_run[i] and task.seq = outside_seq[i]
+                and task.owner is null and task.attempt = 1
+                and task.lane / 64 = any (own_queues);
+        end loop;
     end if;
 
     if drop_task_run is not null then

@@ -47,6 +47,7 @@ create or replace function hotmesh.tasks(
     beat_attempt int[],
     beat_lease bigint[],
     beat_state bytea[],
+    beat_outside boolean[],
     out now bigint,
     out next_due bigint,
     out finished_lanes int[],
@@ -119,7 +120,9 @@ begin
     if beat_run is not null then
         for i in 1 .. cardinality(beat_run) loop
             update hotmesh.task
-            set due_ms = now + beat_lease[i], state = coalesce(beat_state[i], task.state)
+            set due_ms = case when beat_lease[i] < 0 then task.due_ms else now + beat_lease[i] end,
+                state = coalesce(beat_state[i], task.state),
+                owner = case when beat_outside[i] then 'outside' else task.owner end
             where task.run_id = beat_run[i] and task.seq = beat_seq[i]
                 and task.attempt = beat_attempt[i] and task.owner is not null
                 and (task.queue_id = queue or exists (
