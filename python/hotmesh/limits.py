@@ -8,6 +8,9 @@ LANES_PER_QUEUE = 64
 BATCH_MESSAGES_MAX = 500
 """Messages that one step reads at most."""
 
+NAMED_RUNS_MAX = 1000
+"""Runs that have an attribute's name and are looked at for whether any is in a namespace."""
+
 BATCH_TASKS_MAX = 500
 """Activity tasks that one claim takes at most."""
 

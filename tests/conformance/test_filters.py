@@ -1,12 +1,13 @@
 """Conditions on runs: each backend compares values, not texts, and never mixes types."""
 
+import sys
 from typing import Any
 
 import orjson
 import pytest
 
 from conformance.mesh import NAMESPACE, Mesh
-from hotmesh.backends.protocol import RunFilter
+from hotmesh.backends.protocol import NoteItem, RunFilter
 from hotmesh.limits import BATCH_BYTES_MAX
 from hotmesh.visibility import AllOf, AnyOf, AttributeIs, Condition, Field, FieldIs
 
@@ -102,11 +103,46 @@ async def test_runs_are_found_by_task_queue(mesh: Mesh) -> None:
 
 
 async def test_the_names_in_records_are_told(mesh: Mesh) -> None:
-    assert set(await mesh.backend.attribute_names(NAMESPACE)) == set()
+    names = mesh.backend.attribute_names
+    assert set(await names(NAMESPACE, ["a", "b"], 9)) == set()
     await mesh.start("one", attributes=[("a", b"1"), ("b c", b"2")])
-    await mesh.start("two", attributes=[("a", b"3"), ("ü", b"4")])
-    assert set(await mesh.backend.attribute_names(NAMESPACE)) == {"a", "b c", "ü"}
-    assert set(await mesh.backend.attribute_names("elsewhere")) == set()
+    run_id = await mesh.start("two", attributes=[("a", b"3"), ("ü", b"4")])
+    assert set(await names(NAMESPACE, ["a", "b"], 0)) == {"a"}
+    assert set(await names(NAMESPACE, [], 9)) == {"a", "b c", "ü"}
+    assert len(await names(NAMESPACE, [], 2)) == 2
+    assert set(await names("elsewhere", ["a"], 9)) == set()
+    await mesh.backend.note([NoteItem(NAMESPACE, run_id, "noted", b"1")])
+    router = await mesh.join()
+    kept = {"attribute_run": [run_id] * 2, "attribute_name": ["ü", "new"]}
+    await router.commit(**kept, attribute_value=[b"", b"5"])
+    assert set(await names(NAMESPACE, ["ü", "new", "noted"], 9)) == {"a", "b c", "new", "noted"}
+
+
+async def test_names_go_with_their_last_run(mesh: Mesh) -> None:
+    router = await mesh.join()
+    for workflow_id in ("one", "two"):
+        run_id = await mesh.start(workflow_id, attributes=[("both", b"1"), (workflow_id, b"2")])
+        if workflow_id == "one":
+            message = await router.read_all(1)
+            await router.acknowledge(message)
+            await router.close_run(run_id, mesh.lane_of("one"))
+    await mesh.backend.prune(NAMESPACE, 0)
+    found = await mesh.backend.attribute_names(NAMESPACE, ["one", "two", "both"], 9)
+    assert set(found) == {"two", "both"}
+
+
+async def test_a_name_that_many_runs_of_others_have_is_not_looked_for_among_all(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lane = await mesh.backend.queue_id("elsewhere", "work") * 64
+    for number in range(3):
+        await mesh.start(f"w{number}", namespace="elsewhere", lane=lane, attributes=[("n", b"1")])
+    assert set(await mesh.backend.attribute_names(NAMESPACE, ["n"], 9)) == set()
+    module = sys.modules[type(mesh.backend).__module__]
+    for name in (module.__name__, "hotmesh.backends.sqlite.visibility"):
+        monkeypatch.setattr(sys.modules[name], "NAMED_RUNS_MAX", 3, raising=False)
+    expected = set() if mesh.backend.name == "redis" else {"n"}  # Redis counts by namespace.
+    assert set(await mesh.backend.attribute_names(NAMESPACE, ["n"], 0)) == expected
 
 
 async def test_a_list_brings_so_many_bytes_and_no_inputs(mesh: Mesh) -> None:

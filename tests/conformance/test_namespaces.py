@@ -169,8 +169,8 @@ async def runs(scene: Scene) -> None:
 async def attribute_names(scene: Scene) -> None:
     name = {"attribute_run": [scene.run_id], "attribute_name": ["of-here"]}
     await scene.router.commit(attribute_value=[b"1"], **name)
-    assert "of-here" in await scene.backend.attribute_names(NAMESPACE)
-    assert "of-here" not in await scene.backend.attribute_names(ABROAD)
+    assert "of-here" in await scene.backend.attribute_names(NAMESPACE, ["of-here"], 0)
+    assert list(await scene.backend.attribute_names(ABROAD, ["of-here"], 99)) == []
     await scene.router.commit(attribute_value=[b""], **name)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from hotmesh import meshflow, workflow
 from hotmesh.client import Client, WorkflowFailureError
+from hotmesh.common import SearchAttributeKey
 from hotmesh.exceptions import (
     ApplicationError,
     InvalidArgumentError,
@@ -354,7 +355,13 @@ async def test_workflows_are_found_by_their_records(url: str) -> None:
     assert await found({"n": "2"}) == []
     assert await found({"kind": "even"}, status="running") == ["open"]
     assert await found({"kind": "even"}, workflow_name="noop", limit=1) == ["n2"]
-    assert await found({"kind": "even"}, namespace="another") == []
+    assert await found(namespace="another") == []
+    with pytest.raises(InvalidArgumentError, match="kind in a filter is no field of a run"):
+        await found({"kind": "even"}, namespace="another")
+    with pytest.raises(InvalidArgumentError, match="Did you mean kind"):
+        await found({"kinds": "even"})
+    SearchAttributeKey.for_keyword("declared_by_now")
+    assert await found({"declared_by_now": "even"}) == []
     (one,) = await client.workflow.search({"n": 1})
     assert one["record"] == {"kind": "odd", "n": 1}
     assert one["status"] == "completed"

@@ -547,8 +547,19 @@ class Backend(Protocol):
         ...
 
     async def runs(self, filter: RunFilter) -> RunPage: ...  # noqa: A002 - what it is
-    async def attribute_names(self, namespace: str) -> Collection[str]:
-        """The names in the records of a namespace's runs; looks at all of them."""
+    async def attribute_names(
+        self, namespace: str, wanted: Sequence[str], others: int
+    ) -> Collection[str]:
+        """Those of the wanted names that the records of a namespace's runs have, and some others.
+
+        It does not look at the runs. Where ``NAMED_RUNS_MAX`` runs have a wanted name and none of
+        them is in the namespace, the name counts as one that it has.
+
+        Args:
+            namespace: Whose runs.
+            wanted: The names.
+            others: How many other names of the namespace to tell at most.
+        """
         ...
 
     async def journal(self, namespace: str, run_id: bytes) -> Sequence[bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Protocol, Self
 
 from hotmesh.backends.protocol import RunFilter, RunPage, RunRow, RunStatus
@@ -26,12 +26,35 @@ from hotmesh.visibility.names import undeclared
 COUNT_PAGE = 1000
 """Runs read at once to be counted."""
 
+NAMES_MAX = 500
+"""Names that are looked through for one that is near to one that nobody wrote."""
+
 
 class Runs(Protocol):
     """Where runs are listed from."""
 
     async def runs(self, filter: RunFilter) -> RunPage: ...  # noqa: A002 - what it is
-    async def attribute_names(self, namespace: str) -> Collection[str]: ...
+    async def attribute_names(
+        self, namespace: str, wanted: Sequence[str], others: int
+    ) -> Collection[str]: ...
+
+
+async def check_attributes(namespace: str, names: Iterable[str], runs: Runs) -> None:
+    """Refuse the name of an attribute that is neither declared here nor written by any run.
+
+    Args:
+        namespace: Whose runs.
+        names: The attributes that a query names.
+        runs: Where they are.
+
+    Raises:
+        InvalidArgumentError: There is such a name; lists near ones.
+    """
+    unknown = sorted(undeclared(names))
+    if unknown:
+        written = await runs.attribute_names(namespace, unknown, 0)
+        if not set(unknown) <= set(written):
+            check_names(unknown, await runs.attribute_names(namespace, unknown, NAMES_MAX))
 
 
 class Pages:
@@ -47,7 +70,7 @@ class Pages:
         self._namespace = namespace
         self._query = query
         self._runs = runs
-        self._checked = not undeclared(query.names())
+        self._checked = False
 
     async def read(self, before: bytes, size: int) -> tuple[Sequence[RunRow], bytes | None]:
         """A page, and where the next one begins (None: there is none).
@@ -57,7 +80,7 @@ class Pages:
         """
         runs = await self._runs()
         if not self._checked:
-            check_names(self._query.names(), await runs.attribute_names(self._namespace))
+            await check_attributes(self._namespace, self._query.names(), runs)
             self._checked = True
         page = await runs.runs(RunFilter(self._namespace, self._query.where, before, size))
         return page.rows, bytes(page.rows[-1].run_id) if page.more and page.rows else None

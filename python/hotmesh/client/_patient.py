@@ -35,9 +35,11 @@ class PatientCalls:
         """Runs, newest first."""
         return await persistently(lambda: self._backend.runs(filter))
 
-    async def attribute_names(self, namespace: str) -> Collection[str]:
-        """The names in the records of a namespace's runs."""
-        return await persistently(lambda: self._backend.attribute_names(namespace))
+    async def attribute_names(
+        self, namespace: str, wanted: Sequence[str], others: int
+    ) -> Collection[str]:
+        """Those of the wanted names that records of a namespace have, and some others."""
+        return await persistently(lambda: self._backend.attribute_names(namespace, wanted, others))
 
     async def journal(self, namespace: str, run_id: bytes) -> Sequence[bytes]:
         """The frames of a run's journal, in order."""

@@ -11,6 +11,7 @@ import orjson
 from hotmesh.backends.protocol import RunFilter, RunStatus
 from hotmesh.client import Client as SdkClient
 from hotmesh.client import WorkflowHandle
+from hotmesh.client._listing import check_attributes
 from hotmesh.duration import Duration, seconds
 from hotmesh.exceptions import InvalidArgumentError
 from hotmesh.meshflow._calls import run_state, send_mail, start_hook
@@ -199,7 +200,8 @@ class WorkflowClient:
             ``workflow_name``, ``status``, ``started``, ``closed`` and ``record``.
 
         Raises:
-            InvalidArgumentError: A value is no JSON, the status is unknown, or the limit below 1.
+            InvalidArgumentError: A value is no JSON, a name is in no record and not declared, the
+                status is unknown, or the limit below 1.
         """
         terms: list[Condition] = [
             AttributeIs(name, orjson.loads(_json(name, value)))
@@ -213,7 +215,9 @@ class WorkflowClient:
         if limit < 1:
             raise InvalidArgumentError(f"limit must be at least 1, not {limit}")
         client = await self._client(namespace)
-        page = await (await client.listing()).runs(wanted)
+        runs = await client.listing()
+        await check_attributes(namespace, filter or (), runs)
+        page = await runs.runs(wanted)
         return [run_state(row) for row in page.rows]
 
     async def _client(self, namespace: str) -> SdkClient:

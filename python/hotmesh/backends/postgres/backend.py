@@ -44,7 +44,7 @@ from hotmesh.backends.protocol import (
     TasksReply,
 )
 from hotmesh.backends.queue_ids import wanted_queue_id
-from hotmesh.limits import BATCH_BYTES_MAX, SIDE_QUEUE_KEEP_MS
+from hotmesh.limits import BATCH_BYTES_MAX, NAMED_RUNS_MAX, SIDE_QUEUE_KEEP_MS
 from hotmesh.retrying import at_once
 
 CLIENT_LINKS = 4
@@ -233,9 +233,12 @@ class PostgresBackend:
         more = is_full or len(rows) > filter.limit
         return RunPage([listed_run(row) for row in rows[: filter.limit]], more)
 
-    async def attribute_names(self, namespace: str) -> Collection[str]:
-        """The names in the records of a namespace's runs."""
-        rows = await _repeat(lambda: self._links.clients.fetch("attribute_names", namespace))
+    async def attribute_names(
+        self, namespace: str, wanted: Sequence[str], others: int
+    ) -> Collection[str]:
+        """Those of the wanted names that records have, and some others."""
+        arguments = (namespace, list(wanted), others, NAMED_RUNS_MAX)
+        rows = await _repeat(lambda: self._links.clients.fetch("attribute_names", *arguments))
         return {row[0] for row in rows}
 
     async def journal(self, namespace: str, run_id: bytes) -> Sequence[bytes]:

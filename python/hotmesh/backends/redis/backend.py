@@ -208,16 +208,13 @@ class RedisBackend:
                 break
         return RunPage(rows[: filter.limit], len(rows) > filter.limit or room <= 0)
 
-    async def attribute_names(self, namespace: str) -> Collection[str]:
-        """The names in the records of a namespace's runs."""
-        names: set[str] = set()
-        before = b""
-        while True:
-            words = [codec.header({"scan": SCAN_RUNS}), before]
-            before, found = await self._again(namespace, scripts.ATTRIBUTE_NAMES, words)
-            names.update(name.decode() for name in found)
-            if not before:
-                return names
+    async def attribute_names(
+        self, namespace: str, wanted: Sequence[str], others: int
+    ) -> Collection[str]:
+        """Those of the wanted names that records have, and some others."""
+        words = [codec.header({"names": len(wanted), "others": others}), *wanted]
+        found = await self._again(namespace, scripts.ATTRIBUTE_NAMES, words)
+        return {name.decode() for name in found}
 
     async def journal(self, namespace: str, run_id: bytes) -> Sequence[bytes]:
         """The frames of a run in order; none of an unknown run."""

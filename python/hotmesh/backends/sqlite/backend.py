@@ -139,9 +139,13 @@ class SqliteBackend:
         """See the protocol."""
         return await self._read(lambda tx: visibility.runs(tx, filter))
 
-    async def attribute_names(self, namespace: str) -> Collection[str]:
+    async def attribute_names(
+        self, namespace: str, wanted: Sequence[str], others: int
+    ) -> Collection[str]:
         """See the protocol."""
-        return await self._read(lambda tx: visibility.attribute_names(tx, namespace))
+        return await self._read(
+            lambda tx: visibility.attribute_names(tx, namespace, wanted, others)
+        )
 
     async def journal(self, namespace: str, run_id: bytes) -> Sequence[bytes]:
         """See the protocol."""

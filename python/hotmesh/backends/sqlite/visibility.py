@@ -12,7 +12,7 @@ from hotmesh.backends.sqlite import statements
 from hotmesh.backends.sqlite.filtering import compiled
 from hotmesh.backends.sqlite.rows import Rows, bytes_of
 from hotmesh.backends.sqlite.transaction import Row, Transaction
-from hotmesh.limits import BATCH_BYTES_MAX
+from hotmesh.limits import BATCH_BYTES_MAX, NAMED_RUNS_MAX
 
 _SQL = statements.load("visibility")
 _CLIENT_SQL = statements.load("client")
@@ -50,9 +50,24 @@ def _bytes_listed(row: Row) -> int:
     return bytes_of(row[7], row[10])
 
 
-def attribute_names(tx: Transaction, namespace: str) -> set[str]:
+def attribute_names(
+    tx: Transaction, namespace: str, wanted: Sequence[str], others: int
+) -> set[str]:
     """See :meth:`hotmesh.backends.protocol.Backend.attribute_names`."""
-    return {name for (name,) in tx.all(_SQL["attribute_names"], (namespace,))}
+    found = {name for name in wanted if _has_name(tx, namespace, name)}
+    name = ""
+    for _ in range(others):
+        (name,) = tx.one(_SQL["following_attribute_name"], (name,)) or (None,)
+        if name is None:
+            break
+        if _has_name(tx, namespace, name):
+            found.add(name)
+    return found
+
+
+def _has_name(tx: Transaction, namespace: str, name: str) -> bool:
+    row = tx.one(_SQL["has_attribute_name"], (namespace, name, NAMED_RUNS_MAX))
+    return row is not None and bool(row[0])
 
 
 def _run_row(row: Row) -> RunRow:

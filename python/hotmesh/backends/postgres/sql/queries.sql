@@ -377,12 +377,32 @@ exists (
 );
 
 -- name: attribute_names
--- The names in the records of a namespace's runs.
-select distinct attribute.name
-from hotmesh.attribute
-join hotmesh.run on run.run_id = attribute.run_id
-join hotmesh.queue on queue.id = run.lane / 64
-where queue.namespace = $1;
+-- Those of some names that the records of a namespace's runs have, or too many of others, and among so
+-- many further names those that they have.
+with recursive further (name, position) as (
+    select ''::text collate "C", 0
+    union all
+    select (select min(a.name) from hotmesh.attribute a where a.name > further.name), position + 1
+    from further where further.name is not null and further.position < $3
+)
+select name.name from (
+    select unnest($2::text[]) collate "C" as name
+    union
+    select further.name from further where further.name is not null and further.position > 0
+) name
+where exists (
+    select from (
+        -- Not "=": for a name that many runs have, the planner would read the table instead.
+        select a.run_id from hotmesh.attribute a
+        where a.name >= name.name and a.name <= name.name order by a.name limit $4
+    ) named
+    cross join lateral (
+        select from hotmesh.run join hotmesh.queue on queue.id = run.lane / 64
+        where run.run_id = named.run_id and queue.namespace = $1 offset 0
+    ) ours
+) or (
+    select count(*) from (select from hotmesh.attribute a where a.name = name.name limit $4) named
+) = $4;
 
 -- name: routers
 -- The rollcall of a namespace.

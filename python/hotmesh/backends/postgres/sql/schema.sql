@@ -81,6 +81,7 @@ create table hotmesh.attribute (
     value bytea not null,
     primary key (run_id, name)
 );
+create index attribute_name on hotmesh.attribute (name);
 
 -- What happened, append-only: one row for each commit of a run. The primary key is the second
 -- fence: two owners can't both write the same transition.

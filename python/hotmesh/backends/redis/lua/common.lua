@@ -14,6 +14,7 @@
 --   run:<run id>       hash: s status, w workflow id, t type, l lane, h header, i input, o result,
 --                      b started, e closed, x seconds kept, u unread events, m side queue while
 --                      it is open in one, a:<name> attributes
+--   names              hash, name of an attribute = how many runs have it
 --   current:<wf id>    run id of the id's newest run
 --   journal:<run id>   list of frames; a frame's seq is its index
 --   runs               zset of all run ids, in lexical (so in time) order
@@ -133,8 +134,34 @@ local function mark_late(lane)
   call('ZADD', P .. 'late', call('INCR', P .. 'late_counter'), lane)
 end
 
+local function put_attribute(key, name, value)
+  if call('HSET', key, 'a:' .. name, value) == 1 then
+    -- A number that is damaged must not stop a script that has begun to write.
+    redis.pcall('HINCRBY', P .. 'names', name, 1)
+  end
+end
+
+local function forget_name(name)
+  local left = redis.pcall('HINCRBY', P .. 'names', name, -1)
+  if type(left) == 'table' or left <= 0 then
+    call('HDEL', P .. 'names', name)
+  end
+end
+
+local function drop_attribute(key, name)
+  if call('HDEL', key, 'a:' .. name) == 1 then
+    forget_name(name)
+  end
+end
+
 local function delete_run(run)
   local workflow_id = call('HGET', P .. 'run:' .. run, 'w')
+  local columns = call('HKEYS', P .. 'run:' .. run)
+  for i = 1, #columns do
+    if string.sub(columns[i], 1, 2) == 'a:' then
+      forget_name(string.sub(columns[i], 3))
+    end
+  end
   call('DEL', P .. 'run:' .. run, P .. 'journal:' .. run, P .. 'waiting:' .. run)
   call('ZREM', P .. 'runs', run)
   call('ZREM', P .. 'expiring', run)
@@ -162,7 +189,7 @@ local function create_run(item, at, run, workflow_id)
   call('HSET', key, 's', RUNNING, 'w', workflow_id, 't', ARGV[at + 3], 'l', lane,
     'h', ARGV[at + 4], 'i', ARGV[at + 5], 'b', text(wall), 'x', item[5])
   for i = at + 7, at + 5 + 2 * attributes, 2 do
-    call('HSET', key, 'a:' .. ARGV[i], ARGV[i + 1])
+    put_attribute(key, ARGV[i], ARGV[i + 1])
   end
   call('ZADD', P .. 'runs', 0, run)
   if delay > 0 then

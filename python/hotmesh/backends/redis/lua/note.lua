@@ -2,7 +2,7 @@
 for i = 2, #ARGV, 3 do
   local key = P .. 'run:' .. ARGV[i]
   if call('HEXISTS', key, 's') == 1 then
-    call('HSET', key, 'a:' .. ARGV[i + 1], ARGV[i + 2])
+    put_attribute(key, ARGV[i + 1], ARGV[i + 2])
   end
 end
 return {}

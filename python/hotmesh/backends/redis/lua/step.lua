@@ -141,11 +141,11 @@ end
 local function apply_attributes()
   for i = 1, h.attributes do
     local key, value = P .. 'run:' .. ARGV[attribute_run + i], ARGV[attribute_value + i]
-    local name = 'a:' .. ARGV[attribute_name + i]
+    local name = ARGV[attribute_name + i]
     if value == '' then
-      call('HDEL', key, name)
+      drop_attribute(key, name)
     elseif call('HEXISTS', key, 's') == 1 then
-      call('HSET', key, name, value)
+      put_attribute(key, name, value)
     end
   end
 end

@@ -81,10 +81,16 @@ EXISTS (
     WHERE a.run_id = v.run_id AND a.name = ?
         AND json(CASE WHEN json_valid(a.value) THEN a.value END) = json(?));
 
--- name: attribute_names
--- The names in the records of a namespace's runs.
-SELECT DISTINCT a.name FROM attribute AS a JOIN run AS r ON r.run_id = a.run_id
-WHERE r.namespace = ?;
+-- name: has_attribute_name
+-- Whether a run of a namespace has an attribute of a name; also if too many others have it.
+SELECT EXISTS (
+    SELECT 1 FROM (SELECT run_id FROM attribute WHERE name = ?2 LIMIT ?3) AS a
+    CROSS JOIN run AS r ON r.run_id = a.run_id WHERE r.namespace = ?1
+) OR (SELECT count(*) FROM (SELECT 1 FROM attribute WHERE name = ?2 LIMIT ?3)) = ?3;
+
+-- name: following_attribute_name
+-- The next name in any record, in order.
+SELECT min(name) FROM attribute WHERE name > ?;
 
 -- name: closed_until
 -- Closed runs of a namespace that are old enough to be pruned.

@@ -73,6 +73,7 @@ CREATE TABLE attribute (
     value TEXT NOT NULL,
     PRIMARY KEY (run_id, name)
 ) WITHOUT ROWID;
+CREATE INDEX attribute_name ON attribute (name);
 
 -- A run as it is listed: with its task queue's name and its record as one JSON object.
 CREATE VIEW run_row AS
