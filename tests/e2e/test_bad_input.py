@@ -10,7 +10,12 @@ from typing import Any
 import pytest
 
 from hotmesh import activity, workflow
-from hotmesh.client import Client, WorkflowQueryFailedError, WorkflowUpdateFailedError
+from hotmesh.client import (
+    Client,
+    WorkflowFailureError,
+    WorkflowQueryFailedError,
+    WorkflowUpdateFailedError,
+)
 from hotmesh.common import RetryPolicy
 from hotmesh.engine import wire
 from hotmesh.exceptions import (
@@ -21,6 +26,7 @@ from hotmesh.exceptions import (
     PayloadTooLargeError,
     RPCError,
     RPCStatusCode,
+    TerminatedError,
 )
 from hotmesh.worker import Worker
 from support.damage import Change, damage_journal
@@ -552,9 +558,13 @@ async def test_a_damaged_journal_stops_its_run_and_no_other(
             await bystands(client)
             with pytest.raises(RPCError) as caught:
                 await handle.query(Echo.ask, rpc_timeout=timedelta(milliseconds=100))
+            await handle.terminate("it can't be mended")
+            with pytest.raises(WorkflowFailureError) as ended:
+                await handle.result()
     assert failure["type"] == "CorruptJournalError"
     assert str(handle.result_run_id) in failure["message"]
     assert caught.value.status == RPCStatusCode.DEADLINE_EXCEEDED
+    assert isinstance(ended.value.cause, TerminatedError)
 
 
 async def has_begun(handle: Any) -> bool:

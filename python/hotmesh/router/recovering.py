@@ -8,7 +8,14 @@ from collections.abc import Container, Sequence
 import orjson
 
 from hotmesh.backends.protocol import LoadedRun, RunStatus, Session
-from hotmesh.core import CoreError, Event, RouterError, kinds
+from hotmesh.core import (
+    CoreError,
+    Event,
+    RouterError,
+    decode_transition,
+    encode_transition,
+    kinds,
+)
 from hotmesh.engine import wire
 from hotmesh.exceptions import CorruptJournalError, CorruptRowError
 from hotmesh.limits import LANES_PER_QUEUE
@@ -19,7 +26,7 @@ from hotmesh.router.memory import BACKEND_PAUSE_SECONDS, PipeMemory
 from hotmesh.router.moving import Mover
 from hotmesh.router.pipe_context import PipeContext
 from hotmesh.router.state import RunState
-from hotmesh.router.task_failures import TaskFailures
+from hotmesh.router.task_failures import ENDED_FROM_OUTSIDE, TaskFailures
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +36,9 @@ STALE_PAUSE_SECONDS = 0.02
 NO_LANE = -1
 
 _STATUSES = frozenset(RunStatus)
+
+_BLANK = encode_transition(0, [], [])
+"""In the place of an entry of a journal that can't be read."""
 
 
 class Recovery:
@@ -139,8 +149,7 @@ class Recovery:
             return
         if loaded.next_seq != len(loaded.frames):
             missing = f"it has {len(loaded.frames)} entries, and the last is {loaded.next_seq - 1}"
-            corrupt = CorruptJournalError(wire.run_id_text(run_id), None, missing)
-            self._failures.report(state, corrupt)
+            self._take_in_damaged(state, loaded, missing)
             return
         inflight = [seq for (owner, seq) in self._activities.inflight if owner == run_id]
         try:
@@ -153,8 +162,7 @@ class Recovery:
             memory.postpone(run_id, STALE_PAUSE_SECONDS)
             return
         except CoreError as error:
-            corrupt = CorruptJournalError(wire.run_id_text(run_id), None, str(error))
-            self._failures.report(state, corrupt)
+            self._take_in_damaged(state, loaded, str(error))
             return
         state.remember(transitions, list(map(len, loaded.frames)))
         memory.keep(state)
@@ -171,6 +179,27 @@ class Recovery:
             self._activities.request_cancel(run_id, seq)
         if lost:
             await self._recover(state, lost, cancelled)
+
+    def _take_in_damaged(self, state: RunState, loaded: LoadedRun, reason: str) -> None:
+        """A journal can't be read. Its run waits, unless it is to be ended: that takes no journal.
+
+        Entries that can't be read count, so that what ends the run follows them, and say nothing.
+        What the run had open by such an entry (a task, a timer) is left over, and comes to nothing.
+        """
+        memory, run_id = self._memory, loaded.run_id
+        if ENDED_FROM_OUTSIDE.isdisjoint(memory.core.waiting_kinds(run_id)):
+            corrupt = CorruptJournalError(wire.run_id_text(run_id), None, reason)
+            self._failures.report(state, corrupt)
+            return
+        legible = [frame if _is_legible(frame) else _BLANK for frame in loaded.frames]
+        legible += [_BLANK] * (loaded.next_seq - len(legible))
+        try:
+            transitions, _ = memory.core.load(run_id, loaded.lane, legible, state.closed, ())
+        except CoreError:  # what can be read contradicts itself
+            legible = [_BLANK] * loaded.next_seq
+            transitions, _ = memory.core.load(run_id, loaded.lane, legible, state.closed, ())
+        state.remember(transitions, list(map(len, legible)))
+        memory.keep(state)
 
     def _state(self, loaded: LoadedRun) -> RunState:
         state = RunState.of(
@@ -242,3 +271,11 @@ class Recovery:
         if seq in cancelled:
             effects.recalls.append((run_id, seq, cancelled_frame(seq), True))
         return [again]
+
+
+def _is_legible(frame: bytes) -> bool:
+    try:
+        decode_transition(frame)
+    except CoreError:
+        return False
+    return True
