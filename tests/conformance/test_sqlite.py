@@ -463,3 +463,16 @@ async def test_what_was_submitted_before_closing_is_committed(sqlite_url: str) -
     await backend.connect()
     assert len((await backend.runs(RunFilter(NAMESPACE))).rows) == 10
     await backend.close()
+
+
+@pytest.mark.parametrize("column", ["message_id", "posted_timers", "clock_shift_ms"])
+async def test_damage_that_is_no_runs_is_named(sqlite_url: str, column: str) -> None:
+    backend = backend_for(sqlite_url)
+    await backend.connect()
+    mesh = await Mesh.over(backend)
+    await mesh.start("before")
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as database, database:
+        database.execute(f"update state set {column} = 'damaged'")
+    with pytest.raises(BackendError, match="table 'state' is damaged"):
+        await mesh.start("after")
+    await backend.close()

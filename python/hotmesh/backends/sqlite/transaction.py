@@ -10,6 +10,7 @@ from typing import Any
 from hotmesh.backends.protocol import STEADY_MS
 from hotmesh.backends.sqlite import statements
 from hotmesh.backends.sqlite.rows import Column, Rows, is_large
+from hotmesh.exceptions import BackendError
 from hotmesh.limits import BATCH_BYTES_MAX
 
 Row = tuple[Any, ...]
@@ -17,6 +18,7 @@ Row = tuple[Any, ...]
 _SQL = statements.load("connection")
 _READ_STATE = _SQL["read_state"]
 _WRITE_STATE = _SQL["write_state"]
+_STATE_COLUMNS = 3
 _INSERT_MESSAGES = Rows(_SQL["insert_messages"])
 
 
@@ -103,7 +105,14 @@ class Transaction:
 
     def _counters(self) -> list[int]:
         if self._state is None:
-            self._state = list(self._connection.execute(_READ_STATE).fetchone())
+            row: Sequence[object] = self._connection.execute(_READ_STATE).fetchone() or ()
+            numbers = [each for each in row if isinstance(each, int)]
+            if len(numbers) != _STATE_COLUMNS:
+                raise BackendError(
+                    f"the row of table 'state' is damaged, it holds {tuple(row)!r}: nothing can be "
+                    "stored until it is restored from a backup"
+                )
+            self._state = numbers
         return self._state
 
     def need_write(self) -> None:
