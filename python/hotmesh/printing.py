@@ -1,7 +1,7 @@
 """Printing what users made: exceptions and values whose own ``str`` and ``repr`` may raise.
 
 Whatever the engine says of a user's object, in a log line, a stored failure or an error of its own,
-goes through here. Nothing in this module raises because of the object.
+goes through here. Nothing in this module raises because of the object, whatever its code raises.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from hotmesh.interrupts import is_from_outside
 
 TEXT_CHARS_MAX = 10_000
 """Of a ``repr``: more is nobody's to read in a log line."""
@@ -68,7 +70,9 @@ def stack_of(error: BaseException) -> str:
         return _users_part(remote)
     try:
         return stack_text(traceback.extract_tb(frames))
-    except Exception as reason:  # noqa: BLE001 - a module's loader may raise anything
+    except BaseException as reason:  # a module's loader may raise anything
+        if is_from_outside(reason):
+            raise
         return f"<the stack can't be printed: {type(reason).__name__}>"
 
 
@@ -111,7 +115,9 @@ def printable(error: BaseException | None) -> BaseException | None:
         return None
     try:
         traceback.format_exception(error)
-    except Exception:  # noqa: BLE001 - notes, causes and groups are the user's, too
+    except BaseException as reason:  # notes, causes and groups are the user's, too
+        if is_from_outside(reason):
+            raise
         name = type(error).__name__
         return UnprintableError(f"{name} can't be printed").with_traceback(error.__traceback__)
     return error
@@ -120,5 +126,7 @@ def printable(error: BaseException | None) -> BaseException | None:
 def _text_by(way: Callable[[Any], str], value: object) -> str:
     try:
         return str.__str__(way(value))
-    except BaseException as reason:  # noqa: BLE001 - the user's code may raise anything
+    except BaseException as reason:  # the user's code may raise anything
+        if is_from_outside(reason):
+            raise
         return f"<{way.__name__} of {type(value).__name__} failed: {type(reason).__name__}>"

@@ -16,7 +16,9 @@ from hotmesh.client import (
 )
 from hotmesh.common import Payload
 from hotmesh.converter import DataConverter, PayloadCodec
+from hotmesh.engine import wire
 from hotmesh.exceptions import ActivityError, ApplicationError, CancelledError
+from hotmesh.router.recovering import Recovery
 from hotmesh.worker import (
     ExecuteActivityInput,
     ExecuteWorkflowInput,
@@ -49,7 +51,7 @@ HEALED: set[str] = set()
 
 def leave(name: str) -> None:
     """Raise, until it is healed."""
-    if name not in HEALED:
+    if name in ERRORS and name not in HEALED:
         raise ERRORS[name]("out")
 
 
@@ -349,3 +351,27 @@ async def test_what_interceptors_raise_ends_there(client: Client, name: str) -> 
         assert isinstance(error, ActivityError)
         assert isinstance(error.cause, ApplicationError)
         assert error.cause.type == name
+
+
+async def test_a_panic_while_a_run_is_taken_in_sets_that_run_aside(
+    any_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Recovery._take_in
+
+    async def panics(self: Recovery, run_id: bytes, *rest: Any) -> None:
+        if run_id == wire.run_id_bytes(victim.first_execution_run_id or ""):
+            raise BareError("panic")
+        await real(self, run_id, *rest)
+
+    client = any_client
+    async with working(client, Handles):
+        victim = await start(client, Handles.run, run_timeout=SOON * 6)
+        neighbours = [await start(client, Handles.run) for _ in range(3)]
+        for handle in (victim, *neighbours):
+            await handle.query(Handles.query_leaves, "nothing")
+    monkeypatch.setattr(Recovery, "_take_in", panics)
+    async with working(client, Handles):
+        for handle in (victim, *neighbours):
+            await handle.signal(Handles.stop)
+        assert [await handle.result() for handle in neighbours] == [1, 1, 1]
+        assert "panic" in (await task_failure(victim))["message"]

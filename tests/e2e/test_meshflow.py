@@ -1,5 +1,6 @@
 """The function-first face, every call of it."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
@@ -662,6 +663,37 @@ async def test_a_workflow_that_always_raises_fails_once_its_attempts_are_spent(
     assert "boom" in str(caught.value.cause)
     assert raised.count(key) == attempts
     assert await handle.status() == "failed"
+
+
+class BareError(BaseException):
+    """Not an Exception."""
+
+
+BARE = {each.__name__: each for each in (SystemExit, KeyboardInterrupt, GeneratorExit, BareError)}
+
+
+async def leaves(name: str) -> None:
+    raised.append(name)
+    raise BARE[name]("out")
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+async def test_whatever_is_raised_fails_its_workflow_once_its_attempts_are_spent(
+    url: str, attempts: int
+) -> None:
+    options = {"maximum_attempts": attempts, "initial_interval": "0.01 seconds"}
+    await meshflow.Worker.create(connection=url, workflow=leaves, options=options)
+    client = meshflow.Client(connection=url)
+    for name in BARE:
+        before = raised.count(name)
+        handle = await client.workflow.start(workflow_name="leaves", args=[name])
+        with pytest.raises(WorkflowFailureError) as caught:
+            await asyncio.wait_for(handle.result(), 20)
+        assert isinstance(caught.value.cause, ApplicationError)
+        assert caught.value.cause.type == name
+        assert raised.count(name) - before == attempts
+    await host(url, noop)
+    await run(url, noop)
 
 
 async def test_an_exception_that_is_not_to_be_retried_fails_its_workflow(url: str) -> None:

@@ -32,6 +32,9 @@ UNSET: Any = object()
 
 Event = tuple[int, int, int, str, bytes, bytes]
 
+WHATEVER = (BaseException,)
+"""What fails a run whose attempts are spent; cancellation and continue-as-new are no failures."""
+
 
 def stored_failure(converter: DataConverter, error: BaseException, limit: int, what: str) -> bytes:
     """An error as it is stored; of one that exceeds the limit, its type and how large it was."""

@@ -357,6 +357,8 @@ class WorkflowInstance(Outbound, Attributes):
         in whoever runs the loop, and that is the worker.
         """
         verdict = verdict_of(error, self.failure_types)
+        if verdict is Verdict.FAILED and is_from_outside(error):
+            verdict = Verdict.TASK_FAILED
         if verdict is Verdict.CONTINUED:
             self._close(continuation(error).command)
         elif verdict is Verdict.TASK_FAILED:

@@ -13,6 +13,7 @@ from hotmesh.activity import ActivityDefinition
 from hotmesh.common import RetryPolicy
 from hotmesh.engine.context import current
 from hotmesh.engine.definition import WorkflowDefinition
+from hotmesh.engine.failures import WHATEVER
 from hotmesh.engine.options import checked_name
 
 Function = Callable[..., Any]
@@ -59,7 +60,7 @@ def workflow_definition(
     values["name"] = found.name if name is None else checked_name(name, "workflow name")
     values["task_retry"] = task_retry
     if task_retry is not None and task_retry.maximum_attempts == 1:
-        values["failure_exception_types"] = (Exception,)
+        values["failure_exception_types"] = WHATEVER
     return HostedDefinition(**values, activity_policy=policy)
 
 

@@ -13,6 +13,7 @@ from hotmesh.core import Event, kinds
 from hotmesh.engine import wire
 from hotmesh.engine.activity_task import ActivityTask
 from hotmesh.engine.contexts import own_converter
+from hotmesh.engine.failures import WHATEVER
 from hotmesh.exceptions import NondeterminismError, TransitionTooLargeError
 from hotmesh.interrupts import is_from_outside
 from hotmesh.limits import STEP_BYTES_MAX
@@ -252,7 +253,7 @@ class Activator:
                         self._failures.note_changed_arguments(state)
                     types = instance.failure_types
                     if self._failures.any and self._failures.is_last(state.details.run_id):
-                        instance.failure_types += (Exception,)
+                        instance.failure_types += WHATEVER
                     commands = instance.activate(now_ms, jobs)
                     instance.failure_types = types
                     if instance.replies:

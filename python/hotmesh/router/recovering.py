@@ -18,6 +18,7 @@ from hotmesh.core import (
 )
 from hotmesh.engine import wire
 from hotmesh.exceptions import CorruptJournalError, CorruptRowError
+from hotmesh.interrupts import is_from_outside
 from hotmesh.limits import LANES_PER_QUEUE
 from hotmesh.retrying import PASSING
 from hotmesh.router.effects import CommandTranslator, Owner, cancelled_frame, first_attempt
@@ -88,12 +89,14 @@ class Recovery:
                 if error is not None:
                     raise error
                 await self._take_in(run_id, loaded, lanes)
-            except Exception as failure:  # noqa: BLE001 - whatever is stored: it is this run's
+            except BaseException as failure:  # whatever is stored, also a panic: it is this run's
+                if is_from_outside(failure):
+                    raise
                 self._failures.set_aside(self._bare_state(run_id, loaded), failure)
 
     async def _read(
         self, session: Session, run_ids: Sequence[bytes], found: dict[bytes, LoadedRun]
-    ) -> tuple[dict[bytes, Exception], Sequence[bytes]]:
+    ) -> tuple[dict[bytes, BaseException], Sequence[bytes]]:
         """Load runs; of those that the store can't give, why, and those to be loaded later.
 
         Raises:
@@ -105,7 +108,9 @@ class Recovery:
             found.update((loaded.run_id, loaded) for loaded in runs)
         except PASSING:
             raise
-        except Exception as error:  # noqa: BLE001 - one row is damaged: find it by halves
+        except BaseException as error:  # one row is damaged: find it by halves
+            if is_from_outside(error):
+                raise
             if len(run_ids) == 1:
                 return {run_ids[0]: error}, ()
             middle = len(run_ids) // 2

@@ -8,6 +8,7 @@ from hotmesh.common import RetryPolicy
 from hotmesh.core import Event, kinds, match_commands
 from hotmesh.engine.definition import WorkflowDefinition
 from hotmesh.engine.details import EngineOptions
+from hotmesh.engine.failures import WHATEVER
 from hotmesh.engine.instance import WorkflowInstance
 from hotmesh.exceptions import NondeterminismError, UnknownWorkflowTypeError
 from hotmesh.router.coding import argument_digests
@@ -123,7 +124,7 @@ class Engine:
     ) -> list[Event]:
         accepted = [c[4].decode() for c in recorded if c[0] == kinds.UPDATE_ACCEPTED]
         if recorded and recorded[-1][0] == kinds.FAIL and instance.definition.task_retry:
-            instance.failure_types += (Exception,)  # the attempts were spent
+            instance.failure_types += WHATEVER  # the attempts were spent
         issued = instance.activate(now_ms, jobs, replaying=True, accepted=accepted)
         # A patch that old runs recorded may have left the code, so markers never differ.
         expected = [c for c in recorded if c[0] != kinds.PATCH]

@@ -16,6 +16,7 @@ from hotmesh.engine import wire
 from hotmesh.engine.activity_task import ActivityTask, AttemptKey, Outcome
 from hotmesh.engine.outside import outside_tasks
 from hotmesh.exceptions import BackendError, CorruptRowError
+from hotmesh.interrupts import is_from_outside
 from hotmesh.limits import BATCH_BYTES_MAX, BATCH_TASKS_MAX
 from hotmesh.printing import told
 from hotmesh.retrying import PASSING, Backoff, complain
@@ -303,7 +304,9 @@ class TaskPump:
             for row in reply.tasks:
                 try:
                     self._start(row)
-                except Exception as error:  # noqa: BLE001 - one row's trouble: the others go on
+                except BaseException as error:  # one row's trouble: the others go on
+                    if is_from_outside(error):
+                        raise
                     self._set_aside(row, error)
         if len(reply.tasks) >= batch.room > 0:
             self._awake = self._short_of_slots = True
@@ -321,13 +324,13 @@ class TaskPump:
     def _begin(self, task: ActivityTask) -> None:
         try:
             event = self._runner.start(task, self._on_outcome)
-        except Exception:
+        except BaseException:
             del self._claimed[task.key]
             raise
         if event is not None:
             self._on_outcome(task, Outcome("completed", event))
 
-    def _set_aside(self, row: Sequence[object], error: Exception) -> None:
+    def _set_aside(self, row: Sequence[object], error: BaseException) -> None:
         """A task that can't be attempted: its run is told about, and it is looked at again later.
 
         The claim is kept until then, so that no worker meets the row again and again.

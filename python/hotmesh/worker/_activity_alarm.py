@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 
 from hotmesh.core import Wheel
+from hotmesh.interrupts import is_from_outside
 from hotmesh.printing import printable
 from hotmesh.worker._activity_running import RunningActivity
 
@@ -65,7 +66,9 @@ class ActivityAlarm:
     def _ring_one(self, running: RunningActivity) -> None:
         try:
             self._ring(running)
-        except Exception as error:  # one attempt's trouble: the other deadlines hold
+        except BaseException as error:  # one attempt's trouble: the other deadlines hold
+            if is_from_outside(error):
+                raise
             logger.error(
                 "A deadline of activity %s was missed", running.task.name, exc_info=printable(error)
             )
