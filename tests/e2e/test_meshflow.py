@@ -1,6 +1,5 @@
 """The function-first face, every call of it."""
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
@@ -627,87 +626,3 @@ async def test_one_name_for_functions_of_two_places_is_refused(memory: str) -> N
     await host(memory, outer())
     with pytest.raises(ValueError, match="different workflow 'twice'"):
         await host(memory, twice)
-
-
-raised: list[int] = []
-
-
-async def always_raises(key: int) -> None:
-    raised.append(key)
-    raise ValueError("boom")
-
-
-async def recovers(key: int) -> str:
-    raised.append(key)
-    if raised.count(key) < 3:
-        raise KeyError("not yet")
-    return "done"
-
-
-async def hosted(url: str, workflow_fn: Any, key: int, **options: Any) -> Any:
-    """A started workflow whose worker has these options."""
-    await meshflow.Worker.create(connection=url, workflow=workflow_fn, options=options)
-    client = meshflow.Client(connection=url)
-    return await client.workflow.start(workflow_name=workflow_fn.__name__, args=[key])
-
-
-@pytest.mark.parametrize("attempts", [1, 3])
-async def test_a_workflow_that_always_raises_fails_once_its_attempts_are_spent(
-    url: str, attempts: int
-) -> None:
-    key = len(raised) + 1_000 * attempts
-    options = {"maximum_attempts": attempts, "initial_interval": "0.01 seconds"}
-    handle = await hosted(url, always_raises, key, **options)
-    with pytest.raises(WorkflowFailureError) as caught:
-        await handle.result()
-    assert "boom" in str(caught.value.cause)
-    assert raised.count(key) == attempts
-    assert await handle.status() == "failed"
-
-
-class BareError(BaseException):
-    """Not an Exception."""
-
-
-BARE = {each.__name__: each for each in (SystemExit, KeyboardInterrupt, GeneratorExit, BareError)}
-
-
-async def leaves(name: str) -> None:
-    raised.append(name)
-    raise BARE[name]("out")
-
-
-@pytest.mark.parametrize("attempts", [1, 3])
-async def test_whatever_is_raised_fails_its_workflow_once_its_attempts_are_spent(
-    url: str, attempts: int
-) -> None:
-    options = {"maximum_attempts": attempts, "initial_interval": "0.01 seconds"}
-    await meshflow.Worker.create(connection=url, workflow=leaves, options=options)
-    client = meshflow.Client(connection=url)
-    for name in BARE:
-        before = raised.count(name)
-        handle = await client.workflow.start(workflow_name="leaves", args=[name])
-        with pytest.raises(WorkflowFailureError) as caught:
-            await asyncio.wait_for(handle.result(), 20)
-        assert isinstance(caught.value.cause, ApplicationError)
-        assert caught.value.cause.type == name
-        assert raised.count(name) - before == attempts
-    await host(url, noop)
-    await run(url, noop)
-
-
-async def test_an_exception_that_is_not_to_be_retried_fails_its_workflow(url: str) -> None:
-    key = len(raised) + 10_000
-    options = {"maximum_attempts": 50, "non_retryable_error_types": ["ValueError"]}
-    handle = await hosted(url, always_raises, key, **options)
-    with pytest.raises(WorkflowFailureError):
-        await handle.result()
-    assert raised.count(key) == 2  # once more, to record how it ends
-
-
-async def test_a_workflow_that_comes_through_in_time_succeeds(url: str) -> None:
-    key = len(raised) + 20_000
-    options = {"maximum_attempts": 3, "initial_interval": "0.01 seconds"}
-    handle = await hosted(url, recovers, key, **options)
-    assert await handle.result() == "done"
-    assert raised.count(key) == 3
