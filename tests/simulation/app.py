@@ -170,7 +170,6 @@ class Collect:
         del first
         await workflow.wait_condition(lambda: len(self.notes) >= count)
         await workflow.execute_activity("add", len(self.notes), **EAGER)
-        await asyncio.sleep(10)  # it may be sent a signal again by who does not know that it came
         return sorted(self.notes)
 
     @workflow.signal

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
+from hotmesh.backends.outgoing import Tries
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.pace import Pace
 from hotmesh.router.workflow_thread import WorkflowThread
@@ -69,6 +70,7 @@ def virtual(clock: VirtualClock, seed: int) -> Iterator[None]:
         for function, defaults in (
             (BackendClock.__init__, (clock.monotonic, clock.time)),
             (Pace.__init__, (clock.monotonic,)),
+            (Tries.__init__, (clock.monotonic,)),
         ):
             stack.enter_context(mock.patch.object(function, "__defaults__", defaults))
         stack.callback(random.setstate, random.getstate())

@@ -11,6 +11,7 @@ from unittest import mock
 from hotmesh.backends.protocol import StepReply
 from hotmesh.core._python.output import Output
 from hotmesh.core._python.run import Arrival, MessageOrigin, Run
+from hotmesh.router.local_activities import LocalActivities
 from hotmesh.router.pipe import Pipe
 from hotmesh.worker._activity_runner import ActivityRunner
 
@@ -70,7 +71,35 @@ def cancelled_whatever_the_attempt() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def repeats_not_looked_for() -> Iterator[None]:
+    """A send that is repeated is refused, or delivered again, though a run that closed has it."""
+    with mock.patch("hotmesh.backends.sqlite.starts._heard", return_value=None):
+        yield
+
+
+@contextlib.contextmanager
+def results_lost_with_the_tenure() -> Iterator[None]:
+    """What the core has been given of a first attempt is forgotten when the tenure ends."""
+    end = LocalActivities.end
+
+    def forget(activities: LocalActivities) -> None:
+        for task in activities.inflight.values():
+            if (task.run_id, task.event) not in activities._memory.local:
+                task.event = None
+        end(activities)
+
+    with mock.patch.object(LocalActivities, "end", forget):
+        yield
+
+
 MUTANTS: dict[str, Callable[[], AbstractContextManager[None]]] = {
     mutant.__name__: mutant
-    for mutant in (events_after_activities, anchors_let_go_early, cancelled_whatever_the_attempt)
+    for mutant in (
+        events_after_activities,
+        anchors_let_go_early,
+        cancelled_whatever_the_attempt,
+        repeats_not_looked_for,
+        results_lost_with_the_tenure,
+    )
 }

@@ -29,6 +29,10 @@ from hotmesh.backends.numbers import ConflictPolicy as ConflictPolicy
 from hotmesh.backends.numbers import MessageKind as MessageKind
 from hotmesh.backends.numbers import ReusePolicy as ReusePolicy
 from hotmesh.backends.numbers import RunStatus as RunStatus
+from hotmesh.backends.outgoing import SendItem as SendItem
+from hotmesh.backends.outgoing import SendOutcome as SendOutcome
+from hotmesh.backends.outgoing import StartItem as StartItem
+from hotmesh.backends.outgoing import StartOutcome as StartOutcome
 from hotmesh.backends.pending_task import PendingTask, RunTasks
 from hotmesh.backends.rollcall import Beat as Beat
 from hotmesh.backends.rollcall import HeldTask as HeldTask
@@ -50,58 +54,6 @@ STEADY_MS = 60_000
 """More than a call takes: a store's clock that is ahead of its caller's idea by more has jumped."""
 
 
-class StartItem(NamedTuple):
-    """A run to create together with its start message.
-
-    ``delay_ms`` > 0 stores a timer (``timer_key`` 0) in place of the start message. ``events`` are
-    frames delivered right after the start message (signal-with-start), or to the open run under
-    ``USE_EXISTING``. Starting the same ``run_id`` twice is a success and changes nothing.
-    """
-
-    namespace: str
-    workflow_id: str
-    run_id: bytes
-    workflow_type: str
-    lane: int
-    reuse: int
-    conflict: int
-    delay_ms: int
-    expire_s: int
-    """Seconds to keep the run after closing; -1 keeps it until it is pruned."""
-    header: bytes
-    """Opaque to the backend: parent, timeouts, retry policy, memo, waiting client."""
-    input: bytes
-    frame: bytes
-    """The start message's frame."""
-    attributes: Sequence[tuple[str, bytes]]
-    """Names and JSON texts of the run's record (enriched and search attributes, memo)."""
-    events: Sequence[bytes]
-    over: bytes | None = None
-    """The only closed run that may be taken over, b"" for none; None leaves it to ``reuse``."""
-
-
-class StartOutcome(NamedTuple):
-    """``started`` is true when this call (or an earlier one with the same run id) made the run."""
-
-    started: bool
-    run_id: bytes
-    """The run that holds the workflow id now: ours, the open one, or the newest closed one."""
-    status: int
-    """Its :class:`RunStatus`."""
-
-
-class SendItem(NamedTuple):
-    """A message to a run named by its workflow id; ``run_id`` b"" means the newest run."""
-
-    namespace: str
-    workflow_id: str
-    run_id: bytes
-    kind: int
-    frame: bytes
-    allow_closed: bool
-    """Queries reach closed runs too; everything else is refused for them."""
-
-
 class NoteItem(NamedTuple):
     """A value (JSON text) for a run's record from somebody who does not own the run."""
 
@@ -109,15 +61,6 @@ class NoteItem(NamedTuple):
     run_id: bytes
     name: str
     value: bytes
-
-
-class SendOutcome(NamedTuple):
-    """``status`` 0: no such run. Otherwise its :class:`RunStatus`; delivered if ``delivered``."""
-
-    delivered: bool
-    run_id: bytes
-    status: int
-    lane: int
 
 
 class MailItem(NamedTuple):

@@ -28,6 +28,7 @@ class Coalescer(Generic[Item, Outcome]):
     Args:
         write: Writes a batch in one transaction; an outcome for each item, in order. It must be
             safe to repeat, since a lost connection doesn't say whether it was applied.
+        tries: Makes of a batch's items what gives them for each try, see :class:`Tries`.
         written: Called after each batch with what was written.
         size: Bytes that an item counts for.
     """
@@ -35,11 +36,13 @@ class Coalescer(Generic[Item, Outcome]):
     def __init__(
         self,
         write: Callable[[Sequence[Item]], Awaitable[Sequence[Outcome]]],
+        tries: Callable[[Sequence[Item]], Callable[[], Sequence[Item]]],
         written: Callable[[Sequence[Item], Sequence[Outcome]], None],
         size: Callable[[Item], int],
     ) -> None:
         self._size = size
         self._write = write
+        self._tries = tries
         self._written = written
         self._pending: list[tuple[Item, asyncio.Future[Outcome]]] = []
         self._task: asyncio.Task[None] | None = None
@@ -101,8 +104,9 @@ class Coalescer(Generic[Item, Outcome]):
 
     async def _settle(self, batch: Sequence[tuple[Item, asyncio.Future[Outcome]]]) -> None:
         items = [item for item, _ in batch]
+        tries = self._tries(items)
         try:
-            outcomes = await persistently(lambda: self._write(items))
+            outcomes = await persistently(lambda: self._write(tries()))
         except BackendUnavailableError as error:
             _fail(batch, error)
         except asyncio.CancelledError:
@@ -114,6 +118,7 @@ class Coalescer(Generic[Item, Outcome]):
                 _fail(batch, error)
                 return
             # One bad item must not fail its neighbours: find it by halves.
+            batch = [(item, future) for item, (_, future) in zip(tries(), batch, strict=True)]
             middle = len(batch) // 2
             await self._settle(batch[:middle])
             await self._settle(batch[middle:])

@@ -13,6 +13,7 @@ import socket
 from collections.abc import Iterable, Sequence
 from typing import Self
 
+from hotmesh.backends.outgoing import Tries
 from hotmesh.backends.protocol import Backend, SendItem, SendOutcome, StartItem, StartOutcome
 from hotmesh.backends.registry import backend_for
 from hotmesh.client._coalescer import Coalescer
@@ -45,10 +46,10 @@ class Connection:
         self.named_identity = identity
         """The identity if it was chosen, not made up here."""
         self.starts: Coalescer[StartItem, StartOutcome] = Coalescer(
-            backend.start, self._started, _start_bytes
+            backend.start, Tries, self._started, _start_bytes
         )
         self.sends: Coalescer[SendItem, SendOutcome] = Coalescer(
-            backend.send, self._sent, _send_bytes
+            backend.send, Tries, self._sent, _send_bytes
         )
         self.patient = PatientCalls(backend)
         """Calls that are made again while the database can't be reached."""

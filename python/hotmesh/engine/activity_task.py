@@ -66,6 +66,9 @@ class ActivityTask:
     """What earlier attempts left: heartbeat details and their last failure. b"" for nothing."""
     started_ms: int = 0
     """0 until it has begun."""
+    event: Event | None = None
+    """What a first attempt has come to, on its way to its run. Kept here until the run has recorded
+    it: nobody could read it again."""
 
     @property
     def key(self) -> AttemptKey:

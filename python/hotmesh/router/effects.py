@@ -359,6 +359,17 @@ class CommandTranslator:
 
     def _external(self, state: RunState, now_ms: int, command: Event, effects: Effects) -> None:
         del now_ms
+        effects.sends.append(self.external_send(state, command))
+        effects.send_owners.append(Owner(command[0], state.details.run_id, command[1]))
+
+    def external_send(self, state: RunState, command: Event, again_ms: int = 0) -> SendItem:
+        """What a command sends to another run; the same command always makes the same frame.
+
+        Args:
+            state: The run whose command it is.
+            command: The command.
+            again_ms: See :attr:`SendItem.again_ms`.
+        """
         kind, seq, _, name, meta, body = command
         target = orjson.loads(meta)
         run_id = state.details.run_id
@@ -367,17 +378,15 @@ class CommandTranslator:
             if kind == kinds.SIGNAL_EXTERNAL
             else (kinds.CANCEL, 0, 0, "", dedupe_id(run_id, seq), body)
         )
-        effects.sends.append(
-            SendItem(
-                target["ns"],
-                target["wid"],
-                wire.run_id_bytes(target.get("rid", "")),
-                MessageKind.EVENT,
-                encode_event(event),
-                False,
-            )
+        return SendItem(
+            target["ns"],
+            target["wid"],
+            wire.run_id_bytes(target.get("rid", "")),
+            MessageKind.EVENT,
+            encode_event(event),
+            False,
+            again_ms,
         )
-        effects.send_owners.append(Owner(kind, run_id, seq))
 
     # The record
 

@@ -197,6 +197,7 @@ class LocalActivities:
                     tenure.late(task, Outcome("completed", event))
                     break
                 else:
+                    task.event = event
                     local.append((task.run_id, event))
                     at_once += 1
                     if len(event[5]) > LARGE_BYTES:
@@ -240,6 +241,7 @@ class LocalActivities:
             return  # cancelled, or the lane was lost: the result is no longer wanted
         self._outcomes += 1
         if outcome.event is not None:
+            task.event = outcome.event
             self._memory.local.append((task.run_id, outcome.event))
             if len(outcome.event[5]) > LARGE_BYTES:
                 self._unrecorded[task.run_id, task.seq] = len(outcome.event[5])
@@ -423,18 +425,16 @@ class LocalActivities:
         else:
             self._context.runner.cancel(task.key, "cancel_requested")
             return
-        event = (kinds.ACTIVITY_CANCELED, seq, 0, "", b"", CANCELLED_FAILURE)
+        task.event = event = (kinds.ACTIVITY_CANCELED, seq, 0, "", b"", CANCELLED_FAILURE)
         self._memory.local.append((run_id, event))
         self._wake()
 
     def end(self) -> None:
         """The tenure is over: what has come of its attempts goes the way of tasks."""
         tenure, inflight = self._context.tenure, self.inflight
-        for run_id, event in self._memory.local:
-            task = inflight.get((run_id, event[1]))
-            has_ended = kinds.ACTIVITY_COMPLETED <= event[0] <= kinds.ACTIVITY_TIMED_OUT
-            if has_ended and task is not None:
-                tenure.late(task, Outcome("completed", event))
+        for task in inflight.values():
+            if task.event is not None:  # wherever it is: with the core, it may wait for its run
+                tenure.late(task, Outcome("completed", task.event))
         for task, event in self._memory.effects.ended:
             tenure.late(task, Outcome("completed", event))
         for task, outcome in self._retries:

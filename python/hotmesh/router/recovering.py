@@ -7,11 +7,13 @@ from collections.abc import Container, Sequence
 
 import orjson
 
+from hotmesh.backends.outgoing import REPEAT_SLACK_MS
 from hotmesh.backends.protocol import LoadedRun, RunStatus, Session
 from hotmesh.core import (
     CoreError,
     Event,
     RouterError,
+    Transition,
     decode_transition,
     encode_transition,
     kinds,
@@ -183,7 +185,7 @@ class Recovery:
         for seq in cancelled.intersection(inflight):
             self._activities.request_cancel(run_id, seq)
         if lost:
-            await self._recover(state, lost, cancelled)
+            await self._recover(state, transitions, lost, cancelled)
 
     def _take_in_damaged(self, state: RunState, loaded: LoadedRun, reason: str) -> None:
         """A journal can't be read. Its run waits, unless it is to be ended: that takes no journal.
@@ -227,7 +229,11 @@ class Recovery:
         return state
 
     async def _recover(
-        self, state: RunState, lost: Sequence[Event], cancelled: Container[int]
+        self,
+        state: RunState,
+        transitions: Sequence[Transition],
+        lost: Sequence[Event],
+        cancelled: Container[int],
     ) -> None:
         """Do again what a router that is gone had in hand."""
         memory, run_id = self._memory, state.details.run_id
@@ -248,7 +254,10 @@ class Recovery:
                 memory.effects.starts.append(self._translator.child_start(state, command))
                 memory.effects.start_owners.append(Owner(kinds.CHILD, run_id, command[1]))
             else:
-                self._translator.translate(state, 0, [command], memory.effects)
+                again_ms = self._passed_ms(transitions, command)
+                send = self._translator.external_send(state, command, again_ms)
+                memory.effects.sends.append(send)
+                memory.effects.send_owners.append(Owner(command[0], run_id, command[1]))
         if again:
             now_ms = max(state.now_ms, self._context.clock.wall_ms())
             size = memory.core.complete(run_id, now_ms, again)
@@ -256,6 +265,11 @@ class Recovery:
             memory.cached_bytes += size
             memory.step_bytes += size
             memory.has_columns = True
+
+    def _passed_ms(self, transitions: Sequence[Transition], command: Event) -> int:
+        """How long ago a command was sent at most: with the transition that it is in, or after."""
+        sent_ms = next(now_ms for now_ms, _, commands in transitions if command in commands)
+        return max(0, self._context.clock.wall_ms() - sent_ms) + REPEAT_SLACK_MS
 
     def _recover_activity(
         self, state: RunState, command: Event, cancelled: Container[int]

@@ -16,7 +16,7 @@ def test_every_name_of_the_schema_is_replaced() -> None:
 
 def test_parameters_are_numbered() -> None:
     assert statements("hotmesh")["prune"].endswith("hotmesh.prune($1, $2, $3, $4);")
-    assert "hotmesh.send($1, $2, $3, $4, $5, $6)" in statements("hotmesh")["send"]
+    assert "hotmesh.send($1, $2, $3, $4, $5, $6, $7)" in statements("hotmesh")["send"]
 
 
 def test_a_step_has_as_many_arguments_as_its_function() -> None:

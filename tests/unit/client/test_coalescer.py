@@ -1,7 +1,8 @@
 """Calls made while a batch is in flight share the next one; failures stay with their item."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import count
 
 import pytest
 
@@ -39,6 +40,11 @@ class Store:
         self.written += items
 
 
+def again(items: Sequence[int]) -> Callable[[], Sequence[int]]:
+    """A later try has other items; these are the same."""
+    return lambda: items
+
+
 @pytest.fixture
 def store() -> Store:
     return Store()
@@ -46,7 +52,7 @@ def store() -> Store:
 
 @pytest.fixture
 def coalescer(store: Store) -> Coalescer[int, str]:
-    return Coalescer(store.write, store.on_written, lambda _: 1)
+    return Coalescer(store.write, again, store.on_written, lambda _: 1)
 
 
 async def test_a_lone_call_leaves_at_once(store: Store, coalescer: Coalescer[int, str]) -> None:
@@ -63,7 +69,9 @@ async def test_calls_of_one_moment_share_a_batch(
 
 
 async def test_a_batch_has_no_item_after_the_one_that_fills_it(store: Store) -> None:
-    sizes = Coalescer(store.write, store.on_written, lambda item: item * BATCH_BYTES_MAX // 10)
+    sizes = Coalescer(
+        store.write, again, store.on_written, lambda item: item * BATCH_BYTES_MAX // 10
+    )
     items = [3, 3, 3, 3, 40, 1, 1]
     assert await asyncio.gather(*map(sizes.submit, items)) == [f"<{item}>" for item in items]
     assert store.batches == [[3, 3, 3, 3], [40], [1, 1]]
@@ -102,6 +110,24 @@ async def test_a_write_is_repeated_while_the_database_is_away(
     store.away = 3
     assert await coalescer.submit(1) == "<1>"
     assert store.batches == [[1]] * 4
+
+
+async def test_each_try_says_that_there_were_others(store: Store) -> None:
+    """A try adds one to what is written: of a batch, and of its halves when an item is bad."""
+
+    def counted(items: Sequence[int]) -> Callable[[], Sequence[int]]:
+        tries = count()
+
+        def following() -> Sequence[int]:
+            number = next(tries)
+            return [item + number for item in items]
+
+        return following
+
+    coalescer: Coalescer[int, str] = Coalescer(store.write, counted, store.on_written, lambda _: 1)
+    store.away, store.bad = 2, {12}
+    assert await asyncio.gather(coalescer.submit(10), coalescer.submit(20)) == ["<13>", "<23>"]
+    assert store.batches == [[10, 20], [11, 21], [12, 22], [13], [23]]
 
 
 async def test_it_gives_up_in_the_end(

@@ -4,6 +4,8 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from hotmesh.core import encode_event, kinds
 from hotmesh.engine.activity_task import (
     ActivityTask,
@@ -41,6 +43,14 @@ class Runner:
         del done
         self.started.append(task.seq)
         self.free -= 1
+
+
+class AtOnce(Runner):
+    """Ends each at once."""
+
+    def start(self, task: ActivityTask, done: object) -> Any:
+        super().start(task, done)
+        return (kinds.ACTIVITY_COMPLETED, task.seq, 1, "", b"", b"")
 
 
 def placed(count: int) -> list[ActivityTask]:
@@ -196,6 +206,25 @@ async def test_what_ends_after_the_tenure_goes_the_way_of_tasks() -> None:
     assert sorted(late) == [(0, "completed"), (1, "retry"), (2, "completed")]
     activities._ended(tasks[1], Outcome("canceled"))
     assert late[-1] == (1, "canceled")
+
+
+@pytest.mark.parametrize("how", ["ended", "at once", "cancelled before its turn"])
+async def test_what_the_core_has_been_given_is_not_lost_with_the_tenure(how: str) -> None:
+    """It may wait there for its run to be loaded: nothing of it was recorded."""
+    runner = AtOnce(free=1) if how == "at once" else Runner(free=how == "ended")
+    activities, (task,) = accepted(runner, 1)
+    activities.start_waiting()
+    if how == "ended":
+        event = (kinds.ACTIVITY_COMPLETED, 0, 1, "", b"", b"")
+        activities._ended(task, Outcome("completed", event))
+    elif how == "cancelled before its turn":
+        activities.request_cancel(RUN, 0)
+    ((_, given),) = activities._memory.take_local()
+    activities._context.tenure.end(lambda: Held((), ()))
+    activities.end()
+    late: list[tuple[ActivityTask, Any]] = []
+    activities._context.tenure.hand_to(lambda task, outcome: late.append((task, outcome.event)))
+    assert late == [(task, given)]
 
 
 async def test_what_blocks_until_the_tenure_is_over_is_not_recorded() -> None:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TypeVar
 
+from hotmesh.backends.outgoing import Tries
 from hotmesh.backends.pending import following, pack, unpack
 from hotmesh.backends.pending_task import PendingTask, RunTasks
 from hotmesh.backends.postgres import pooling
@@ -175,17 +176,18 @@ class PostgresBackend:
         """Start runs. Repeated by itself when a connection breaks: run ids tell repeats apart."""
         if not items:
             return ()
-        batch = StartBatch(items)
-        columns = [*batch.columns(), batch.overs()]
-        row = await _repeat(lambda: self._links.clients.row("start", *columns))
+        batch, tries = StartBatch(items), Tries(items)
+        row = await _repeat(
+            lambda: self._links.clients.row("start", *StartBatch(tries()).client_columns())
+        )
         return batch.outcomes(row["started"], row["holders"], row["statuses"])
 
     async def send(self, items: Sequence[SendItem]) -> Sequence[SendOutcome]:
-        """Send messages. Repeated by itself: receivers drop a frame's id when it comes twice."""
+        """Send messages. Repeated by itself: receivers drop what comes twice, see `again_ms`."""
         if not items:
             return ()
-        columns = send_columns(items)
-        row = await _repeat(lambda: self._links.clients.row("send", *columns))
+        tries = Tries(items)
+        row = await _repeat(lambda: self._links.clients.row("send", *send_columns(tries())))
         return send_outcomes(row["delivered"], row["receivers"], row["statuses"], row["lanes"])
 
     async def mail(self, items: Sequence[MailItem]) -> Sequence[int]:

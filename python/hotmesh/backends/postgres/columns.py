@@ -20,7 +20,7 @@ Column = Sequence[Any] | None
 """One array argument."""
 
 _NO_STARTS: tuple[None, ...] = (None,) * 17
-_NO_SENDS: tuple[None, ...] = (None,) * 6
+_NO_SENDS: tuple[None, ...] = (None,) * 7
 _NO_WAITS: tuple[None, ...] = (None,) * 5
 _NO_MAILS: tuple[None, ...] = (None,) * 3
 
@@ -45,7 +45,7 @@ class StartBatch:
         if not self._items:
             return _NO_STARTS
         items = [self._items[i] for i in self._order]
-        *columns, attributes, events, _ = zip(*items, strict=True)
+        *columns, attributes, events, _, _ = zip(*items, strict=True)
         attribute_rows = [
             (position, name, value)
             for position, pairs in enumerate(attributes, 1)
@@ -56,11 +56,13 @@ class StartBatch:
         ]
         return [*columns, *_transposed(attribute_rows, 3), *_transposed(event_rows, 2)]
 
-    def overs(self) -> Column:
-        """The argument that holds which closed runs may be taken over; only clients care."""
-        if all(item.over is None for item in self._items):
-            return None
-        return [self._items[i].over for i in self._order]
+    def client_columns(self) -> Sequence[Column]:
+        """The same, and what only clients say: which closed runs may be taken over, repeats."""
+        items = [self._items[i] for i in self._order]
+        overs = [item.over for item in items]
+        takes_over = any(over is not None for over in overs)
+        again_ms = [item.again_ms for item in items]
+        return [*self.columns(), overs if takes_over else None, _or_null(again_ms)]
 
     def outcomes(
         self,
@@ -81,7 +83,10 @@ def _transposed(rows: Sequence[tuple[Any, ...]], width: int) -> Sequence[Column]
 
 def send_columns(items: Sequence[SendItem]) -> Sequence[Column]:
     """The arguments that hold sends."""
-    return list(zip(*items, strict=True)) if items else _NO_SENDS
+    if not items:
+        return _NO_SENDS
+    *columns, again_ms = zip(*items, strict=True)
+    return [*columns, _or_null(again_ms)]
 
 
 def send_outcomes(
@@ -186,6 +191,11 @@ class TaskColumns:
 
 def _or_nulls(*columns: Sequence[Any]) -> Sequence[Column]:
     return columns if columns[0] else (None,) * len(columns)
+
+
+def _or_null(again_ms: Sequence[int]) -> Column:
+    """Null where nothing is sent again."""
+    return again_ms if any(again_ms) else None
 
 
 def _in_task_order(

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 
 import orjson
 
+from hotmesh.backends.outgoing import Tries
 from hotmesh.backends.pending import Place, following, pack, unpack
 from hotmesh.backends.pending_task import PendingTask, RunTasks
 from hotmesh.backends.protocol import (
@@ -125,20 +126,32 @@ class RedisBackend:
     async def start(self, items: Sequence[StartItem]) -> Sequence[StartOutcome]:
         """Create runs; repeated safely, since a run id is only ever started once."""
 
-        async def call(namespace: str, part: Sequence[StartItem]) -> list[StartOutcome]:
+        def words_of(part: Sequence[StartItem]) -> codec.Words:
             words: codec.Words = [b""]
             words[0] = codec.header({"starts": codec.add_starts(part, words)})
-            return codec.start_outcomes(await self._again(namespace, scripts.START, words))
+            return words
+
+        async def call(namespace: str, part: Sequence[StartItem]) -> list[StartOutcome]:
+            tries = Tries(part)
+            answers = await self._again(namespace, scripts.START, lambda: words_of(tries()))
+            return codec.start_outcomes(answers)
 
         return await _by_namespace(items, call)
 
     async def send(self, items: Sequence[SendItem]) -> Sequence[SendOutcome]:
-        """Send messages; repeated when the connection is lost: receivers drop repetitions."""
+        """Send messages; repeated when the connection is lost: receivers drop repetitions, see
+        `again_ms`.
+        """
 
-        async def call(namespace: str, part: Sequence[SendItem]) -> list[SendOutcome]:
+        def words_of(part: Sequence[SendItem]) -> codec.Words:
             words: codec.Words = [b""]
             words[0] = codec.header({"sends": codec.add_sends(part, words)})
-            return codec.send_outcomes(await self._again(namespace, scripts.SEND, words))
+            return words
+
+        async def call(namespace: str, part: Sequence[SendItem]) -> list[SendOutcome]:
+            tries = Tries(part)
+            answers = await self._again(namespace, scripts.SEND, lambda: words_of(tries()))
+            return codec.send_outcomes(answers)
 
         return await _by_namespace(items, call)
 
@@ -438,9 +451,16 @@ class RedisBackend:
     async def _once(self, namespace: str, script: Script, words: Sequence[bytes | str]) -> Any:
         return await self._route(namespace).evaluate(script, words)
 
-    async def _again(self, namespace: str, script: Script, words: Sequence[bytes | str]) -> Any:
+    async def _again(
+        self,
+        namespace: str,
+        script: Script,
+        words: Sequence[bytes | str] | Callable[[], Sequence[bytes | str]],
+    ) -> Any:
+        """Run a script that may be run twice; its words may differ from try to try."""
         route = self._route(namespace)
-        return await at_once(lambda: route.evaluate(script, words), TIMES)
+        made = words if callable(words) else lambda: words
+        return await at_once(lambda: route.evaluate(script, made()), TIMES)
 
     async def _check_queue(self, namespace: str, queue_id: int) -> None:
         if await self._names.namespace_of(queue_id) != namespace:

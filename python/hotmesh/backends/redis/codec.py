@@ -68,6 +68,7 @@ def add_starts(items: Sequence[StartItem], words: Words) -> list[tuple[int, ...]
                 len(attributes),
                 len(events),
                 item.over is not None,
+                item.again_ms,
             )
         )
         words += (
@@ -86,11 +87,11 @@ def add_starts(items: Sequence[StartItem], words: Words) -> list[tuple[int, ...]
     return numbers
 
 
-def add_sends(items: Sequence[SendItem], words: Words) -> list[tuple[int, int]]:
+def add_sends(items: Sequence[SendItem], words: Words) -> list[tuple[int, int, int]]:
     """Append the bytes of sends to `words`; their numbers."""
     for item in items:
         words += (item.workflow_id, item.run_id, item.frame)
-    return [(int(item.kind), int(item.allow_closed)) for item in items]
+    return [(int(item.kind), int(item.allow_closed), item.again_ms) for item in items]
 
 
 def add_mails(items: Sequence[MailItem], words: Words) -> int:

@@ -29,6 +29,7 @@ _CLAIM_WORKFLOW_IDS = Rows(_SQL["claim_workflow_ids"])
 _TAKE_WORKFLOW_ID = _SQL["take_workflow_id"]
 _QUEUE_IN_NAMESPACE = _SQL["queue_in_namespace"]
 _HOLDER = _SQL["holder"]
+_HEARD = _SQL["heard"]
 _NAMED_RUN = _SQL["named_run"]
 _RUN_STATUS = _SQL["run_status"]
 _INSERT_RUNS = Rows(_SQL["insert_runs"])
@@ -78,6 +79,10 @@ def _start_one(tx: Transaction, item: StartItem) -> StartOutcome:
     known = tx.one(_RUN_STATUS, (item.run_id, item.namespace))
     if known is not None:
         return StartOutcome(True, item.run_id, known[0])
+    if item.again_ms and item.events:
+        heard = _heard(tx, item.namespace, item.workflow_id, b"", item.events[0], item.again_ms)
+        if heard is not None:
+            return StartOutcome(False, heard[0], RunStatus.RUNNING)  # as it was then
     holder = tx.one(_HOLDER, (item.namespace, item.workflow_id))
     if holder is not None:
         run_id, lane, status = holder
@@ -152,6 +157,12 @@ def send_all(tx: Transaction, items: Sequence[SendItem]) -> list[SendOutcome]:
     delivered: list[tuple[int, bytes, int, bytes]] = []
     for item in items:
         named = (item.namespace, item.workflow_id)
+        if item.again_ms and not item.allow_closed:
+            heard = _heard(tx, *named, item.run_id, item.frame, item.again_ms)
+            if heard is not None:
+                run_id, lane, status = heard
+                outcomes.append(SendOutcome(True, run_id, status, lane))
+                continue
         row = tx.one(_NAMED_RUN, (item.run_id, *named)) if item.run_id else tx.one(_HOLDER, named)
         if row is None:
             outcomes.append(SendOutcome(False, item.run_id, 0, 0))
@@ -168,6 +179,14 @@ def send_all(tx: Transaction, items: Sequence[SendItem]) -> list[SendOutcome]:
         lanes, runs, kinds, frames = zip(*delivered, strict=True)
         tx.deliver(lanes, runs, kinds, frames)
     return outcomes
+
+
+def _heard(
+    tx: Transaction, namespace: str, workflow_id: str, run_id: bytes, frame: bytes, again_ms: int
+) -> tuple[bytes, int, int] | None:
+    """The run, its lane and status, that has handled a message that is sent again, and closed."""
+    since_ms = tx.wall_ms - again_ms
+    return tx.one(_HEARD, (workflow_id, namespace, run_id, since_ms, frame))
 
 
 def _home(tx: Transaction, lane: int) -> tuple[int, int]:

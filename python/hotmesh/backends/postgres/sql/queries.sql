@@ -84,7 +84,7 @@ select pg_backend_pid();
 
 -- name: step
 -- A router's batch: see functions/step.sql.
-select * from hotmesh.step(@94@);
+select * from hotmesh.step(@95@);
 
 -- name: journaled
 -- Which of these journal rows are there already, by their runs.
@@ -97,11 +97,11 @@ where exists (
 
 -- name: start
 -- A client's batch of starts.
-select * from hotmesh.start(@18@);
+select * from hotmesh.start(@19@);
 
 -- name: send
 -- A client's batch of messages.
-select * from hotmesh.send(@6@);
+select * from hotmesh.send(@7@);
 
 -- name: mail
 -- A client's batch of mail; the lanes delivered to.

@@ -40,7 +40,8 @@ create index moved_queue on hotmesh.moved (queue_id);
 
 -- One execution of a workflow. Static columns first, those that closing changes last: closing is
 -- then a heap-only update (no index holds a changing column) that logs only the row's end. The
--- fill factor leaves room for it even when a batch closes every row of a page at once.
+-- fill factor leaves room for it even when a batch closes every row of a page at once. `previous`
+-- is the run that had the workflow id before, empty for none.
 create table hotmesh.run (
     started_ms bigint not null,
     lane int not null,
@@ -50,6 +51,7 @@ create table hotmesh.run (
     workflow_type text collate "C" not null,
     header bytea not null,
     input bytea not null,
+    previous bytea not null default '',
     status smallint not null default 1,
     closed_ms bigint not null default 0,
     result bytea not null default ''

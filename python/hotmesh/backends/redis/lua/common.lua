@@ -13,7 +13,8 @@
 --   late               zset of lanes that got a timer from someone other than their reader
 --   run:<run id>       hash: s status, w workflow id, t type, l lane, h header, i input, o result,
 --                      b started, e closed, x seconds kept, u unread events, m side queue while
---                      it is open in one, a:<name> attributes
+--                      it is open in one, p the run that had the workflow id before, if any,
+--                      a:<name> attributes
 --   names              hash, name of an attribute = how many runs have it
 --   current:<wf id>    run id of the id's newest run
 --   journal:<run id>   list of frames; a frame's seq is its index
@@ -177,17 +178,55 @@ local function delete_expired(count)
   end
 end
 
+local function has_frame(run, frame)
+  local from = 0
+  while true do
+    local frames = journal_page(run, from, SMALL_BYTES)
+    for i = 1, #frames do
+      if string.find(frames[i], frame, 1, true) then
+        return true
+      end
+    end
+    if #frames == 0 then
+      return false
+    end
+    from = from + #frames
+  end
+end
+
+-- The run that has handled a message that is sent again, and has closed since: one of a workflow id,
+-- from its newest run back, or the one that is named. (An open run drops what it has had already
+-- by itself.)
+local function heard(newest, named, frame, again_ms)
+  local run = newest
+  while run do
+    local found = call('HMGET', P .. 'run:' .. run, 's', 'e', 'p')
+    local status, closed = found[1], tonumber(found[2] or '')
+    if not status or (status ~= RUNNING and (not closed or closed < wall - again_ms)) then
+      return nil
+    end
+    if status ~= RUNNING and has_frame(run, frame) then
+      return run
+    end
+    run = not named and found[3]
+  end
+  return nil
+end
+
 -- Starts: numbers are {lane, reuse, conflict, delay, expire, attributes, events, whether only one
--- closed run may be taken over}; the bytes of an item are run id, workflow id, type, header, input,
--- frame, then name and value of each attribute, then each event, then that run.
+-- closed run may be taken over, again}; the bytes of an item are run id, workflow id, type, header,
+-- input, frame, then name and value of each attribute, then each event, then that run.
 local FAILED_STATUSES = { ['3'] = true, ['4'] = true, ['5'] = true, ['7'] = true }
 local ALLOW_DUPLICATE, ALLOW_FAILED_ONLY, USE_EXISTING = 1, 2, 2
 
-local function create_run(item, at, run, workflow_id)
+local function create_run(item, at, run, workflow_id, previous)
   local lane, delay, attributes = item[1], item[4], item[6]
   local key = P .. 'run:' .. run
   call('HSET', key, 's', RUNNING, 'w', workflow_id, 't', ARGV[at + 3], 'l', lane,
     'h', ARGV[at + 4], 'i', ARGV[at + 5], 'b', text(wall), 'x', item[5])
+  if previous then
+    call('HSET', key, 'p', previous)
+  end
   for i = at + 7, at + 5 + 2 * attributes, 2 do
     put_attribute(key, ARGV[i], ARGV[i + 1])
   end
@@ -216,6 +255,12 @@ local function start_conflict(item, at, run, holder)
   if own then
     return { 1, run, tonumber(own) }
   end
+  if item[9] > 0 and item[7] > 0 then
+    local hearer = heard(holder, false, ARGV[at + 7 + 2 * item[6]], item[9])
+    if hearer then
+      return { 0, hearer, 1 } -- as it was when it took the events
+    end
+  end
   local found = call('HMGET', P .. 'run:' .. holder, 's', 'l')
   local status = found[1]
   if status == RUNNING then
@@ -235,15 +280,16 @@ end
 local function start_run(item)
   local at = column(6 + 2 * item[6] + item[7] + (item[8] and 1 or 0))
   local run, workflow_id = ARGV[at + 1], ARGV[at + 2]
-  local current = P .. 'current:' .. workflow_id
+  local current, previous = P .. 'current:' .. workflow_id, nil
   if call('SETNX', current, run) == 0 then
-    local outcome = start_conflict(item, at, run, call('GET', current))
+    previous = call('GET', current)
+    local outcome = start_conflict(item, at, run, previous)
     if outcome then
       return outcome
     end
     call('SET', current, run)
   end
-  create_run(item, at, run, workflow_id)
+  create_run(item, at, run, workflow_id, previous)
   deliver_start_events(item, at, run, item[1])
   return { 1, run, 1 }
 end
@@ -269,16 +315,24 @@ local function home_of(lane)
   return text(home * LANES_PER_QUEUE + lane % LANES_PER_QUEUE), RESULT
 end
 
--- Sends: numbers are {kind, allow closed (0 or 1)}; bytes are workflow id, run id or "", frame.
+-- Sends: numbers are {kind, allow closed (0 or 1), again}; bytes are workflow id, run id or "", frame.
 local function send_message(item)
   local workflow_id, run, frame = take(), take(), take()
-  if run == '' then
+  local named, is_heard = run ~= '', false
+  if not named then
     run = call('GET', P .. 'current:' .. workflow_id) or ''
+  end
+  if item[3] > 0 and item[2] == 0 then
+    local hearer = heard(run, named, frame, item[3])
+    run, is_heard = hearer or run, hearer ~= nil
   end
   local found = call('HMGET', P .. 'run:' .. run, 's', 'l', 'w')
   local status, lane = found[1], found[2]
   if not status or found[3] ~= workflow_id then
     return { 0, '', 0, 0 }
+  end
+  if is_heard then
+    return { 1, run, tonumber(status), tonumber(lane) }
   end
   local kind = item[1]
   if kind == END then

@@ -36,6 +36,14 @@ WHERE c.namespace = ? AND c.workflow_id = ?;
 -- A run of a workflow id, with its lane and status.
 SELECT run_id, lane, status FROM run WHERE run_id = ? AND namespace = ? AND workflow_id = ?;
 
+-- name: heard
+-- A run of a workflow id that has closed since a time and has a frame in its journal; of all runs of
+-- the id, or of the one named.
+SELECT run_id, lane, status FROM run AS r
+WHERE workflow_id = ? AND namespace = ? AND ? IN (x'', run_id) AND status <> 1 AND closed_ms >= ?
+    AND EXISTS (SELECT 1 FROM journal AS j WHERE j.run_id = r.run_id AND instr(j.frame, ?) > 0)
+ORDER BY run_id DESC LIMIT 1;
+
 -- name: run_status
 -- Status and lane of a run.
 SELECT status, lane FROM run WHERE run_id = ? AND namespace = ?;

@@ -40,7 +40,41 @@ begin
 end $$;
 
 
--- Deliver messages to runs named by workflow id; `statuses` is 0 where there is no such run.
+-- The run that has handled a message that is sent again, and has closed since: one of a workflow id,
+-- from its newest run back, or the one that is `named`. Null if there is none. (An open run drops
+-- what it has had already by itself.)
+create or replace function hotmesh.heard(
+    newest bytea, named boolean, message bytea, again_ms bigint
+) returns bytea language plpgsql as $$
+declare
+    candidate bytea := newest;
+    since bigint := hotmesh.wall_ms() - again_ms;
+    found_status int;
+    found_closed bigint;
+    found_previous bytea;
+begin
+    while candidate is not null loop
+        select run.status, run.closed_ms, run.previous
+        into found_status, found_closed, found_previous
+        from hotmesh.run where run.run_id = candidate;
+        if not found or (found_status <> 1 and found_closed < since) then
+            return null;
+        end if;
+        if found_status <> 1 and exists (
+            select from hotmesh.journal
+            where journal.run_id = candidate and position(message in journal.frame) > 0
+        ) then
+            return candidate;
+        end if;
+        exit when named;
+        candidate := nullif(found_previous, '');
+    end loop;
+    return null;
+end $$;
+
+
+-- Deliver messages to runs named by workflow id; `statuses` is 0 where there is no such run. Where
+-- `again_ms` is not null it says of each how long ago it may have been sent before (0: it was not).
 create or replace function hotmesh.apply_sends(
     namespaces text[],
     workflow_ids text[],
@@ -48,6 +82,7 @@ create or replace function hotmesh.apply_sends(
     kinds int[],
     frames bytea[],
     allow_closed boolean[],
+    again_ms bigint[],
     out delivered boolean[],
     out receivers bytea[],
     out statuses int[],
@@ -56,6 +91,8 @@ create or replace function hotmesh.apply_sends(
 declare
     targets bytea[];
     settled bytea[];
+    hearer bytea;
+    heard boolean[];
 begin
     -- The share lock makes a send and a close of the same run wait for each other: the send sees
     -- the closed run, or the close sees the message. A run that continued as a new one while we
@@ -71,8 +108,21 @@ begin
         exit when settled is not distinct from targets;
     end loop;
 
+    if again_ms is not null then
+        for i in 1 .. cardinality(frames) loop
+            if again_ms[i] > 0 and not allow_closed[i] then
+                hearer := hotmesh.heard(targets[i], run_ids[i] <> '', frames[i], again_ms[i]);
+                if hearer is not null then
+                    targets[i] := hearer;
+                    heard[i] := true;
+                end if;
+            end if;
+        end loop;
+    end if;
+
     with target as (
         select item.*, coalesce(run.status, 0) as status, run.lane as run_lane,
+            heard[item.position] is true as is_heard,
             -- What takes no code of the run (kind 3) goes where somebody reads it for sure.
             case when item.kind = 3 then hotmesh.home_lane(run.lane) else run.lane end as lane
         from unnest(targets, namespaces, workflow_ids, kinds, frames, allow_closed)
@@ -101,7 +151,8 @@ begin
     )
     select
         array_agg(
-            target.status = 1 or (target.status > 0 and target.allowed) order by target.position
+            target.status = 1 or (target.status > 0 and (target.allowed or target.is_heard))
+            order by target.position
         ),
         array_agg(
             case when target.status > 0 then target.run_id else '' end order by target.position
@@ -121,6 +172,7 @@ create or replace function hotmesh.send(
     kinds int[],
     frames bytea[],
     allow_closed boolean[],
+    again_ms bigint[],
     out delivered boolean[],
     out receivers bytea[],
     out statuses int[],
@@ -136,7 +188,7 @@ begin
     select s.delivered, s.receivers, s.statuses, s.lanes
     into delivered, receivers, statuses, lanes
     from hotmesh.apply_sends(
-        namespaces, workflow_ids, run_ids, kinds, frames, allow_closed
+        namespaces, workflow_ids, run_ids, kinds, frames, allow_closed, again_ms
     ) s;
 end $$;
 

@@ -19,6 +19,7 @@ create or replace function hotmesh.apply_starts(
     event_items int[],
     event_frames bytea[],
     overs bytea[],
+    again_ms bigint[],
     out started boolean[],
     out holders bytea[],
     out statuses int[]
@@ -27,6 +28,7 @@ declare
     won bigint;
     keep boolean[];
     targets bytea[] := run_ids;
+    previous bytea[];
 begin
     insert into hotmesh.current (namespace, workflow_id, run_id)
     select unnest(namespaces), unnest(workflow_ids), unnest(run_ids)
@@ -34,19 +36,28 @@ begin
     get diagnostics won = row_count;
 
     if won < cardinality(run_ids) then
-        select s.started, s.holders, s.statuses, s.keep, s.targets
-        into started, holders, statuses, keep, targets
-        from hotmesh.settle_starts(namespaces, workflow_ids, run_ids, reuses, conflicts, overs) s;
+        select s.started, s.holders, s.statuses, s.keep, s.targets, s.previous
+        into started, holders, statuses, keep, targets, previous
+        from hotmesh.settle_starts(
+            namespaces, workflow_ids, run_ids, reuses, conflicts, overs, event_items,
+            event_frames, again_ms
+        ) s;
     end if;
 
     insert into hotmesh.run
-        (started_ms, lane, expire_s, run_id, workflow_id, workflow_type, header, input)
-    select hotmesh.wall_ms(), lane, expire_s, run_id, workflow_id, workflow_type, header, input
+        (
+            started_ms, lane, expire_s, run_id, workflow_id, workflow_type, header, input,
+            previous
+        )
+    select
+        hotmesh.wall_ms(), lane, expire_s, run_id, workflow_id, workflow_type, header, input,
+        coalesce(item.previous, '')
     from (
         select
             unnest(lanes) as lane, unnest(expires) as expire_s, unnest(run_ids) as run_id,
             unnest(workflow_ids) as workflow_id, unnest(workflow_types) as workflow_type,
-            unnest(headers) as header, unnest(inputs) as input, unnest(keep) as keep
+            unnest(headers) as header, unnest(inputs) as input, unnest(keep) as keep,
+            unnest(previous) as previous
     ) item
     where item.keep is not false;
 
@@ -94,7 +105,8 @@ end $$;
 
 
 -- Decide, one by one, a batch of starts in which some workflow id was taken. `keep` says which
--- runs are to be made, `targets` which run takes an item's events (null: none).
+-- runs are to be made, `targets` which run takes an item's events (null: none), `previous` which
+-- run had the workflow id before.
 create or replace function hotmesh.settle_starts(
     namespaces text[],
     workflow_ids text[],
@@ -102,15 +114,20 @@ create or replace function hotmesh.settle_starts(
     reuses int[],
     conflicts int[],
     overs bytea[],
+    event_items int[],
+    event_frames bytea[],
+    again_ms bigint[],
     out started boolean[],
     out holders bytea[],
     out statuses int[],
     out keep boolean[],
-    out targets bytea[]
+    out targets bytea[],
+    out previous bytea[]
 ) language plpgsql as $$
 declare
     holder bytea;
     holder_status int;
+    hearer bytea;
 begin
     for i in 1 .. cardinality(run_ids) loop
         -- An earlier call (or an earlier item) with this run id made the run: nothing to do.
@@ -139,6 +156,19 @@ begin
             if not found and holder = any (run_ids) then
                 holder_status := 1;
             end if;
+            if again_ms[i] > 0 and array_position(event_items, i) is not null then
+                hearer := hotmesh.heard(
+                    holder, false, event_frames[array_position(event_items, i)], again_ms[i]
+                );
+                if hearer is not null then
+                    -- It was open when it took the events.
+                    started[i] := false;
+                    holders[i] := hearer;
+                    statuses[i] := 1;
+                    keep[i] := false;
+                    continue;
+                end if;
+            end if;
             if holder_status = 1
                 or reuses[i] = 3
                 or (reuses[i] = 2 and holder_status not in (3, 4, 5, 7))
@@ -155,6 +185,7 @@ begin
             end if;
             update hotmesh.current set run_id = run_ids[i]
             where current.namespace = namespaces[i] and current.workflow_id = workflow_ids[i];
+            previous[i] := holder;
         end if;
         started[i] := true;
         holders[i] := run_ids[i];
@@ -185,6 +216,7 @@ create or replace function hotmesh.start(
     event_items int[],
     event_frames bytea[],
     overs bytea[],
+    again_ms bigint[],
     out started boolean[],
     out holders bytea[],
     out statuses int[]
@@ -200,6 +232,6 @@ begin
     from hotmesh.apply_starts(
         hotmesh.now_ms(), namespaces, workflow_ids, run_ids, workflow_types, lanes, reuses,
         conflicts, delays, expires, headers, inputs, frames, attribute_items, attribute_names,
-        attribute_values, event_items, event_frames, overs
+        attribute_values, event_items, event_frames, overs, again_ms
     ) s;
 end $$;

@@ -98,6 +98,7 @@ create or replace function hotmesh.step(
     send_kind int[],
     send_frame bytea[],
     send_closed boolean[],
+    send_again bigint[],
     wait_namespace text[],
     wait_key text[],
     wait_lane int[],
@@ -305,7 +306,7 @@ begin
             now, start_namespace, start_workflow, start_run, start_type, start_lane, start_reuse,
             start_conflict, start_delay, start_expire, start_header, start_input, start_frame,
             start_attribute_item, start_attribute_name, start_attribute_value,
-            start_event_item, start_event_frame, null
+            start_event_item, start_event_frame, null, null
         ) s;
     end if;
 
@@ -334,7 +335,8 @@ begin
         select s.delivered, s.receivers, s.statuses, s.lanes
         into sent, send_receivers, send_statuses, send_lanes
         from hotmesh.apply_sends(
-            send_namespace, send_workflow, send_run, send_kind, send_frame, send_closed
+            send_namespace, send_workflow, send_run, send_kind, send_frame, send_closed,
+            send_again
         ) s;
     end if;
 
