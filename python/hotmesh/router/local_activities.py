@@ -82,7 +82,8 @@ class LocalActivities:
         self._pace = Pace()
         self._retries: list[tuple[ActivityTask, Outcome]] = []
         self._failed: dict[Key, tuple[int, Outcome]] = {}
-        """Lane and outcome of failed first attempts whose run has to be taken in first."""
+        """Lane and outcome of failed first attempts, until a committed step has made them tasks.
+        Should it not be applied, who takes the run in finds that nobody does this work."""
         self._settled: dict[Key, Outcome] = {}
         """What came of first attempts whose tasks the next step stores."""
         self._outside: dict[Key, tuple[int, Outcome]] = {}
@@ -90,7 +91,7 @@ class LocalActivities:
         self._completed: list[Key] = []
         """Those whose result is recorded: it may have come before there was a task to delete."""
         self._not_begun: set[Key] = set()
-        """Those among the retries that are first attempts still."""
+        """Those among the failed that are first attempts still."""
 
     # Deciding
 
@@ -155,6 +156,9 @@ class LocalActivities:
     def accept(self, placed: Sequence[ActivityTask]) -> None:
         """Their commands are committed: they start as soon as there are slots."""
         self._waiting.extend(placed)
+        if self.unstarted:
+            for task in placed:
+                self.unstarted.pop((task.run_id, task.seq), None)
         if self._handing_over:
             self.hand_over()
 
@@ -297,9 +301,11 @@ class LocalActivities:
         del self.inflight[key]
         if state is not None and state.closed:
             return  # nor here
+        self._failed[key] = (task.lane, outcome)
+        if not task.started_ms:
+            self._not_begun.add(key)
         if state is None:
             # Whoever takes the run in finds that nobody does this work, and asks for the outcome.
-            self._failed[key] = (task.lane, outcome)
             if memory.core.known(task.run_id):
                 memory.core.fail(task.run_id)
                 memory.loads.append(task.run_id)
@@ -311,6 +317,8 @@ class LocalActivities:
             size = memory.core.complete(task.run_id, now_ms, [again])
         except CoreError:
             # Settled meanwhile. The core no longer trusts what it knew of the run.
+            del self._failed[key]
+            self._not_begun.discard(key)
             memory.drop(task.run_id)
             if memory.core.known(task.run_id):
                 memory.loads.append(task.run_id)
@@ -329,7 +337,7 @@ class LocalActivities:
     def redispatch_lost(self, state: RunState, command: Event) -> Event:
         """As :meth:`redispatch`, for what nobody does any more; it may have ended here."""
         key = (state.details.run_id, command[1])
-        _, outcome = self._failed.pop(key, None) or self._outside.get(key, (0, None))
+        _, outcome = self._failed.get(key) or self._outside.get(key, (0, None))
         if outcome is None:
             return self.redispatch(state, command, b"")
         self._settled[key] = outcome
@@ -360,11 +368,17 @@ class LocalActivities:
             step.task_delay[index] = 0 if outcome is None else outcome.delay_ms
             if key in self._not_begun:
                 step.task_attempt[index] = 0
-                self._not_begun.discard(key)
             if outcome is not None and outcome.kind == "async":
                 step.outside_run.append(key[0])
                 step.outside_seq.append(key[1])
         self._settled = {}
+
+    def stored(self, step: Step) -> None:
+        """A step is committed: what ended here is among the tasks."""
+        if self._failed:
+            for key in zip(step.task_run, step.task_seq, strict=True):
+                if self._failed.pop(key, None) is not None:
+                    self._not_begun.discard(key)
 
     # Ending
 
@@ -374,7 +388,6 @@ class LocalActivities:
         self._handing_over = True
         waiting, self._waiting = self._waiting, deque()
         for task in waiting:
-            self._not_begun.add((task.run_id, task.seq))
             self._retries.append((task, Outcome("retry")))
 
     def recorded(
@@ -410,8 +423,10 @@ class LocalActivities:
         """The runs are closed: nobody wants the outcome."""
         for key in [key for key in self.inflight if key[0] in run_ids]:
             self._stop(self.inflight.pop(key))
-        for key in [key for key in self._outside if key[0] in run_ids]:
-            del self._outside[key]
+        for known in (self._failed, self._outside):
+            for key in [key for key in known if key[0] in run_ids]:
+                del known[key]
+        self._not_begun.intersection_update(self._failed)
 
     def request_cancel(self, run_id: bytes, seq: int) -> None:
         """The run has asked for an activity's end; an attempt that has not begun never does."""
@@ -465,3 +480,4 @@ class LocalActivities:
         for known in (self._failed, self._outside):
             for key in [key for key, (lane, _) in known.items() if lane in lanes]:
                 del known[key]
+        self._not_begun.intersection_update(self._failed)

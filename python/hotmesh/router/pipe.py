@@ -228,6 +228,7 @@ class Pipe:
         self._take_in(reply)
         if self._failures.any:
             self._failures.stored(step.journal_run)
+        self._activities.stored(step)
         self._after_commit(effects, reply)
         self._report_quiet_lanes(step.lanes)
         self._memory.evict(self._context.max_cached, self._context.cache_bytes_max)
@@ -412,6 +413,7 @@ class Pipe:
             unknown: Whether it may have been applied all the same.
         """
         memory = self._memory
+        self._failures.lost(effects)
         self._activities.not_committed(effects.placed, unknown=unknown)
         for run_id in list(memory.states):
             memory.drop(run_id)
@@ -424,6 +426,7 @@ class Pipe:
     def _roll_back(self, effects: Effects) -> None:
         """The step was not applied: forget the runs it touched, read again."""
         memory = self._memory
+        self._failures.lost(effects)
         self._activities.not_committed(effects.placed, unknown=False)
         touched = self._core.rollback()
         for run_id in touched:

@@ -277,9 +277,12 @@ class Recovery:
         """The command that makes a lost activity a task, if it does not start here after all."""
         activities, effects = self._activities, self._memory.effects
         run_id, seq = state.details.run_id, command[1]
-        if activities.unstarted.pop((run_id, seq), None) is not None and seq not in cancelled:
+        if seq in cancelled:
+            activities.unstarted.pop((run_id, seq), None)
+        elif (run_id, seq) in activities.unstarted:
             # The journal says that it was committed to start here, and it has not. It may after
-            # one more step: that one tells whether the journal is still ours.
+            # one more step: that one tells whether the journal is still ours. Until then it counts
+            # as not started.
             options = orjson.loads(command[4])
             task = first_attempt(state.details, command, options, state.now_ms)
             activities.inflight[run_id, seq] = task

@@ -23,6 +23,7 @@ from hotmesh.exceptions import (
 from hotmesh.printing import message_of, printable, told, user_frames
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.closing import Closer
+from hotmesh.router.effects import Effects
 from hotmesh.router.memory import PipeMemory
 from hotmesh.router.state import RunState
 
@@ -76,6 +77,8 @@ class TaskFailures:
         self._counts: dict[bytes, int] = {}
         self._barred: dict[bytes, float] = {}
         """When runs may be activated again whose part of a step the database has refused."""
+        self._limited: set[bytes] = set()
+        """Runs whose timeouts are stored, or in the next step."""
         self._refused_queries: set[bytes] = set()
         """Queries that a task failed with: answered so, and not asked of the code again."""
         self.any = False
@@ -89,7 +92,8 @@ class TaskFailures:
         memory.drop(run_id)
         memory.effects.begin(run_id)
         for job in jobs:
-            if job[0] == kinds.START and run_id not in self._counts:
+            if job[0] == kinds.START and run_id not in self._limited:
+                self._limited.add(run_id)
                 self.limit_time(state)
             if job[0] == kinds.QUERY:
                 self._refused_queries.add(job[4])
@@ -236,6 +240,7 @@ class TaskFailures:
         if run_id not in self._barred:
             self._counts.pop(run_id, None)
             self._last.discard(run_id)
+        self._limited.discard(run_id)
         if self._refused_queries:
             self._refused_queries.difference_update(j[4] for j in jobs if j[0] == kinds.QUERY)
         self.any = bool(self._counts or self._refused_queries)
@@ -245,6 +250,11 @@ class TaskFailures:
         for run_id in self._barred.keys() & set(run_ids):
             del self._barred[run_id]
             self._counts.pop(run_id, None)
+
+    def lost(self, effects: Effects) -> None:
+        """A step was not applied, or nobody knows: what is said once only is to be said again."""
+        self._limited.difference_update(run_id for _, _, run_id, _ in effects.timers)
+        self._refused_queries.difference_update(reply_id for reply_id, _ in effects.replies)
 
     def clear_record(self, state: RunState) -> None:
         """The record no longer says that the run's task fails, if it did."""

@@ -92,9 +92,9 @@ class ForgettingStore:
         self.forgotten = True
 
 
-def pipe_of(store: object) -> Pipe:
+def pipe_of(store: object, workflow_class: type = Asks) -> Pipe:
     """A pipe with one lane, to be driven turn by turn."""
-    definition = WorkflowDefinition.of(Asks)
+    definition = WorkflowDefinition.of(workflow_class)
     assert definition is not None
     context = SimpleNamespace(
         namespace="n",

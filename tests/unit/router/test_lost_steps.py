@@ -1,0 +1,201 @@
+"""What a step was to store is not forgotten when that step is lost, refused or not answered."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from hotmesh import workflow
+from hotmesh.backends.protocol import LoadedRun, Loads, MessageRow, Session, Step, StepReply
+from hotmesh.converter import DataConverter, encode_values
+from hotmesh.core import encode_event, kinds
+from hotmesh.engine import wire
+from hotmesh.engine.activity_task import ActivityTask, Outcome
+from hotmesh.exceptions import BackendUnavailableError
+from hotmesh.router.closing import RUN_TIMEOUT_KEY
+from unit.router.test_pipe import LANE, pipe_of
+
+RUN = b"1" * 16
+QUERY = b"q" * 16
+BODY = encode_values(DataConverter.default, [], "arguments")
+START_FRAME = encode_event((kinds.START, 0, 0, "", b"", b""))
+QUERY_FRAME = encode_event((kinds.QUERY, 0, 0, "state", QUERY, wire.join_document({}, BODY)))
+
+
+@workflow.defn
+class Asks:
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.execute_activity("act", start_to_close_timeout=timedelta(seconds=1))
+
+
+@workflow.defn
+class Raises:
+    times = 1
+
+    @workflow.run
+    async def run(self) -> None:
+        if Raises.times:
+            Raises.times -= 1
+            raise RuntimeError("not yet")
+        await workflow.sleep(60)
+
+    @workflow.query
+    def state(self) -> str:
+        return "fine"
+
+
+class Runner:
+    """Starts what there are slots for."""
+
+    def __init__(self, free: int = 10) -> None:
+        self.free = free
+        self.started: list[ActivityTask] = []
+
+    def hosts(self, name: str) -> bool:
+        return name == "act"
+
+    def ends_at_once(self, name: str) -> bool:
+        return False
+
+    def start(self, task: ActivityTask, done: object) -> None:
+        del done
+        self.started.append(task)
+
+
+class Store:
+    """Holds one run. What becomes of each step is told beforehand; then all are applied."""
+
+    def __init__(self, kind: str, fates: list[str], *messages: bytes, **header: int) -> None:
+        self.kind = kind
+        self.fates = fates
+        self.messages = messages
+        self.header = wire.dump(header)
+        self.journal: list[bytes] = []
+        self.applied: list[Step] = []
+        self.tried: list[Step] = []
+        self.is_read = False
+
+    async def step(self, step: Step) -> StepReply:
+        self.tried.append(step)
+        fate = self.fates.pop(0) if self.fates else "applied"
+        if fate in ("applied", "not answered"):
+            self.applied.append(step)
+            self.journal += step.journal_frame
+        if fate in ("lost", "not answered"):
+            raise BackendUnavailableError(fate)
+        if fate == "refused":
+            return StepReply(1, refused=[RUN])
+        if fate == "stale":
+            return StepReply(1, stale=[RUN])
+        if self.is_read:
+            return StepReply(1)
+        self.is_read = True
+        return StepReply(1, messages=[self._row(each) for each in enumerate(self.messages)])
+
+    def _row(self, each: tuple[int, bytes]) -> MessageRow:
+        number, frame = each
+        if number:
+            return MessageRow(number, LANE, RUN, frame, None, None, None, None, None)
+        journaled = bool(self.journal)
+        return MessageRow(0, LANE, RUN, frame, "w", self.kind, self.header, BODY, journaled)
+
+    async def load(self, run_ids: object) -> Loads:
+        del run_ids
+        count = len(self.journal)
+        loaded = LoadedRun(
+            RUN, LANE, 1, "w", self.kind, self.header, BODY, tuple(self.journal), b"{}", count
+        )
+        return Loads([loaded], ())
+
+    def forget(self, lanes: object = None) -> None:
+        del lanes
+        self.is_read = False
+
+
+async def turn(store: Store, pipe: Any, times: int) -> None:
+    for _ in range(times):
+        with contextlib.suppress(BackendUnavailableError):
+            await pipe._turn(cast("Session", cast("Any", store)))
+
+
+def pipe_on(store: Store, definition: type, runner: Runner) -> Any:
+    pipe: Any = pipe_of(store, definition)
+    pipe._context.runner = runner
+    pipe._context.notifier = SimpleNamespace(tasks=lambda _: None, done=lambda _: None)
+    return pipe
+
+
+@pytest.mark.parametrize("fate", ["lost", "refused"])
+async def test_timeouts_of_a_run_that_fails_at_first(
+    fate: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Raises, "times", 100)
+    store = Store("Raises", ["applied", fate], START_FRAME, run=5000)
+    pipe = pipe_on(store, Raises, Runner())
+    await turn(store, pipe, 6)
+    assert store.tried[1].timer_key == [RUN_TIMEOUT_KEY]
+    assert [step.timer_key for step in store.applied if step.timer_key] == [[RUN_TIMEOUT_KEY]]
+
+
+@pytest.mark.parametrize("fate", ["lost", "refused"])
+async def test_a_query_that_its_code_failed_with(
+    fate: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Raises, "times", 1)
+    store = Store("Raises", ["applied", fate], START_FRAME, QUERY_FRAME)
+    pipe = pipe_on(store, Raises, Runner())
+    await turn(store, pipe, 6)
+    assert store.tried[1].reply_id == [QUERY]
+    assert [step.reply_id for step in store.applied if step.reply_id] == [[QUERY]]
+
+
+@pytest.mark.parametrize("fate", ["lost", "refused", "stale", "not answered"])
+async def test_an_attempt_that_has_not_begun_is_still_the_first(fate: str) -> None:
+    """The step that asked for it was not answered, nor the next one applied."""
+    store = Store("Asks", ["applied", "not answered", "applied", fate], START_FRAME)
+    runner = Runner()
+    pipe = pipe_on(store, Asks, runner)
+    await turn(store, pipe, 9)
+    (task,) = runner.started
+    assert (task.seq, task.attempt) == (1, 1)
+    assert not any(step.task_run for step in store.tried)
+
+
+@pytest.mark.parametrize("fate", ["lost", "refused", "stale"])
+async def test_what_is_handed_over_has_not_used_an_attempt(fate: str) -> None:
+    store = Store("Asks", ["applied", "applied", fate], START_FRAME)
+    runner = Runner()
+    pipe = pipe_on(store, Asks, runner)
+    pipe._activities.make_room()
+    await turn(store, pipe, 1)
+    runner.free = 0
+    await turn(store, pipe, 1)
+    assert not runner.started
+    pipe.start_nothing()
+    await turn(store, pipe, 6)
+    assert store.tried[2].task_attempt == [0]
+    (stored,) = [step for step in store.applied if step.task_run]
+    assert (stored.task_seq, stored.task_attempt) == ([1], [0])
+    assert not pipe._activities._failed
+    assert not pipe._activities._not_begun
+
+
+@pytest.mark.parametrize("fate", ["lost", "refused", "stale"])
+async def test_what_has_failed_keeps_its_pause_and_its_failure(fate: str) -> None:
+    store = Store("Asks", ["applied", "applied", fate], START_FRAME)
+    runner = Runner()
+    pipe = pipe_on(store, Asks, runner)
+    await turn(store, pipe, 2)
+    (task,) = runner.started
+    pipe._activities._ended(task, Outcome("retry", delay_ms=700, state=b"why"))
+    await turn(store, pipe, 6)
+    assert store.tried[2].task_delay == [700]
+    (stored,) = [step for step in store.applied if step.task_run]
+    assert (stored.task_attempt, stored.task_delay) == ([1], [700])
+    assert stored.task_state == [b"why"]
+    assert not pipe._activities._failed
