@@ -5,11 +5,14 @@ from typing import Any
 import orjson
 import pytest
 
-from conformance.mesh import NAMESPACE, Mesh, Router, task_columns
+from conformance.mesh import NAMESPACE, TASK_QUEUE, Mesh, Router, task_columns
 from conformance.test_mail import wait_item
-from hotmesh.backends.protocol import PENDING_KINDS, MessageKind, Pending
+from conformance.test_moves import forwarded, move
+from hotmesh.backends.protocol import PENDING_KINDS, MessageKind, MessageRow, Pending
 from hotmesh.client._check import check, look
 from hotmesh.core import encode_transition, kinds
+from hotmesh.engine.wire import run_id_text
+from hotmesh.limits import LANES_PER_QUEUE
 
 START = (kinds.START, 0, 0, "", b"", b"")
 CHILD = orjson.dumps({"id": "child"})
@@ -153,3 +156,24 @@ async def test_what_is_left_of_a_closed_run_is_found(mesh: Mesh) -> None:
     await router.close_run(run_id, mesh.lane_of("order"))
     (problem,) = await look(mesh.backend, NAMESPACE)
     assert problem.what == "left over of a run that is not open: 1 activity task(s)"
+
+
+async def test_what_is_in_a_side_queue_is_looked_at_as_the_rest(mesh: Mesh) -> None:
+    mover = await mesh.join(workflow_types=[])
+    run_ids = [await mesh.start(workflow_id) for workflow_id in ("kept", "lost")]
+    rows = {row.run_id: row for row in await mover.read_all(2)}
+    side = await mesh.backend.queue_id(NAMESPACE, TASK_QUEUE, "Order") * LANES_PER_QUEUE
+    for run_id, is_kept in zip(run_ids, (True, False), strict=True):
+        row = rows[run_id]
+        target = side + row.lane % LANES_PER_QUEUE
+        await mover.commit(
+            **move(run_id, row.lane, target),
+            **(forwarded(row, target, MessageKind.START) if is_kept else acknowledged(row)),
+        )
+    (problem,) = await look(mesh.backend, NAMESPACE)
+    assert (problem.workflow_id, problem.run_id) == ("lost", run_id_text(run_ids[1]))
+    assert "nothing will start it" in problem.what
+
+
+def acknowledged(row: MessageRow) -> dict[str, list[Any]]:
+    return {"ack_lane": [row.lane], "ack_id": [row.id]}

@@ -210,3 +210,47 @@ async def test_a_dead_routers_lanes_of_side_queues_are_free(mesh: Mesh) -> None:
     host = await mesh.join(workflow_types=["Order"])
     await take_over(host, await side_of(mesh))
     assert (await silent.step()).fenced
+
+
+async def test_what_is_said_to_a_closed_run_goes_home(mesh: Mesh) -> None:
+    """Its side queue may be retired: what came there would stay for ever."""
+    mover = await mesh.join(workflow_types=[])
+    run_id = await mesh.start("order")
+    home, target = mesh.lane_of("order"), await side_lane(mesh)
+    await mover.acknowledge(await mover.read_all(1))
+    await mover.commit(**move(run_id, home, target))
+    host = await mesh.join(workflow_types=["Order"])
+    late = {"message_run": [run_id], "message_kind": [MessageKind.RESULT]}
+    await mover.commit(**late, message_lane=[target], message_frame=[b"while open"])
+    (row,) = await host.read_all(1)
+    assert (row.lane, row.frame) == (target, b"while open")
+    await host.acknowledge([row])
+    await host.close_run(run_id, target)
+    await mover.commit(**late, message_lane=[target], message_frame=[b"late"])
+    assert await mesh_messages(mesh) == [home]
+
+
+async def test_what_is_asked_of_a_closed_run_goes_where_its_code_is(mesh: Mesh) -> None:
+    mover = await mesh.join(workflow_types=[])
+    run_id = await mesh.start("order")
+    home, target = mesh.lane_of("order"), await side_lane(mesh)
+    await mover.acknowledge(await mover.read_all(1))
+    await mover.close_run(run_id, home)
+    host = await mesh.join(workflow_types=["Order"])
+    asked = {"message_run": [run_id], "message_kind": [MessageKind.RESULT]}
+    await mover.commit(
+        **move(run_id, home, target), **asked, message_lane=[target], message_frame=[b"query"]
+    )
+    await take_over(host, await side_of(mesh))
+    (row,) = await host.read_all(1)
+    assert (row.lane, row.frame) == (target, b"query")
+
+
+async def mesh_messages(mesh: Mesh) -> list[int]:
+    """The lanes in which messages wait, as whoever owns all of them sees it."""
+    for row in await mesh.backend.routers(NAMESPACE):
+        await mesh.backend.leave(NAMESPACE, row.router_id)
+    reader = await mesh.join(workflow_types=["Order"])
+    await take_over(reader, await side_of(mesh))
+    await take_over(reader, mesh.queue_id)
+    return [row.lane for row in await reader.read()]

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
-from hotmesh.backends.protocol import OUTSIDE, MessageKind, Step, StepReply
+from hotmesh.backends.protocol import OUTSIDE, MessageKind, RunStatus, Step, StepReply
 from hotmesh.backends.sqlite import statements
 from hotmesh.backends.sqlite.done import write_done
 from hotmesh.backends.sqlite.moves import forget_moved, move_runs
@@ -248,13 +248,21 @@ def _close_runs(tx: Transaction, step: Step, queue_id: int) -> None:
 
 
 def _deliver_messages(tx: Transaction, namespace: str, step: Step) -> None:
-    """Append messages to runs that exist, in lanes of the namespace."""
+    """Append messages to runs that exist, in lanes of the namespace.
+
+    One to a closed run goes to the run's own lane: the one that it was in may be read no more. A
+    step that moves the run sees to it that the lane is read.
+    """
     queues = {lane // LANES_PER_QUEUE for lane in step.message_lane}
     own = {queue_id for queue_id in queues if is_queue_of(tx, namespace, queue_id)}
-    there = {run_id for (run_id,) in tx.all_rows(_EXISTING, (step.message_run,))}
+    there = {
+        run_id: None if status == RunStatus.RUNNING or run_id in step.move_run else lane
+        for run_id, lane, status in tx.all_rows(_EXISTING, (step.message_run,))
+    }
     columns = (step.message_lane, step.message_run, step.message_kind, step.message_frame)
     rows = zip(*columns, strict=True)
     kept = [row for row in rows if row[0] // LANES_PER_QUEUE in own and row[1] in there]
     if kept:
         lanes, runs, kinds, frames = zip(*kept, strict=True)
+        lanes = [there[run] or lane for lane, run in zip(lanes, runs, strict=True)]
         tx.deliver(lanes, runs, kinds, frames)

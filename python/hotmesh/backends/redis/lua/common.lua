@@ -356,17 +356,22 @@ local function send_messages(items)
   return outcomes
 end
 
--- Messages to known lanes; none to a run that is not there. Numbers are columns of lanes and kinds,
+-- Messages to known lanes; none to a run that is not there. One to a closed run goes to the run's own
+-- lane, as the one that it was in may be read no more, unless `moved` names the run: that step sees to
+-- it that the lane is read. Numbers are columns of lanes and kinds,
 -- bytes columns of runs, frames. Returns the offset of the runs.
-local function post_messages(lanes, kinds)
+local function post_messages(lanes, kinds, moved)
   local runs, frames = column(#lanes), column(#lanes)
   for i = 1, #lanes do
     local run = ARGV[runs + i]
-    local status = call('HGET', P .. 'run:' .. run, 's')
+    local found = call('HMGET', P .. 'run:' .. run, 's', 'l')
+    local status = found[1]
     if kinds[i] == EVENT and status == RUNNING then
       append_event(lanes[i], run, ARGV[frames + i])
-    elseif status then
+    elseif status == RUNNING then
       append(lanes[i], kinds[i], run, ARGV[frames + i])
+    elseif status then
+      append(not moved[run] and found[2] or lanes[i], kinds[i], run, ARGV[frames + i])
     end
   end
   return runs

@@ -351,7 +351,11 @@ apply_tasks()
 apply_attributes()
 apply_closes(closing)
 local start_outcomes = start_runs(h.starts)
-local message_run = post_messages(h.message_lane, h.message_kind)
+local moved = {}
+for i = 1, #h.move_from do
+  moved[ARGV[move_run + i]] = true
+end
+local message_run = post_messages(h.message_lane, h.message_kind, moved)
 apply_moves(message_run)
 local send_outcomes = send_messages(h.sends)
 local mail_lanes = deliver_mails(h.mails, apply_waits(h.waits))

@@ -22,8 +22,8 @@ SELECT column1 FROM (VALUES (?, ?))
 WHERE EXISTS (SELECT 1 FROM journal AS j WHERE j.run_id = column1 AND j.seq = column2);
 
 -- name: existing
--- Which of these runs there are.
-SELECT r.run_id FROM (VALUES (?)) JOIN run AS r ON r.run_id = column1;
+-- Which of these runs there are, in which lanes, and whether they are open.
+SELECT r.run_id, r.lane, r.status FROM (VALUES (?)) JOIN run AS r ON r.run_id = column1;
 
 -- name: insert_journal
 -- Transitions; one whose seq is taken violates the key: its run is stale.

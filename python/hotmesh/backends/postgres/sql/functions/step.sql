@@ -313,17 +313,22 @@ begin
     if message_run is not null then
         -- A reader takes it for granted that a transaction has its id before its messages have.
         perform pg_current_xact_id();
+        -- One to a closed run goes to the run's own lane: the one that it was in may be read no more.
+        -- A step that moves the run sees to it that the lane is read.
         insert into hotmesh.stream (lane, kind, run_id, frame)
-        select item.lane, item.kind, item.run_id, item.frame
+        select
+            case when run.status = 1 or run.run_id = any (move_run) then item.lane else run.lane end,
+            item.kind, item.run_id, item.frame
         from unnest(message_lane, message_kind, message_run, message_frame)
             with ordinality item (lane, kind, run_id, frame, position)
-        where exists (select from hotmesh.run where run.run_id = item.run_id offset 0)
-            and (
-                item.lane / 64 = own_queue or exists (
-                    select from hotmesh.queue
-                    where queue.id = item.lane / 64 and queue.namespace = own_namespace
-                )
-            )
+        cross join lateral (
+            select r.run_id, r.lane, r.status from hotmesh.run r
+            where r.run_id = item.run_id offset 0
+        ) run
+        where item.lane / 64 = own_queue or exists (
+            select from hotmesh.queue
+            where queue.id = item.lane / 64 and queue.namespace = own_namespace
+        )
         order by item.position;
     end if;
 
