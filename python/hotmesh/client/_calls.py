@@ -69,9 +69,12 @@ def in_time(method: _Method) -> _Method:
     """Bound a call by its input's ``rpc_timeout``. What it sent by then may still take effect."""
 
     @functools.wraps(method)
-    async def bounded(calls: Calls, input: Any) -> Any:
+    def bounded(calls: Calls, input: Any) -> Any:
         if input.rpc_timeout is None:
-            return await method(calls, input)
+            return method(calls, input)
+        return in_deadline(calls, input)
+
+    async def in_deadline(calls: Calls, input: Any) -> Any:
         async with deadline(input.rpc_timeout, method.__name__):
             return await method(calls, input)
 

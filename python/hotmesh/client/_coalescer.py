@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 from hotmesh.exceptions import BackendUnavailableError
-from hotmesh.forks import Guard
 from hotmesh.limits import BATCH_BYTES_MAX, CLIENT_BATCH_MAX
 from hotmesh.retrying import PATIENCE_S, persistently
 
@@ -46,7 +45,6 @@ class Coalescer(Generic[Item, Outcome]):
         self._written = written
         self._pending: list[tuple[Item, asyncio.Future[Outcome]]] = []
         self._task: asyncio.Task[None] | None = None
-        self._guard = Guard("client")
 
     def submit(self, item: Item) -> asyncio.Future[Outcome]:
         """Put an item into the next batch.
@@ -55,7 +53,6 @@ class Coalescer(Generic[Item, Outcome]):
             Its outcome to come. It raises what the write raised, and BackendUnavailableError
             when the database could not be reached for ``PATIENCE_S``.
         """
-        self._guard.check()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Outcome] = loop.create_future()
         self._pending.append((item, future))

@@ -138,10 +138,6 @@ class Connection:
                 "uses it."
             )
 
-    async def queue_id(self, namespace: str, task_queue: str) -> int:
-        """The id of a task queue; the backend remembers it as long as it is right."""
-        return await self.patient.queue_id(namespace, task_queue)
-
     def results(self, namespace: str) -> Waiter[Result]:
         """What waits for runs of a namespace to close, by run id."""
         waiter = self._results.get(namespace)

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 
 from hotmesh.backends.pending_task import PendingTask, RunTasks
 from hotmesh.backends.protocol import Backend, RouterRow, RunFilter, RunPage, RunRow
+from hotmesh.exceptions import BackendUnavailableError
 from hotmesh.retrying import persistently
 
 
@@ -25,7 +26,10 @@ class PatientCalls:
 
     async def queue_id(self, namespace: str, task_queue: str) -> int:
         """The id of a task queue."""
-        return await persistently(lambda: self._backend.queue_id(namespace, task_queue))
+        try:
+            return await self._backend.queue_id(namespace, task_queue)  # it is known, mostly
+        except BackendUnavailableError:
+            return await persistently(lambda: self._backend.queue_id(namespace, task_queue))
 
     async def find(self, keys: Sequence[tuple[str, str, bytes]]) -> Sequence[RunRow | None]:
         """The runs of (namespace, workflow id, run id or b"" for the newest)."""

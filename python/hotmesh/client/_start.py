@@ -84,7 +84,8 @@ async def start_run(
     """
     terminate_open, conflict = _conflict(options, bool(events))
     item = await _item(connection, namespace, payloads, options, conflict, events)
-    item = item._replace(over=over)
+    if over is not None:
+        item = item._replace(over=over)
     while True:
         outcome = await connection.starts.submit(item)
         run_id = bytes(outcome.run_id)
@@ -159,7 +160,7 @@ async def _item(
     for name, value in attributes:
         what = f"record value {name!r} of workflow {workflow_type!r} (id {workflow_id!r})"
         payloads.within_limit(value, what)
-    queue_id = await connection.queue_id(namespace, task_queue)
+    queue_id = await connection.patient.queue_id(namespace, task_queue)
     reuse = options.id_reuse_policy
     if reuse == WorkflowIDReusePolicy.TERMINATE_IF_RUNNING:
         reuse = WorkflowIDReusePolicy.ALLOW_DUPLICATE

@@ -13,7 +13,6 @@ from itertools import islice
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from hotmesh.exceptions import BackendUnavailableError
-from hotmesh.forks import Guard
 from hotmesh.retrying import Backoff, complain
 
 Datum = TypeVar("Datum")
@@ -93,7 +92,6 @@ class Waiter(Generic[Datum]):
         self._wake: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._listening = False
-        self._guard = Guard("client")
 
     def watch(self, key: bytes, *, fresh: bool = False) -> asyncio.Future[Datum]:
         """Begin to wait for a key. Pair it with :meth:`unwatch`.
@@ -105,7 +103,6 @@ class Waiter(Generic[Datum]):
         Returns:
             The datum to come.
         """
-        self._guard.check()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Datum] = loop.create_future()
         self._waiting.setdefault(key, []).append(future)

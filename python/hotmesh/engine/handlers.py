@@ -280,6 +280,8 @@ class Handlers:
 
     def unanswered(self) -> list[tuple[bytes, bytes]]:
         """Replies to updates that were accepted and will never end: the run has closed."""
+        if not self._known_updates:
+            return []
         open_ones = [each for each in self._known_updates.values() if each.outcome is None]
         if not open_ones:
             return []

@@ -459,7 +459,10 @@ class WorkflowInstance(Outbound, Attributes):
         try:
             activity = handle.activity
             values = decode_values(
-                self.converter_of(job), job[5], activity.result_hints, activity.result_text
+                self.converter if self.contexts is None else self.converter_of(job),
+                job[5],
+                activity.result_hints,
+                activity.result_text,
             )
         except Exception as error:  # noqa: BLE001 - user code may raise anything
             handle.set_exception(error)

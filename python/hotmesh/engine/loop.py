@@ -114,7 +114,7 @@ class LoopHost(Protocol):
 class WorkflowLoop(RefusingLoop):
     """One run's loop. It moves only inside an activation."""
 
-    __slots__ = ("_exception_handler", "_tasks", "_tasks_max", "host", "made", "ready")
+    __slots__ = ("_exception_handler", "_first", "_tasks", "_tasks_max", "host", "made", "ready")
 
     is_workflow_loop = True
 
@@ -124,7 +124,7 @@ class WorkflowLoop(RefusingLoop):
         self._exception_handler: Callable[..., Any] | None = None
         self._tasks: list[asyncio.Task[Any]] = []
         self._tasks_max = 16
-        self.made = first_number
+        self._first = self.made = first_number
         """Number of the newest task, future or handle, counted from one that differs from run to
         run: asyncio keeps the tasks of all loops in one set."""
 
@@ -244,7 +244,8 @@ class WorkflowLoop(RefusingLoop):
     ) -> asyncio.Task[Any]:
         """As ``create_task``, for the engine's own coroutines."""
         self.made = number = self.made + 1
-        task = new_task(number, coro, self, name, context)
+        # asyncio would count the process's tasks; the run's are the same in each replay.
+        task = new_task(number, coro, self, name or f"Task-{number - self._first}", context)
         self._tasks.append(task)
         if len(self._tasks) > self._tasks_max:
             self._tasks_max = 16 + 2 * len(self.unfinished())

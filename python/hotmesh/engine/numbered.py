@@ -49,7 +49,7 @@ _new_task = WorkflowTask.__new__
 _init_task = asyncio.Task[Any].__init__
 
 
-def new_task(number: int, coro: Any, loop: Any, name: str | None, context: Any) -> WorkflowTask:
+def new_task(number: int, coro: Any, loop: Any, name: str, context: Any) -> WorkflowTask:
     """A task with its number."""
     task = _new_task(WorkflowTask)
     task.number = number  # Its initializer puts it into a set of all tasks.

@@ -66,7 +66,10 @@ def checked_name(value: object, what: str) -> str:
         InvalidArgumentError: it is no text, empty, holds NUL, or is longer than
             ``NAME_BYTES_MAX`` bytes.
     """
-    if not isinstance(value, str):
+    if type(value) is str and value.isascii() and 0 < len(value) <= NAME_BYTES_MAX:
+        if "\0" not in value:
+            return value  # as nearly all are
+    elif not isinstance(value, str):
         raise InvalidArgumentError(f"{what} must be text, not {type(value).__name__}")
     if not value:
         raise InvalidArgumentError(f"{what} must not be empty")

@@ -56,7 +56,7 @@ class Activator:
         self._translator = translator
         self._closer = closer
         self._activities = activities
-        self._failures = failures
+        self.failures = failures
 
     async def activate_all(
         self,
@@ -91,12 +91,23 @@ class Activator:
     ) -> RunState | None:
         """The run's state; None if it has to wait, or to be taken in from its journal first."""
         memory = self._memory
-        if self._failures.any and self._failures.bars(run_id, jobs):
+        if self.failures.any and self.failures.bars(run_id, jobs):
             memory.core.fail(run_id)
             memory.drop(run_id)
             return None
         if fresh >= 0:
-            state = self._fresh_state(messages[fresh])
+            _, lane, _, _, workflow_id, workflow_type, header, body, _ = messages[fresh]
+            context = self._context
+            state = RunState.of(
+                context.namespace,
+                context.task_queue,
+                run_id,
+                lane,
+                workflow_id,
+                workflow_type,
+                header,
+                body,
+            )
             memory.keep(state)
             return state
         found = memory.states.get(run_id)
@@ -113,27 +124,13 @@ class Activator:
             state = RunState.of(
                 context.namespace, context.task_queue, run_id, -1, None, None, None, None
             )
-        self._failures.set_aside(state, error)
+        self.failures.set_aside(state, error)
 
     def _leave_behind(self, state: RunState, jobs: list[Event], stuck: StuckError) -> None:
         """The code of a run has not come back; the others go on without it."""
         self._context.workflows.stuck[state.details.run_id] = stuck.thread
         state.instance = None  # it can't be taken apart while its code is in there
-        self._failures.add(state, jobs, stuck.error)
-
-    def _fresh_state(self, row: MessageRow) -> RunState:
-        _, lane, run_id, _, workflow_id, workflow_type, header, body, _ = row
-        context = self._context
-        return RunState.of(
-            context.namespace,
-            context.task_queue,
-            run_id,
-            lane,
-            workflow_id,
-            workflow_type,
-            header,
-            body,
-        )
+        self.failures.add(state, jobs, stuck.error)
 
     def activate(self, state: RunState, jobs: list[Event]) -> Awaitable[None] | None:
         """Run a run's code and record what it did; what is returned does the rest of it."""
@@ -152,7 +149,7 @@ class Activator:
         if error is not None:
             if state.instance is None and not self._context.engine.hosts(state.workflow_type):
                 return self._send_on(state, jobs)
-            self._failures.add(state, jobs, error)
+            self.failures.add(state, jobs, error)
             return None
         starts = None
         if len(commands) == len(jobs) == 1 and commands[0][0] == kinds.ACTIVITY:
@@ -177,7 +174,7 @@ class Activator:
                 if state.instance is None and not self._context.engine.hosts(state.workflow_type):
                     await self._send_on(state, jobs)
                     return
-                self._failures.add(state, jobs, error)
+                self.failures.add(state, jobs, error)
                 return
             commands = await coder.seal(state, commands)
             replies = await coder.seal_replies(state, replies)
@@ -187,7 +184,7 @@ class Activator:
             if is_from_outside(failure):
                 self._memory.core.fail(state.details.run_id)
                 raise
-            self._failures.add(state, jobs, failure)
+            self.failures.add(state, jobs, failure)
         else:
             await self._record_later(state, now_ms, jobs, commands, replies)
 
@@ -196,7 +193,7 @@ class Activator:
         memory = self._memory
         if any(job[0] == kinds.START for job in jobs):
             # A run that nobody ever takes is timed out all the same.
-            self._failures.limit_time(state)
+            self.failures.limit_time(state)
         memory.core.fail(state.details.run_id)
         memory.drop(state.details.run_id)
         return self._mover.move(state)
@@ -234,8 +231,8 @@ class Activator:
         watchdog = workflows.watchdog
         commands, replies = _NO_COMMANDS, _NO_REPLIES
         failure: BaseException | None = None
-        if self._failures.any:
-            jobs = self._failures.admitted(jobs)
+        if self.failures.any:
+            jobs = self.failures.admitted(jobs)
             failure = workflows.still_stuck(state.details.run_id)
             if failure is not None and not any(job[0] in ENDED_FROM_OUTSIDE for job in jobs):
                 return commands, replies, failure
@@ -248,14 +245,18 @@ class Activator:
                         commands, replies = self._end(state, job)
                         break
                 else:
-                    instance = state.instance or self._context.engine.bring_up(state)
-                    if state.changed_arguments:
-                        self._failures.note_changed_arguments(state)
-                    types = instance.failure_types
-                    if self._failures.any and self._failures.is_last(state.details.run_id):
+                    instance = state.instance
+                    if instance is None:
+                        instance = self._context.engine.bring_up(state)
+                        if state.changed_arguments:
+                            self.failures.note_changed_arguments(state)
+                    if self.failures.any and self.failures.is_last(state.details.run_id):
+                        types = instance.failure_types
                         instance.failure_types += WHATEVER
-                    commands = instance.activate(now_ms, jobs)
-                    instance.failure_types = types
+                        commands = instance.activate(now_ms, jobs)
+                        instance.failure_types = types
+                    else:
+                        commands = instance.activate(now_ms, jobs)
                     if instance.replies:
                         replies, instance.replies = instance.replies, []
             finally:
@@ -327,7 +328,8 @@ class Activator:
         mark = effects.begin(details.run_id) if starts is None else ()
         try:
             if starts is None:
-                self._check_size(state, jobs, commands)
+                if len(jobs) > 1 or len(commands) > 1:  # One in and one out always fit.
+                    self._check_size(state, jobs, commands)
                 commands = self._take_effects(state, now_ms, jobs, commands)
             size = memory.core.complete(details.run_id, now_ms, commands)
         except BaseException as error:  # whatever it is, nothing of it was recorded
@@ -335,13 +337,18 @@ class Activator:
                 raise
             if mark:
                 effects.take_back(mark)
-            self._failures.add(state, jobs, error)
+            self.failures.add(state, jobs, error)
             return
-        state.journaled(None, size)
-        memory.step_bytes += size
-        memory.cached_bytes += size
-        if state.bytes > LARGE_BYTES:
-            state.moved_at = time.monotonic()
+        if size:  # As `journaled`, without its call.
+            state.bytes += size
+            instance = state.instance
+            if instance is not None:
+                instance.transitions += 1
+                instance.journal_bytes += size
+            memory.step_bytes += size
+            memory.cached_bytes += size
+            if state.bytes > LARGE_BYTES:
+                state.moved_at = time.monotonic()
         if starts is None:
             self._activities.recorded(details.run_id, jobs, effects.placed_since(mark))
         else:
@@ -358,17 +365,15 @@ class Activator:
             effects.replies += replies
             memory.step_bytes += sum(len(data) for _, data in replies)
         state.now_ms = now_ms
-        if self._failures.any:
-            self._failures.forget(details.run_id, jobs)
+        if self.failures.any:
+            self.failures.forget(details.run_id, jobs)
         if details.attributes:
-            self._failures.clear_record(state)
+            self.failures.clear_record(state)
         memory.has_columns = True
         memory.states.move_to_end(details.run_id)
 
     def _check_size(self, state: RunState, jobs: list[Event], commands: list[Event]) -> None:
-        """Refuse what no backend call can hold. One event in and one out always fit."""
-        if len(jobs) < 2 and len(commands) < 2:
-            return
+        """Refuse what no backend call can hold."""
         size = sum(len(each[4]) + len(each[5]) for each in (*jobs, *commands))
         limit = self._context.transition_bytes_max
         if size > limit:
@@ -379,12 +384,15 @@ class Activator:
     ) -> list[Event]:
         """Everything else that follows from a transition; its commands as they are journaled."""
         effects = self._memory.effects
-        shift_ms = self._context.clock.due_shift_ms(now_ms)
+        clock = self._context.clock
+        # The run's time is the wall clock's of just now, unless it was ahead of that.
+        shift_ms = clock.shift_ms if now_ms > state.now_ms else clock.due_shift_ms(now_ms)
         if shift_ms:
             commands = [_shifted(command, shift_ms) for command in commands]
         if jobs and jobs[0][0] == kinds.START:
             state.start_ms = now_ms
-            self._closer.first_timers(state, now_ms + shift_ms, effects)
+            if state.details.header:
+                self._closer.first_timers(state, now_ms + shift_ms, effects)
         if state.children:
             state.settle_children(jobs)
         if commands:
@@ -404,7 +412,7 @@ def _shifted(command: Event, by_ms: int) -> Event:
 class _Batch:
     """Runs to be activated one after the other, up to one that has to wait for something."""
 
-    __slots__ = ("_activations", "_activator", "_at", "_memory", "_messages", "jobs", "state")
+    __slots__ = ("_activations", "_activator", "_at", "_memory", "_messages", "state")
 
     def __init__(
         self,
@@ -420,7 +428,11 @@ class _Batch:
         self._at = 0
         self.state: RunState | None = None
         """The run that is being activated."""
-        self.jobs: list[Event] = []
+
+    @property
+    def jobs(self) -> list[Event]:
+        """What that run was given."""
+        return self._activations[self._at - 1][1]
 
     def rest(self) -> bool:
         """Whether some are still to be activated."""
@@ -432,7 +444,8 @@ class _Batch:
         Once the next step is full, the rest is held until it is written.
         """
         activator, activations, messages = self._activator, self._activations, self._messages
-        memory = self._memory
+        memory, failures = self._memory, self._activator.failures
+        states = memory.states
         for at in range(self._at, len(activations)):
             if memory.step_bytes >= STEP_BYTES_MAX:
                 memory.hold(activations[at:], messages)
@@ -441,10 +454,12 @@ class _Batch:
             run_id, jobs, fresh = activations[at]
             self._at = at + 1
             try:
-                state = activator.state_of(run_id, jobs, fresh, messages)
+                state = states.get(run_id) if fresh < 0 and not failures.any else None
                 if state is None:
-                    continue
-                self.state, self.jobs = state, jobs
+                    state = activator.state_of(run_id, jobs, fresh, messages)
+                    if state is None:
+                        continue
+                self.state = state
                 waiting = activator.activate(state, jobs)
             except LeftBehind:
                 raise

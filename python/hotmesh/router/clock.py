@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -13,9 +14,10 @@ STEP_MS = 100
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
 
 
-def elapsed() -> float:
-    """Seconds that never go back, those that the machine slept through included where it says."""
-    return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
+elapsed: Callable[[], float] = (
+    time.monotonic if _CLOCK is None else functools.partial(time.clock_gettime, _CLOCK)
+)
+"""Seconds that never go back, those that the machine slept through included where it says."""
 
 
 class BackendClock:
@@ -93,7 +95,7 @@ class BackendClock:
 
     def wall_ms(self) -> int:
         """The backend's wall clock now: the time of day."""
-        return self.now_ms() - self.shift_ms
+        return int(self._monotonic() * 1000 + self._offset) - self.shift_ms
 
     def due_shift_ms(self, time_ms: int) -> int:
         """What makes a due time by the backend's time of one that was reckoned from ``time_ms``.

@@ -58,11 +58,15 @@ class Closer:
         if state.instance is not None:
             state.instance.status = state.status
         effects.closed.append(state.details.run_id)
-        self._drop_run_timers(state, effects)
-        self._close_children(state, effects)
+        if state.children:
+            self._close_children(state, effects)
         if command[0] == kinds.CONTINUE:
+            self._drop_run_timers(state, effects)
             self._continue(state, command, effects)
             return commands
+        if not state.details.header:
+            return commands  # no timeouts, no retries, no parent
+        self._drop_run_timers(state, effects)
         following = self._next_run(state, now_ms, command, effects)
         if following is not None:
             closing = (*command[:5], NEXT + following + command[5])

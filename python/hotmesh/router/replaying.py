@@ -69,6 +69,8 @@ class Engine:
         return instance
 
     def _replay_all(self, instance: WorkflowInstance, state: RunState) -> None:
+        if not state.transitions:
+            return
         comparer = ArgumentComparer(argument_digests(state))
         for index, (now_ms, jobs, commands) in enumerate(state.transitions):
             if index:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import orjson
 
@@ -90,7 +90,14 @@ class RunState:
         attributes: bytes = b"",
     ) -> RunState:
         """A run as it is stored; what of it can't be read is the state's ``damage``."""
-        document, damage = _header(run_id, header)
+        try:
+            document: dict[str, Any] = wire.load(header or b"")
+        except ValueError as error:
+            document, damage = {}, _corrupt(run_id, "header", str(error))
+        else:
+            damage = None
+            if type(document) is not dict:
+                document, damage = {}, _corrupt(run_id, "header", "it is no document")
         if damage is None and not (workflow_id and workflow_type):
             damage = _corrupt(run_id, "row", "it has no workflow id or no type")
         if damage is None and DAMAGED_ATTRIBUTE in attributes:
@@ -171,16 +178,6 @@ class RunState:
     def add_child(self, command: Event) -> None:
         """A child was asked for."""
         self.children[command[1]] = orjson.loads(command[4])
-
-
-def _header(run_id: bytes, header: bytes | None) -> tuple[dict[str, Any], CorruptRowError | None]:
-    try:
-        document: Any = wire.load(header or b"")
-    except ValueError as error:
-        return {}, _corrupt(run_id, "header", str(error))
-    if not isinstance(document, dict):
-        return {}, _corrupt(run_id, "header", "it is no document")
-    return cast("dict[str, Any]", document), None
 
 
 def _corrupt(run_id: bytes, what: str, reason: str) -> CorruptRowError:

@@ -682,6 +682,12 @@ async def test_ended_attempts_leave_nothing_to_the_garbage_collector() -> None:
     try:
         await attempts("greet")
         await attempts("greet_slowly")
-        assert gc.collect() < 10
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        # What other threads of this process left behind is none of an attempt's.
+        left = [each for each in gc.garbage if type(each).__module__.startswith("hotmesh.")]
+        assert len(left) < 10, left
     finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
         gc.enable()

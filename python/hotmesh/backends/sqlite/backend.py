@@ -97,11 +97,12 @@ class SqliteBackend:
         """See the protocol."""
         key = (namespace, task_queue, side)
         known = self._opened().queue_ids
-        if key not in known:
+        found = known.get(key)
+        if found is None:
             if side:
                 await self.queue_id(namespace, task_queue)
-            known[key] = await self._write(lambda tx: ensure_queue(tx, key))
-        return known[key]
+            found = known[key] = await self._write(lambda tx: ensure_queue(tx, key))
+        return found
 
     # -- Client --
 

@@ -119,6 +119,13 @@ def open_reader(path: str) -> sqlite3.Connection:
     return connection
 
 
+# A parameter of a type without an adapter costs more than all else that is done with it: each time
+# two attributes are looked for that no bytes have, and the errors formatted. Whoever has registered
+# an adapter of their own keeps it.
+if (bytes, sqlite3.PrepareProtocol) not in sqlite3.adapters:
+    sqlite3.register_adapter(bytes, bytes)
+
+
 def _open(path: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path,

@@ -94,7 +94,10 @@ def _is_sound(row: Row) -> bool:
 def _bytes_read(row: Row) -> int:
     """What a message counts for; a start brings its run's header and input along."""
     _, _, _, frame, _, _, header, body, _ = row
-    return bytes_of(frame) if body is None else bytes_of(frame, header, body)
+    try:
+        return len(frame) if body is None else len(frame) + len(header) + len(body)
+    except TypeError:  # it is damaged
+        return bytes_of(frame, header, body)
 
 
 def read_timers(

@@ -70,9 +70,9 @@ class Rows:
         return text, values
 
 
-def is_large(values: Sequence[object]) -> bool:
+def is_large(values: Sequence[bytes]) -> bool:
     """Whether one of the values has more bytes than a statement with several rows may have."""
-    return any(len(value) > BYTES_MAX for value in values if type(value) is bytes)
+    return max(map(len, values), default=0) > BYTES_MAX
 
 
 def bytes_of(*values: object) -> int:

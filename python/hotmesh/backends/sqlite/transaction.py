@@ -133,9 +133,10 @@ class Transaction:
     ) -> int:
         """Execute a statement for all rows at once (see :mod:`.rows`); how many it changed."""
         execute, changed = self._connection.execute, 0
+        has_large = any(map(is_large, large))
         for text, values in rows.calls(columns, large):
             changed += execute(text, values).rowcount
-            if large and is_large(values):
+            if has_large:
                 # A statement keeps what it was given until it is used again: let it go.
                 execute(text, [None] * len(values))
         return changed

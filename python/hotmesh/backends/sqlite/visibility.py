@@ -83,7 +83,10 @@ def results(
 
 
 def _bytes(row: Row) -> int:
-    return bytes_of(row[2])
+    try:
+        return len(row[2])
+    except TypeError:  # it is damaged
+        return 0
 
 
 def replies(
