@@ -180,7 +180,7 @@ async def test_a_query_of_an_unknown_workflow_says_so(client: Client) -> None:
 
 async def test_a_query_without_a_worker_ends_in_time(client: Client) -> None:
     handle = await start(client, Counter.run, 1)
-    with pytest.raises(RPCError, match="Is a worker running") as caught:
+    with pytest.raises(RPCError, match="No worker is running") as caught:
         await handle.query(Counter.current, rpc_timeout=timedelta(milliseconds=50))
     assert caught.value.status == RPCStatusCode.DEADLINE_EXCEEDED
 
