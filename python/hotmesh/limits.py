@@ -26,6 +26,9 @@ STEP_BYTES_MAX = 4 * 1024 * 1024
 """Journaled bytes from which on no further run is activated before the next step is written. What
 commands carry is written up to three times: in the journal, as a task or a start, to a parent."""
 
+LARGE_TURN_BYTES = 8 * 1024 * 1024
+"""Bytes of a message from which on only one pipe of a router at a time has such a one in hand."""
+
 CACHE_BYTES_MAX = 32 * 1024 * 1024
 """Inputs and journals, as stored, of the runs that a worker keeps in memory. The largest one that
 moves stays, however large: its code holds that much."""

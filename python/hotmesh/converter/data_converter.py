@@ -146,8 +146,9 @@ _JSON_TYPES = frozenset({str, int, float, bool, type(None), dict, list, tuple})
 _SCALARS = frozenset({str, int, bool})
 """What orjson writes exactly or not at all."""
 _EXACT_JSON = bodies.EXACT_JSON
-_NO_VALUES = _EXACT_JSON + b"[]"
-_ONE_NULL = _EXACT_JSON + b"[null]"
+_LARGE_BYTES = 1024 * 1024
+_NO_VALUES = b"[]"
+_ONE_NULL = b"[null]"
 
 
 def encode_values(converter: DataConverter, values: Sequence[Any], what: str) -> bytes:
@@ -167,7 +168,7 @@ def encode_values(converter: DataConverter, values: Sequence[Any], what: str) ->
     """
     if len(values) == 1 and type(values[0]) in _SCALARS and converter.writes_json:
         try:  # Not a call more for the most frequent.
-            return _EXACT_JSON + orjson.dumps(values)
+            return orjson.dumps(values)
         except TypeError:  # A big integer, or a lone surrogate.
             return _encode_json(values, what)
     if not values:
@@ -185,7 +186,7 @@ def _encode_json(values: Sequence[Any], what: str) -> bytes:
         return _ONE_NULL
     text = json_text.dump_exact(values if isinstance(values, list | tuple) else list(values))
     if text is not None:
-        return _EXACT_JSON + text
+        return text
     try:
         return bodies.STDLIB_JSON + json_text.dump_stdlib(list(values))
     except Exception as err:
@@ -259,11 +260,9 @@ def decode_values(
         return _decode_uncommon(converter, body, type_hints, what)
     values: list[Any]
     try:
-        values = orjson.loads(body[1:])
+        values = orjson.loads(body) if len(body) < _LARGE_BYTES else bodies.read_large(body)
     except ValueError:
         values = bodies.read_json_values(body)  # It says what is wrong.
-    if values.__class__ is not list:
-        values = bodies.read_json_values(body)
     if not type_hints or (len(values) == 1 and type(values[0]) is type_hints[0]):
         return values
     return _fitted(values, type_hints, what)

@@ -61,7 +61,7 @@ class Activator:
     async def activate_all(
         self,
         activations: Sequence[Activation],
-        messages: Sequence[MessageRow],
+        messages: list[MessageRow],
         is_dead: Callable[[], bool],
     ) -> None:
         """Run the code of each, in the workflows' thread.
@@ -87,7 +87,7 @@ class Activator:
                     return
 
     def state_of(
-        self, run_id: bytes, jobs: Sequence[Event], fresh: int, messages: Sequence[MessageRow]
+        self, run_id: bytes, jobs: Sequence[Event], fresh: int, messages: list[MessageRow]
     ) -> RunState | None:
         """The run's state; None if it has to wait, or to be taken in from its journal first."""
         memory = self._memory
@@ -108,6 +108,7 @@ class Activator:
                 header,
                 body,
             )
+            messages[fresh] = _TAKEN  # its input may be large
             memory.keep(state)
             return state
         found = memory.states.get(run_id)
@@ -326,6 +327,8 @@ class Activator:
         """
         memory, effects, details = self._memory, self._memory.effects, state.details
         mark = effects.begin(details.run_id) if starts is None else ()
+        if state.bytes > LARGE_BYTES:
+            state.let_go_of_input()
         try:
             if starts is None:
                 if len(jobs) > 1 or len(commands) > 1:  # One in and one out always fit.
@@ -419,7 +422,7 @@ class _Batch:
         activator: Activator,
         memory: PipeMemory,
         activations: Sequence[Activation],
-        messages: Sequence[MessageRow],
+        messages: list[MessageRow],
     ) -> None:
         self._activator = activator
         self._memory = memory
@@ -475,5 +478,7 @@ class _Batch:
 
 _TIMED = frozenset(("run", "exec"))
 """What the header of a run with timeouts of its own holds."""
+_TAKEN = MessageRow(0, 0, b"", b"", None, None, None, None, None)
+"""In the place of a row whose run has been made of it."""
 _NO_COMMANDS: list[Event] = []
 _NO_REPLIES: list[Reply] = []

@@ -102,7 +102,7 @@ class PipeMemory:
 
     def with_held(
         self, activations: Sequence[Activation], messages: Sequence[MessageRow]
-    ) -> tuple[Sequence[Activation], Sequence[MessageRow]]:
+    ) -> tuple[Sequence[Activation], list[MessageRow]]:
         """Put what was held before these activations; as :meth:`hold` was given them."""
         held, self.held = self.held, []
         rows = [each.row for each in held if each.row is not None]

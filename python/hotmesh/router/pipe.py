@@ -17,7 +17,7 @@ from hotmesh.backends.protocol import MessageRow, Session, Step, StepReply
 from hotmesh.core import DRAINED_FIELDS, Event, encode_event, kinds
 from hotmesh.engine import wire
 from hotmesh.engine.activity_task import ActivityTask
-from hotmesh.limits import BATCH_MESSAGES_MAX, LANES_PER_QUEUE
+from hotmesh.limits import BATCH_MESSAGES_MAX, LANES_PER_QUEUE, LARGE_TURN_BYTES
 from hotmesh.printing import told
 from hotmesh.retrying import PASSING, Backoff, complain
 from hotmesh.router.activating import Activator
@@ -176,12 +176,15 @@ class Pipe:
                     complain(logger, self._context.database, "workflows wait: %s", error)
                     await backoff.pause()
                     continue
+                finally:
+                    self._let_go_of_turn()
                 if idle:
                     if self._stopping:
                         return
                     await self._sleep()
         finally:
             self._session = None
+            self._context.large_turn.release(self)
             for run_id in list(self._memory.states):
                 self._memory.drop(run_id)
             await session.close()
@@ -225,18 +228,32 @@ class Pipe:
         if reply.refused:
             self._roll_back(effects)
             return False
-        self._take_in(reply)
-        if self._failures.any:
-            self._failures.stored(step.journal_run)
         self._activities.stored(step)
+        written, lanes, room = step.journal_run, step.lanes, step.room
+        del step  # what it holds may be large, and so may what it has led to
+        if room:
+            await self._context.large_turn.has_read(self, reply.messages)
+            if self._is_over():
+                self._memory.effects.ended += effects.ended
+                return True
+        self._take_in(reply)
+        reply.messages = ()
+        if self._failures.any:
+            self._failures.stored(written)
         self._after_commit(effects, reply)
-        self._report_quiet_lanes(step.lanes)
+        self._report_quiet_lanes(lanes)
         self._memory.evict(self._context.max_cached, self._context.cache_bytes_max)
         await self._start_activities(effects)
         if self._is_over():
             return True
         await self._advance(session)
         return not self._has_work()
+
+    def _let_go_of_turn(self) -> None:
+        """Let another pipe have something large in hand, if nothing here is (any more)."""
+        memory, turn = self._memory, self._context.large_turn
+        if turn.has(self) and not memory.held and memory.step_bytes <= LARGE_TURN_BYTES:
+            turn.release(self)
 
     def _is_over(self, reply: StepReply | None = None) -> bool:
         """Whether the tenure is over: nothing may follow, from that step neither."""
@@ -285,8 +302,12 @@ class Pipe:
         lanes = self.lanes
         if self._leaving:
             lanes = [lane for lane in lanes if lane not in self._leaving]
-        # While much is in hand, nothing more is read.
-        room = 0 if self._stopping or self._memory.held else BATCH_MESSAGES_MAX
+        # While much is in hand, here or in another pipe, nothing more is read.
+        waits = self._stopping or self._memory.held
+        if waits or not self._context.large_turn.may_read(self, self.wake):
+            room = 0
+        else:
+            room = BATCH_MESSAGES_MAX
         columns: dict[str, Any] = dict(zip(DRAINED_FIELDS, self._core.drain(), strict=True))
         clock = self._context.clock
         latest_ms = clock.now_ms() if clock.is_read else None
@@ -511,7 +532,7 @@ class Pipe:
 
     async def _activate(self, activations: Sequence[Activation]) -> None:
         memory = self._memory
-        messages: Sequence[MessageRow] = memory.take_read()
+        messages: list[MessageRow] = memory.take_read()
         if memory.held:
             activations, messages = memory.with_held(activations, messages)
         self._activities.make_room()

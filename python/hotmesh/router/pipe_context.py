@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hotmesh.converter import DataConverter
 from hotmesh.limits import CACHE_BYTES_MAX, TRANSITION_BYTES_MAX
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.coding import Coder
+from hotmesh.router.large_turn import LargeTurn
 from hotmesh.router.notifier import Notifier
 from hotmesh.router.pace import AverageCost
 from hotmesh.router.publishing import Publisher
@@ -56,3 +57,5 @@ class PipeContext:
     cache_bytes_max: int = CACHE_BYTES_MAX
     transition_bytes_max: int = min(TRANSITION_BYTES_MAX.values())
     eager: bool = True
+    large_turn: LargeTurn = field(default_factory=LargeTurn)
+    """Whose turn it is to have something large in hand."""

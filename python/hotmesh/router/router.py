@@ -30,6 +30,7 @@ from hotmesh.router.absence import AbsentRouter, in_hand
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.coding import Coder
 from hotmesh.router.deputy import Deputy
+from hotmesh.router.large_turn import LargeTurn
 from hotmesh.router.notifier import Notifier
 from hotmesh.router.pace import AverageCost
 from hotmesh.router.pipe import Pipe
@@ -123,6 +124,7 @@ class WorkerRouter:
         self._serves_sides = False
         self._moved_hint_at = 0.0
         self._cost = AverageCost()
+        self._large_turn = LargeTurn()
         self.pipes: list[Pipe] = []
         self._pipe_tasks: set[asyncio.Task[None]] = set()
         self.pump: TaskPump | None = None
@@ -357,6 +359,7 @@ class WorkerRouter:
                 self._backend.name, min(TRANSITION_BYTES_MAX.values())
             ),
             eager=options.eager,
+            large_turn=self._large_turn,
         )
 
     def registration(self) -> Registration:

@@ -127,6 +127,18 @@ class RunState:
         """The run's lane."""
         return self.details.lane
 
+    def let_go_of_input(self) -> None:
+        """The code has been given its arguments: what they were read from is needed no more.
+
+        A run that is retried begins with it again, and a codec's digests are keyed with it.
+        """
+        if (
+            self.instance is not None
+            and self.readable is None
+            and "retry" not in self.details.header
+        ):
+            self.details.input = b""
+
     def remember(self, transitions: Sequence[Transition], sizes: Sequence[int]) -> None:
         """Take in the journal; it is replayed when the run is next activated.
 

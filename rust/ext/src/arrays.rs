@@ -1,8 +1,11 @@
 //! Arrays as Postgres sends and takes them in binary: a column of a batch in one call.
 
+use pyo3::Borrowed;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyList, PyString};
+
+use crate::convert;
 
 const BOOL: u32 = 16;
 const BYTEA: u32 = 17;
@@ -13,58 +16,96 @@ const TEXT: u32 = 25;
 /// Bytes before the first element: dimensions, whether there are nulls, element type, size, base.
 const HEADER: usize = 20;
 
+/// Bytes of an array without elements, which has neither size nor base.
+const EMPTY: usize = 12;
+
 #[pyfunction]
 pub(crate) fn encode_array<'py>(
     element: u32,
     items: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let count = items.len()?;
-    let size = i32::try_from(count).map_err(|_| too_large(element))?;
-    let mut out = Vec::with_capacity(HEADER + 24 * count);
-    put(&mut out, i32::from(count > 0));
-    put(&mut out, 0);
-    out.extend_from_slice(&element.to_be_bytes());
-    if count > 0 {
-        put(&mut out, size);
-        put(&mut out, 1);
-    }
-    let mut nulls = false;
-    for item in items.try_iter()? {
-        let item = item?;
-        if item.is_none() {
-            nulls = true;
-            put(&mut out, -1);
+    let items = convert::items(items)?;
+    let count = i32::try_from(items.len()).map_err(|_| too_large(element))?;
+    let mut size = HEADER;
+    for item in items.iter_borrowed() {
+        size += 4 + if item.is_none() {
+            0
         } else {
-            encode_item(&mut out, element, &item)?;
+            item_size(element, item)?
+        };
+    }
+    if count == 0 {
+        size = EMPTY;
+    }
+    // Measured first: a large element is written once, where it is to stay.
+    PyBytes::new_with(items.py(), size, |out| {
+        let mut writer = Writer(out);
+        writer.number(i32::from(count > 0));
+        let nulls = items.iter_borrowed().any(|item| item.is_none());
+        writer.number(i32::from(nulls));
+        writer.bytes(&element.to_be_bytes());
+        if count > 0 {
+            writer.number(count);
+            writer.number(1);
         }
-    }
-    out[7] = u8::from(nulls);
-    Ok(PyBytes::new(items.py(), &out))
+        for item in items.iter_borrowed() {
+            if item.is_none() {
+                writer.number(-1);
+            } else {
+                write_item(&mut writer, element, item)?;
+            }
+        }
+        Ok(())
+    })
 }
 
-fn encode_item(out: &mut Vec<u8>, element: u32, item: &Bound<'_, PyAny>) -> PyResult<()> {
+/// How many bytes an element has; the type of those of one size is checked when they are written.
+fn item_size(element: u32, item: Borrowed<'_, '_, PyAny>) -> PyResult<usize> {
     match element {
-        BYTEA => put_bytes(out, element, item.cast::<PyBytes>()?.as_bytes())?,
-        TEXT => put_bytes(out, element, item.cast::<PyString>()?.to_str()?.as_bytes())?,
-        INT4 => put_bytes(out, element, &item.extract::<i32>()?.to_be_bytes())?,
-        INT8 => put_bytes(out, element, &item.extract::<i64>()?.to_be_bytes())?,
-        BOOL => put_bytes(out, element, &[u8::from(item.cast::<PyBool>()?.is_true())])?,
-        _ => return Err(PyTypeError::new_err(unknown(element))),
+        BYTEA => Ok(item.cast::<PyBytes>()?.as_bytes().len()),
+        TEXT => Ok(item.cast::<PyString>()?.to_str()?.len()),
+        INT4 => Ok(4),
+        INT8 => Ok(8),
+        BOOL => Ok(1),
+        _ => Err(PyTypeError::new_err(unknown(element))),
     }
-    Ok(())
 }
 
-fn put(out: &mut Vec<u8>, number: i32) {
-    out.extend_from_slice(&number.to_be_bytes());
+fn write_item(
+    writer: &mut Writer<'_>,
+    element: u32,
+    item: Borrowed<'_, '_, PyAny>,
+) -> PyResult<()> {
+    match element {
+        BYTEA => writer.sized(element, item.cast::<PyBytes>()?.as_bytes()),
+        TEXT => writer.sized(element, item.cast::<PyString>()?.to_str()?.as_bytes()),
+        INT4 => writer.sized(element, &item.extract::<i32>()?.to_be_bytes()),
+        INT8 => writer.sized(element, &item.extract::<i64>()?.to_be_bytes()),
+        BOOL => writer.sized(element, &[u8::from(item.cast::<PyBool>()?.is_true())]),
+        _ => Err(PyTypeError::new_err(unknown(element))),
+    }
 }
 
-fn put_bytes(out: &mut Vec<u8>, element: u32, data: &[u8]) -> PyResult<()> {
-    put(
-        out,
-        i32::try_from(data.len()).map_err(|_| too_large(element))?,
-    );
-    out.extend_from_slice(data);
-    Ok(())
+/// What is left to be written.
+struct Writer<'a>(&'a mut [u8]);
+
+impl Writer<'_> {
+    fn bytes(&mut self, data: &[u8]) {
+        let (place, rest) = std::mem::take(&mut self.0).split_at_mut(data.len());
+        place.copy_from_slice(data);
+        self.0 = rest;
+    }
+
+    fn number(&mut self, number: i32) {
+        self.bytes(&number.to_be_bytes());
+    }
+
+    fn sized(&mut self, element: u32, data: &[u8]) -> PyResult<()> {
+        let size = i32::try_from(data.len()).map_err(|_| too_large(element))?;
+        self.number(size);
+        self.bytes(data);
+        Ok(())
+    }
 }
 
 #[pyfunction]

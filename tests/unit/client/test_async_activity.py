@@ -55,7 +55,7 @@ class Scene:
 async def scene(client: Client, hands: Hands) -> Scene:
     await client.start_workflow("Greet", id="w", task_queue=QUEUE)
     scene = Scene(client, hands, await hands.next())
-    command = (kinds.ACTIVITY, SEQ, scene.queue_id, "pay", wire.dump(OPTIONS), b"J[]")
+    command = (kinds.ACTIVITY, SEQ, scene.queue_id, "pay", wire.dump(OPTIONS), b"[]")
     assert hands.session is not None
     await hands.session.step(
         Step(

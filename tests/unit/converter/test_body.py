@@ -14,9 +14,11 @@ from hotmesh.converter import (
     body_to_payloads,
     bytes_to_payload_map,
     decode_values,
+    encode_values,
     payload_map_to_bytes,
     payloads_to_body,
 )
+from hotmesh.converter.body import read_large
 from hotmesh.exceptions import ConversionError
 
 payloads = st.builds(
@@ -43,11 +45,11 @@ def test_no_bytes_hold_nothing() -> None:
 def test_json_bodies_become_the_payloads_of_the_default_converter() -> None:
     values = [None, "x", {"b": 1, "a": None}]
     expected = DataConverter.default.payload_converter.to_payloads(values)
-    assert body_to_payloads(b'J[null,"x",{"b":1,"a":null}]') == expected
+    assert body_to_payloads(b'[null,"x",{"b":1,"a":null}]') == expected
     assert body_to_payloads(b'S[null,"x",{"b":1,"a":null}]') == expected
 
 
-@given(st.binary(max_size=40), st.sampled_from([b"", b"J", b"S", b"P", b"P\x01", b"P\x01\x02{}"]))
+@given(st.binary(max_size=40), st.sampled_from([b"", b"[", b"S", b"P", b"P\x01", b"P\x01\x02{}"]))
 def test_garbage_never_raises_anything_untyped(data: bytes, prefix: bytes) -> None:
     for read in (body_to_payloads, bytes_to_payload_map):
         try:
@@ -61,9 +63,10 @@ def test_garbage_never_raises_anything_untyped(data: bytes, prefix: bytes) -> No
     ("body", "message"),
     [
         (b"X[]", "unknown form b'X'"),
-        (b"J[", "malformed JSON"),
+        (b"[", "malformed JSON"),
         (b"S[", "malformed JSON"),
-        (b"J{}", "array was expected"),
+        (b"{}", "unknown form"),
+        (b"S{}", "array was expected"),
         (b"P", "malformed bytes"),
         (b"P\x01\x02{}\x05ab", "5 bytes announced"),
         (b"P\x00junk", "4 bytes too many"),
@@ -73,3 +76,18 @@ def test_garbage_never_raises_anything_untyped(data: bytes, prefix: bytes) -> No
 def test_malformed_bodies_are_refused(body: bytes, message: str) -> None:
     with pytest.raises(ConversionError, match=message):
         body_to_payloads(body)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "plain", "naïve ☃", 'quo"te', "back\\slash", "line\nbreak", '"', "]", '","']
+)
+def test_a_large_text_is_read_as_a_small_one(text: str) -> None:
+    body = encode_values(DataConverter.default, [text], "test")
+    assert read_large(body) == [text]
+    assert read_large(encode_values(DataConverter.default, [text, text], "test")) == [text, text]
+
+
+@pytest.mark.parametrize("body", [b'["', b'["]', b'["x" "]', b'["\xff"]', b'["x\\"]', b'["a","]'])
+def test_a_large_text_that_is_damaged_is_refused(body: bytes) -> None:
+    with pytest.raises(ValueError):
+        read_large(body)

@@ -7,7 +7,7 @@ from hotmesh.core import Event, kinds
 from hotmesh.engine import wire
 from hotmesh.engine.arguments import DIGEST_BYTES, ArgumentDigests, arguments_of
 
-BODY = b'J["x"]'
+BODY = b'["x"]'
 
 
 def command(kind: int, *, number: int = 0, meta: bytes = b"", body: bytes = BODY) -> Event:
@@ -44,7 +44,7 @@ def test_options_headers_and_drawn_ids_are_no_arguments(one: Event, other: Event
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        (command(kinds.ACTIVITY), command(kinds.ACTIVITY, body=b'J["y"]')),
+        (command(kinds.ACTIVITY), command(kinds.ACTIVITY, body=b'["y"]')),
         (command(kinds.TIMER, number=1), command(kinds.TIMER, number=2)),
         (child("a"), child("b")),
         (command(kinds.SIGNAL_EXTERNAL, meta=b"1"), command(kinds.SIGNAL_EXTERNAL, meta=b"2")),

@@ -15,6 +15,7 @@ from hotmesh.engine.definition import WorkflowDefinition
 from hotmesh.engine.details import EngineOptions
 from hotmesh.exceptions import BackendUnavailableError
 from hotmesh.router.clock import BackendClock
+from hotmesh.router.large_turn import LargeTurn
 from hotmesh.router.pace import AverageCost
 from hotmesh.router.pipe import Pipe
 from hotmesh.router.pipe_context import PipeContext
@@ -113,6 +114,7 @@ def pipe_of(store: object, workflow_class: type = Asks) -> Pipe:
         cache_bytes_max=1_000_000,
         transition_bytes_max=1_000_000,
         eager=True,
+        large_turn=LargeTurn(),
     )
     pipe = Pipe(cast("PipeContext", cast("Any", context)), b"r" * 16)
     pipe.assign([LANE])

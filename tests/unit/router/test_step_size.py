@@ -17,6 +17,7 @@ from hotmesh.engine.details import EngineOptions, RunDetails
 from hotmesh.exceptions import BackendUnavailableError
 from hotmesh.limits import CACHE_MOVING_S, STEP_BYTES_MAX
 from hotmesh.router.clock import BackendClock
+from hotmesh.router.large_turn import LargeTurn
 from hotmesh.router.memory import PipeMemory
 from hotmesh.router.pace import AverageCost
 from hotmesh.router.pipe import Pipe
@@ -126,6 +127,7 @@ def pipe_of(**changes: Any) -> Pipe:
         "max_cached": 100,
         "cache_bytes_max": STEP_BYTES_MAX * 100,
         "transition_bytes_max": STEP_BYTES_MAX * 100,
+        "large_turn": LargeTurn(),
         "eager": True,
         "notifier": SimpleNamespace(tasks=lambda _: None),
     }

@@ -88,7 +88,7 @@ async def test_what_a_tenure_had_begun_is_claimed_renewed_and_finished() -> None
     about_to, outside = attempt(3), attempt(4, started_ms=1)
     tenure = Tenure()
     tenure.end(lambda: Held((), [running, ended, about_to, outside]))
-    tenure.late(ended, Outcome("completed", (kinds.ACTIVITY_COMPLETED, 2, 1, "", b"", b"J[]")))
+    tenure.late(ended, Outcome("completed", (kinds.ACTIVITY_COMPLETED, 2, 1, "", b"", b"[]")))
     tenure.late(outside, Outcome("async", delay_ms=5_000, state=b"told"))
     pump.adopt(tenure)
     assert [task.seq for task in runner.started] == [3]

@@ -104,6 +104,7 @@ class PostgresSession:
             found = list(zip(*columns, strict=True))
             if _bytes_read(columns) >= BATCH_BYTES_MAX:
                 room = len(found)  # there may be more that had to stay behind
+                await self._forget_answer()
             self._messages.read(
                 messages,
                 lanes,
@@ -128,6 +129,10 @@ class PostgresSession:
             ),
             mail_lanes=row["mail_lanes"] or (),
         )
+
+    async def _forget_answer(self) -> None:
+        """Say a word: the driver keeps a large answer until it is given the next one."""
+        await self._link.value("clock")
 
     async def _meet_connection(self) -> None:
         """Take note of a new connection.

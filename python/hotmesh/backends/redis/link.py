@@ -6,18 +6,18 @@ repeated. A call that was cut short closes the connection, since its answer may 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, cast
 
 import hiredis
 from redis import exceptions as redis_errors
 
 from hotmesh.backends.redis.failures import call_failure, connect_failure
+from hotmesh.backends.redis.packing import Word, is_large, pieces
 from hotmesh.backends.redis.scripts import Script
 from hotmesh.exceptions import BackendError
 from hotmesh.redaction import Redaction
 
-Word = bytes | str | int
 _pack = cast("Callable[[tuple[Word, ...]], bytes]", cast("Any", hiredis).pack_command)
 
 REDIRECTS = (
@@ -41,9 +41,13 @@ class Node(NamedTuple):
 class Connection(Protocol):
     """What is used of redis-py's asynchronous connections."""
 
+    @property
+    def is_connected(self) -> bool: ...
     async def connect(self) -> None: ...
     async def disconnect(self, nowait: bool = False) -> None: ...
-    async def send_packed_command(self, command: bytes, check_health: bool = True) -> None: ...
+    async def send_packed_command(
+        self, command: bytes | Iterable[bytes | memoryview], check_health: bool = True
+    ) -> None: ...
     async def read_response(
         self, disable_decoding: bool = False, timeout: float | None = None
     ) -> Any: ...
@@ -110,11 +114,12 @@ class Link:
             BackendAccessError: the user may not do that.
             BackendError: the script failed.
         """
+        large = is_large(arguments)
         try:
             try:
-                return await self._exchange((b"EVALSHA", script.digest, 1, key, *arguments))
+                return await self._exchange((b"EVALSHA", script.digest, 1, key, *arguments), large)
             except redis_errors.NoScriptError:
-                return await self._exchange((b"EVAL", script.text, 1, key, *arguments))
+                return await self._exchange((b"EVAL", script.text, 1, key, *arguments), large)
         except REDIRECTS:
             raise
         except redis_errors.RedisError as error:
@@ -124,16 +129,28 @@ class Link:
         """Send one command whose answer, if any, comes through `connection.read_response`."""
         await self.connection.send_packed_command(_pack(words), check_health=False)
 
-    async def _exchange(self, words: tuple[Word, ...]) -> Any:
+    async def _exchange(self, words: tuple[Word, ...], large: bool = False) -> Any:
         connection = self.connection
         try:
-            await connection.send_packed_command(_pack(words), check_health=self._checks_health)
+            if large:
+                await self._send_pieces(words)
+            else:
+                await connection.send_packed_command(_pack(words), check_health=self._checks_health)
             return await connection.read_response(disable_decoding=True)
         except redis_errors.ResponseError:
             raise  # a complete answer: the connection is fine
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
+
+    async def _send_pieces(self, words: tuple[Word, ...]) -> None:
+        connection, checks_health = self.connection, self._checks_health
+        began = False
+        for piece in pieces(words):
+            if began and not connection.is_connected:
+                raise redis_errors.ConnectionError("the connection was lost in the midst of a call")
+            await connection.send_packed_command((piece,), check_health=checks_health)
+            began, checks_health = True, False
 
     def _translate(self, error: redis_errors.RedisError, what: str) -> BackendError:
         """The error of ours that says what happened, where, and whether to try again."""

@@ -21,7 +21,8 @@ from typing import Any, cast
 from redis import exceptions as redis_errors
 from redis.crc import key_slot
 
-from hotmesh.backends.redis.link import REDIRECTS, Connection, Link, Node, Word
+from hotmesh.backends.redis.link import REDIRECTS, Connection, Link, Node
+from hotmesh.backends.redis.packing import Word
 from hotmesh.backends.redis.scripts import Script
 from hotmesh.backends.redis.url import RedisUrl
 from hotmesh.exceptions import BackendAccessError, BackendError, BackendUnavailableError
@@ -311,6 +312,10 @@ class Route:
                 raise
             await self._give_back(link)
             return answer
+
+    async def forget_answer(self) -> None:
+        """Say a word: the driver keeps the memory of a large answer until it reads the next one."""
+        await self.command("PING")
 
     async def close(self) -> None:
         """Drop the connections; calls under way finish first."""

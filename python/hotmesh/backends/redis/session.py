@@ -89,6 +89,8 @@ class RedisSession:
         assert status == _DONE, status
         _, _, flat, started, timers, self._late_seen, starts, sends, mail_lanes = answer
         messages = self._note_messages(codec.message_rows(flat, started), step.room)
+        if self._turn and codec.bytes_read(messages) >= BATCH_BYTES_MAX:
+            await self._route.forget_answer()
         reply = StepReply(
             now_ms,
             messages=messages,

@@ -75,6 +75,11 @@ def is_large(values: Sequence[bytes]) -> bool:
     return max(map(len, values), default=0) > BYTES_MAX
 
 
+def large_bytes(values: Sequence[object]) -> int:
+    """Bytes of those values that have more than a statement with several rows may have."""
+    return sum(len(each) for each in values if type(each) is bytes and len(each) > BYTES_MAX)
+
+
 def bytes_of(*values: object) -> int:
     """What values count for. Whatever is stored in a damaged row, it must not stop the others."""
     return sum(len(value) for value in values if isinstance(value, (bytes, str)))

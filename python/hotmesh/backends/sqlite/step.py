@@ -10,7 +10,7 @@ from hotmesh.backends.protocol import OUTSIDE, MessageKind, RunStatus, Step, Ste
 from hotmesh.backends.sqlite import statements
 from hotmesh.backends.sqlite.done import write_done
 from hotmesh.backends.sqlite.moves import forget_moved, move_runs
-from hotmesh.backends.sqlite.rows import Rows
+from hotmesh.backends.sqlite.rows import BYTES_MAX, Rows
 from hotmesh.backends.sqlite.starts import is_queue_of, mail_all, send_all, start_all, wait_all
 from hotmesh.backends.sqlite.transaction import AbortError, Transaction
 from hotmesh.exceptions import BackendError
@@ -150,6 +150,7 @@ def _write_journal(tx: Transaction, step: Step, queue_id: int) -> None:
     if stale:
         raise AbortError(StepReply(tx.now_ms, stale=[run_id for (run_id,) in stale]))
     keys = (step.journal_run, step.journal_seq)
+    has_large = max(map(len, step.journal_frame)) > BYTES_MAX
     for text, values in _INSERT_JOURNAL.calls(keys, (step.journal_frame,)):
         try:
             tx.run(text, values)
@@ -158,6 +159,8 @@ def _write_journal(tx: Transaction, step: Step, queue_id: int) -> None:
             there = tx.all_rows(_JOURNALED, (values[::3], values[1::3]))
             stale = list(dict.fromkeys(run_id for (run_id,) in there))
             raise AbortError(StepReply(tx.now_ms, stale=stale)) from error
+        if has_large:
+            tx.let_go(text, values)
 
 
 def _refuse_closes(tx: Transaction, step: Step) -> None:

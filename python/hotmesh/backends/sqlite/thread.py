@@ -24,6 +24,7 @@ from hotmesh.backends.sqlite.connection import BUSY_TIMEOUT_MS, is_busy, transla
 from hotmesh.backends.sqlite.transaction import AbortError, Transaction, WriteNeededError
 from hotmesh.exceptions import BackendUnavailableError
 from hotmesh.forks import Guard
+from hotmesh.limits import BATCH_BYTES_MAX
 
 T = TypeVar("T")
 
@@ -45,6 +46,7 @@ _SQL = statements.load("connection")
 _BEGIN_WRITE = _SQL["begin_write"]
 _BEGIN_READ = _SQL["begin_read"]
 _COMMIT = _SQL["commit"]
+_SHRINK = _SQL["shrink"]
 _ROLLBACK = _SQL["rollback"]
 _SAVEPOINT = _SQL["savepoint"]
 _RELEASE = _SQL["release"]
@@ -350,6 +352,9 @@ class DatabaseThread:
         connection.execute(_COMMIT)
         self.commits += 1
         self.rows = connection.total_changes
+        if transaction.moved_bytes > BATCH_BYTES_MAX:
+            # Pages of large values are of no use to others, and would stay.
+            connection.execute(_SHRINK).close()
         return outcomes
 
     def _failed(self, job: _Job, error: BaseException) -> _Outcome:

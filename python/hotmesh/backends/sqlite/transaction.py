@@ -9,7 +9,7 @@ from typing import Any
 
 from hotmesh.backends.protocol import STEADY_MS
 from hotmesh.backends.sqlite import statements
-from hotmesh.backends.sqlite.rows import Column, Rows, is_large
+from hotmesh.backends.sqlite.rows import Column, Rows, is_large, large_bytes
 from hotmesh.exceptions import BackendError
 from hotmesh.limits import BATCH_BYTES_MAX
 
@@ -41,6 +41,7 @@ class Transaction:
         wall_ms: The machine's wall clock, read after the write lock was taken.
         generation: Which file it is, of those that have had the database's name.
         writes: Whether the write lock is held.
+        moved_bytes: Of the large values that were written, and of all that were read up to a bound.
     """
 
     __slots__ = (
@@ -49,6 +50,7 @@ class Transaction:
         "_state",
         "_state_changed",
         "generation",
+        "moved_bytes",
         "wall_ms",
         "writes",
     )
@@ -60,6 +62,7 @@ class Transaction:
         self.generation = generation
         self.wall_ms = wall_ms
         self.writes = writes
+        self.moved_bytes = 0
         self._latest_ms: int | None = None
         self._state: list[int] | None = None
         """Last message id, count of posted timers and shift of the clock; None before anybody
@@ -137,9 +140,20 @@ class Transaction:
         for text, values in rows.calls(columns, large):
             changed += execute(text, values).rowcount
             if has_large:
-                # A statement keeps what it was given until it is used again: let it go.
-                execute(text, [None] * len(values))
+                self.let_go(text, values)
         return changed
+
+    def let_go(self, statement: str, values: Sequence[object]) -> None:
+        """A statement keeps what it was given until it is used again: use it again if that is much.
+
+        Args:
+            statement: One that passes over nulls.
+            values: Its parameters.
+        """
+        size = large_bytes(values)
+        if size:
+            self.moved_bytes += size
+            self._connection.execute(statement, [None] * len(values))
 
     def all_rows(self, rows: Rows, columns: Sequence[Column]) -> list[Row]:
         """Every row of a result for all rows at once."""
@@ -184,13 +198,15 @@ class Transaction:
             room: How many there may be.
         """
         found: list[Row] = []
+        left = room
         cursor = self._connection.execute(statement, parameters)
         for row in cursor:
             found.append(row)
-            room -= size(row)
-            if room <= 0:
+            left -= size(row)
+            if left <= 0:
                 cursor.close()
                 break
+        self.moved_bytes += room - left
         return found
 
     def one(self, statement: str, parameters: Sequence[object] = ()) -> Row | None:

@@ -48,8 +48,7 @@ def encode_event(event: Event) -> bytes:
     out = _event_head(event)
     body = event[5]
     _write_uvarint(out, len(body))
-    out += body
-    return bytes(out)
+    return b"".join((out, body))
 
 
 def encode_event_prefix(event: Event) -> bytes:
@@ -90,15 +89,21 @@ def join_transition(now_ms: int, jobs: Sequence[bytes], commands: Sequence[bytes
     """The frame of one journal row, of events that are frames already."""
     if not 0 <= now_ms <= I64_MAX:
         raise CodecError("range", "transition", _HEAD_BYTES)
-    out = bytearray((TRANSITION_MAGIC, TRANSITION_VERSION, 0))
-    _write_uvarint(out, now_ms)
-    _write_uvarint(out, len(jobs))
-    _write_uvarint(out, len(commands))
+    head = bytearray((TRANSITION_MAGIC, TRANSITION_VERSION, 0))
+    _write_uvarint(head, now_ms)
+    _write_uvarint(head, len(jobs))
+    _write_uvarint(head, len(commands))
+    # Joined at once: a large frame is copied once only.
+    parts: list[bytes | bytearray] = [head]
     for frame in (*jobs, *commands):
-        _write_uvarint(out, len(frame))
-        out += frame
-    out += crc32(out).to_bytes(_CHECKSUM_BYTES, "little")
-    return bytes(out)
+        size = bytearray()
+        _write_uvarint(size, len(frame))
+        parts += (size, frame)
+    checksum = 0
+    for part in parts:
+        checksum = crc32(part, checksum)
+    parts.append(checksum.to_bytes(_CHECKSUM_BYTES, "little"))
+    return b"".join(parts)
 
 
 def decode_transition(frame: bytes) -> Transition:

@@ -14,6 +14,10 @@ BEGIN;
 -- Everything of the group, with one sync.
 COMMIT;
 
+-- name: shrink
+-- Lets go of the pages in memory.
+PRAGMA shrink_memory;
+
 -- name: rollback
 -- Nothing of the group.
 ROLLBACK;

@@ -1,0 +1,80 @@
+"""Which pipe of a router has a large value in hand: one at a time.
+
+A value is copied several times on its way through a step. Pipes that did so side by side would need
+that memory each, for values that come one after the other anyway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hotmesh.limits import LARGE_TURN_BYTES
+
+_FRAME, _INPUT = 3, 7
+"""Columns of a message row."""
+
+
+def ends_large(messages: Sequence[Any]) -> bool:
+    """Whether there is a large value among what a step has read: it can only be the last one."""
+    if not messages:
+        return False
+    last = messages[-1]
+    return len(last[_FRAME]) + len(last[_INPUT] or b"") > LARGE_TURN_BYTES
+
+
+class LargeTurn:
+    """Who has it, and who is next. All of it on one event loop."""
+
+    def __init__(self) -> None:
+        self._cautious = True
+        """Whether what is read next may be large: it was at last, or nobody has read yet. Then even
+        reading takes the turn, or several would have read something large before one knows."""
+        self._holder: object = None
+        self._next: dict[object, Callable[[], None]] = {}
+
+    def may_read(self, pipe: object, wake: Callable[[], None]) -> bool:
+        """Whether a pipe may read what may be large; if not, it is its turn after the others.
+
+        Args:
+            pipe: Who asks.
+            wake: Called when its turn has come; it has it until :meth:`release` then.
+        """
+        if self._holder is pipe:
+            return True
+        if self._holder is None:
+            if self._cautious:
+                self._holder = pipe
+            return True
+        self._next.setdefault(pipe, wake)
+        return False
+
+    async def has_read(self, pipe: object, messages: Sequence[Any]) -> None:
+        """Take note of what a pipe has read; it waits for its turn if that is large."""
+        if ends_large(messages):
+            self._cautious = True
+            if self._holder is not pipe:
+                await self._take(pipe)
+        else:
+            self._cautious = False
+
+    async def _take(self, pipe: object) -> None:
+        while self._holder is not None and self._holder is not pipe:
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._next[pipe] = lambda turn=turn: None if turn.done() else turn.set_result(None)
+            await turn
+        self._holder = pipe
+
+    def has(self, pipe: object) -> bool:
+        """Whether it is the pipe's turn."""
+        return self._holder is pipe
+
+    def release(self, pipe: object) -> None:
+        """The pipe has nothing large in hand (any more), or has ended."""
+        self._next.pop(pipe, None)
+        if self._holder is not pipe:
+            return
+        self._holder = next(iter(self._next), None)
+        if self._holder is not None:
+            self._next.pop(self._holder)()

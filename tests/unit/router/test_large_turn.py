@@ -1,0 +1,66 @@
+"""One pipe of a router at a time has a large value in hand."""
+
+import asyncio
+
+from hotmesh.backends.protocol import MessageRow
+from hotmesh.limits import LARGE_TURN_BYTES
+from hotmesh.router.large_turn import LargeTurn, ends_large
+
+
+def row(frame: int, body: int | None) -> MessageRow:
+    data = None if body is None else bytes(body)
+    return MessageRow(1, 64, b"r" * 16, bytes(frame), "w", "T", b"", data, False)
+
+
+def test_the_last_message_tells_whether_something_large_was_read() -> None:
+    assert not ends_large([])
+    assert not ends_large([row(10, None), row(LARGE_TURN_BYTES, None)])
+    assert ends_large([row(10, None), row(LARGE_TURN_BYTES + 1, None)])
+    assert ends_large([row(10, LARGE_TURN_BYTES)])
+
+
+SMALL, LARGE = [row(10, None)], [row(10, LARGE_TURN_BYTES)]
+
+
+async def test_pipes_read_in_turns() -> None:
+    turn, woken = LargeTurn(), list[str]()
+
+    def may_read(pipe: str) -> bool:
+        return turn.may_read(pipe, lambda: woken.append(pipe))
+
+    assert may_read("a")  # nobody knows yet what there is
+    assert not may_read("b")
+    await turn.has_read("a", LARGE)
+    assert may_read("a")
+    assert not may_read("b")
+    assert not may_read("c")
+    turn.release("c")  # it has ended
+    turn.release("a")
+    assert (woken, turn.has("b"), turn.has("a")) == (["b"], True, False)
+    assert not may_read("a")
+    await turn.has_read("b", SMALL)
+    turn.release("b")
+    assert (woken, turn.has("a")) == (["b", "a"], True)
+    await turn.has_read("a", SMALL)
+    turn.release("a")
+    assert all(map(may_read, "abc"))  # what is there is not large
+    assert not any(map(turn.has, "abc"))
+
+
+async def test_two_that_have_read_at_once_go_on_one_after_the_other() -> None:
+    turn = LargeTurn()
+    await turn.has_read("x", SMALL)
+    await turn.has_read("a", LARGE)
+    waiting = asyncio.create_task(turn.has_read("b", LARGE))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    turn.release("a")
+    await waiting
+    assert turn.has("b")
+    gone = asyncio.create_task(turn.has_read("c", LARGE))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    turn.release("c")
+    turn.release("b")
+    assert turn.may_read("a", lambda: None)
