@@ -32,6 +32,8 @@ class LargeTurn:
         """Whether what is read next may be large: it was at last, or nobody has read yet. Then even
         reading takes the turn, or several would have read something large before one knows."""
         self._holder: object = None
+        self._used = False
+        """Whether the holder has read since it got the turn."""
         self._next: dict[object, Callable[[], None]] = {}
 
     def may_read(self, pipe: object, wake: Callable[[], None]) -> bool:
@@ -41,11 +43,11 @@ class LargeTurn:
             pipe: Who asks.
             wake: Called when its turn has come; it has it until :meth:`release` then.
         """
+        if self._holder is None and self._cautious:
+            self._holder = pipe
         if self._holder is pipe:
-            return True
-        if self._holder is None:
-            if self._cautious:
-                self._holder = pipe
+            self._used = True
+        if self._holder is None or self._holder is pipe:
             return True
         self._next.setdefault(pipe, wake)
         return False
@@ -65,16 +67,35 @@ class LargeTurn:
             self._next[pipe] = lambda turn=turn: None if turn.done() else turn.set_result(None)
             await turn
         self._holder = pipe
+        self._used = True
 
     def has(self, pipe: object) -> bool:
         """Whether it is the pipe's turn."""
         return self._holder is pipe
 
     def release(self, pipe: object) -> None:
-        """The pipe has nothing large in hand (any more), or has ended."""
+        """The pipe has nothing large in hand (any more).
+
+        One that got the turn while a step of it was under way keeps it until it has read.
+        """
+        if self._holder is pipe and self._used:
+            self._pass_on()
+
+    def leave(self, pipe: object) -> None:
+        """The pipe has ended."""
         self._next.pop(pipe, None)
-        if self._holder is not pipe:
+        if self._holder is pipe:
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        self._holder = None
+        if self._cautious:
+            self._holder = next(iter(self._next), None)
+            if self._holder is not None:
+                self._used = False
+                self._next.pop(self._holder)()
             return
-        self._holder = next(iter(self._next), None)
-        if self._holder is not None:
-            self._next.pop(self._holder)()
+        # Nobody needs a turn: handed from one to the next it would keep all of them awake for ever.
+        waiting, self._next = self._next, {}
+        for wake in waiting.values():
+            wake()

@@ -151,6 +151,11 @@ class LocalActivities:
                 self._large_bytes = 0
             self._room_at_once = int(AT_ONCE_SECONDS / self._context.cost.seconds) - placed
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Large arguments of those that have not begun yet; at least that."""
+        return self._large_bytes
+
     # Running
 
     def accept(self, placed: Sequence[ActivityTask]) -> None:

@@ -184,7 +184,7 @@ class Pipe:
                     await self._sleep()
         finally:
             self._session = None
-            self._context.large_turn.release(self)
+            self._context.large_turn.leave(self)
             for run_id in list(self._memory.states):
                 self._memory.drop(run_id)
             await session.close()
@@ -252,7 +252,9 @@ class Pipe:
     def _let_go_of_turn(self) -> None:
         """Let another pipe have something large in hand, if nothing here is (any more)."""
         memory, turn = self._memory, self._context.large_turn
-        if turn.has(self) and not memory.held and memory.step_bytes <= LARGE_TURN_BYTES:
+        if not turn.has(self) or memory.held:
+            return
+        if memory.step_bytes + self._activities.waiting_bytes <= LARGE_TURN_BYTES:
             turn.release(self)
 
     def _is_over(self, reply: StepReply | None = None) -> bool:
@@ -302,12 +304,7 @@ class Pipe:
         lanes = self.lanes
         if self._leaving:
             lanes = [lane for lane in lanes if lane not in self._leaving]
-        # While much is in hand, here or in another pipe, nothing more is read.
-        waits = self._stopping or self._memory.held
-        if waits or not self._context.large_turn.may_read(self, self.wake):
-            room = 0
-        else:
-            room = BATCH_MESSAGES_MAX
+        room = BATCH_MESSAGES_MAX if self._may_read() else 0
         columns: dict[str, Any] = dict(zip(DRAINED_FIELDS, self._core.drain(), strict=True))
         clock = self._context.clock
         latest_ms = clock.now_ms() if clock.is_read else None
@@ -318,6 +315,18 @@ class Pipe:
         effects = self._memory.take_effects()
         effects.fill(step)
         return step, effects
+
+    def _may_read(self) -> bool:
+        """Whether the next step reads: not while much is in hand, here or in another pipe."""
+        memory = self._memory
+        if self._stopping or memory.held:
+            return False
+        if memory.step_bytes > LARGE_TURN_BYTES:
+            self.wake()  # once that is written
+            return False
+        if self._activities.waiting_bytes > LARGE_TURN_BYTES:
+            return False
+        return self._context.large_turn.may_read(self, self.wake)
 
     def _after_commit(self, effects: Effects, reply: StepReply) -> None:
         context = self._context

@@ -15,7 +15,7 @@ from hotmesh.core import encode_event, kinds
 from hotmesh.engine.definition import WorkflowDefinition
 from hotmesh.engine.details import EngineOptions, RunDetails
 from hotmesh.exceptions import BackendUnavailableError
-from hotmesh.limits import CACHE_MOVING_S, STEP_BYTES_MAX
+from hotmesh.limits import CACHE_MOVING_S, LARGE_TURN_BYTES, STEP_BYTES_MAX
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.large_turn import LargeTurn
 from hotmesh.router.memory import PipeMemory
@@ -108,6 +108,9 @@ class Store:
         self.taken.clear()
 
 
+LARGE_PIECES = LARGE_TURN_BYTES // PIECE + 1
+
+
 def pipe_of(**changes: Any) -> Pipe:
     definition = WorkflowDefinition.of(Asks)
     assert definition is not None
@@ -166,6 +169,21 @@ async def test_nothing_is_read_while_much_is_in_hand() -> None:
     assert store.rooms[0] > 0
     assert store.rooms[1:3] == [0, 0]
     assert store.rooms[-1] > 0
+
+
+async def test_nothing_is_read_by_the_step_that_writes_something_large() -> None:
+    turn = LargeTurn()
+    store, pipe = Store(LARGE_PIECES), pipe_of(large_turn=turn)
+    session = pipe._session = cast("Session", cast("Any", store))
+    assert not await pipe._turn(session)
+    pipe._let_go_of_turn()
+    assert turn.has(pipe)
+    assert not turn.may_read("another", lambda: None)
+    await pipe._turn(session)
+    assert store.rooms[1] == 0
+    assert pipe._awake  # it reads again at once
+    pipe._let_go_of_turn()
+    assert turn.may_read("another", lambda: None)
 
 
 async def test_a_transition_that_no_call_can_hold_sets_its_run_aside() -> None:
