@@ -1,6 +1,7 @@
 """Activities that wait in a pipe for a slot of the runner."""
 
 import asyncio
+import math
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -255,7 +256,10 @@ class LargeResults(Runner):
         return (kinds.ACTIVITY_COMPLETED, task.seq, 1, "", b"", b"x" * self.SIZE)
 
 
-async def test_no_activity_starts_while_many_bytes_of_results_wait() -> None:
+async def test_no_activity_starts_while_many_bytes_of_results_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hotmesh.router.local_activities.BUSY_SECONDS", math.inf)
     runner = LargeResults(100)
     activities, _ = accepted(runner, 30)
     while activities.start_waiting():

@@ -240,7 +240,7 @@ async def test_results_and_failures_above_the_limit_are_replaced() -> None:
     error = harness.failure(outcome)
     assert outcome.kind == "failed"
     assert error.type == "PayloadTooLargeError"
-    assert "result of activity 'big': 5005 bytes exceed the limit of 5000 bytes" in error.message
+    assert "result of activity 'big': 5004 bytes exceed the limit of 5000 bytes" in error.message
     error = harness.failure(await harness.run("big_failure", 9_000))
     assert error.type == "Huge"
     assert "failure of activity 'big_failure'" in error.message
