@@ -581,7 +581,7 @@ async def test_a_claim_of_one_type_does_not_look_at_the_others(mesh: Mesh) -> No
 
     async def quickest_claim() -> float:
         seconds: list[float] = []
-        for _ in range(8):
+        for _ in range(40):  # one of them at least is undisturbed
             began = time.perf_counter()
             (task,) = await router.claim(types=["hosted"])
             seconds.append(time.perf_counter() - began)
@@ -595,7 +595,7 @@ async def test_a_claim_of_one_type_does_not_look_at_the_others(mesh: Mesh) -> No
         columns["task_seq"] = list(range(first, first + 2_000))
         await router.commit(**columns)
     # Reading the 20,000 takes every backend at least ten milliseconds.
-    assert await quickest_claim() < before * 3 + 0.002
+    assert await quickest_claim() < before * 3 + 0.004
     assert (await router.work(room=1, types=["neither"])).next_due_ms is None
     await router.commit(drop_task_run=[run_id] * UNHOSTED, drop_task_seq=list(range(UNHOSTED)))
 
