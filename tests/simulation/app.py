@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -10,7 +12,7 @@ from typing import Any
 
 from hotmesh import activity, workflow
 from hotmesh.common import RetryPolicy
-from hotmesh.exceptions import ApplicationError, RPCError
+from hotmesh.exceptions import ActivityError, ApplicationError, RPCError
 
 QUEUE = "simulated"
 
@@ -22,6 +24,11 @@ EAGER: dict[str, Any] = {
 }
 TASK: dict[str, Any] = {**EAGER, "heartbeat_timeout": timedelta(seconds=2)}
 """An activity with a heartbeat timeout never starts without a task."""
+
+
+ROUND_TRIP_S = 1.0
+"""The longest. A worker knows the database's time so well only: where it learns better, what it has
+reckoned before is early by as much."""
 
 
 @dataclass
@@ -84,6 +91,12 @@ class Activities:
         await asyncio.sleep(1.0 + number % 3)
         return number + 1
 
+    @activity.defn(name="look_at_clock")
+    async def look_at_clock(self) -> float:
+        """The time of the world, whatever clocks say."""
+        self._record.began()
+        return time.monotonic()
+
     @activity.defn(name="tell")
     async def tell(self, workflow_id: str, number: int) -> None:
         """Send a signal; whether it was accepted is known afterwards."""
@@ -98,7 +111,7 @@ class Activities:
         """Every activity, for a worker."""
         return [
             *(self.add, self.add_slowly, self.add_carefully, self.add_for_long),
-            *(self.add_at_second, self.tell),
+            *(self.add_at_second, self.look_at_clock, self.tell),
         ]
 
 
@@ -175,6 +188,70 @@ class Collect:
     @workflow.signal
     def note(self, number: int) -> None:
         self.notes.append(number)
+
+
+@workflow.defn
+class Passes:
+    """Waits for signals, and goes on in a new run with those that it has got, each time."""
+
+    def __init__(self) -> None:
+        self.notes: list[int] = []
+
+    @workflow.run
+    async def run(self, first: int, count: int, before: list[int] | None = None) -> list[int]:
+        before = before or []
+        await workflow.wait_condition(lambda: bool(self.notes) or len(before) >= count)
+        if self.notes:
+            await asyncio.sleep(first % 3 * 0.1)
+            workflow.continue_as_new(args=[first, count, before + self.notes])
+        return sorted(before)
+
+    @workflow.signal
+    def note(self, number: int) -> None:
+        self.notes.append(number)
+
+
+@workflow.defn
+class Naps:
+    """Sleeps a few times, never for too short."""
+
+    @workflow.run
+    async def run(self, first: int, count: int) -> int:
+        for number in range(first, first + count):
+            seconds = 1.5 + number % 3
+            begun: float = await workflow.execute_activity("look_at_clock", **EAGER)
+            await asyncio.sleep(seconds)
+            ended: float = await workflow.execute_activity("look_at_clock", **EAGER)
+            if ended - begun < seconds - ROUND_TRIP_S:
+                raise ApplicationError(f"slept for {ended - begun} s instead of {seconds} s")
+        return count
+
+
+@workflow.defn
+class Groups:
+    """A task group of which a member fails; a shielded one; a scope that ends by a timeout."""
+
+    @workflow.run
+    async def run(self, first: int, count: int) -> int:
+        async def one(number: int) -> int:
+            return await workflow.execute_activity("add_slowly", number, **EAGER)
+
+        async def fails() -> None:
+            await workflow.execute_activity("add", first, **EAGER)
+            raise ApplicationError("as was to be expected")
+
+        with contextlib.suppress(TimeoutError, ActivityError):
+            async with asyncio.timeout(0.05 + first % 3 * 0.1):
+                await workflow.execute_activity("add_for_long", first, **EAGER)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number in range(first, first + count):
+                    group.create_task(one(number))
+                group.create_task(fails())
+        except* (ApplicationError, ActivityError):  # those that were cancelled
+            pass
+        results = await asyncio.gather(*[one(number) for number in range(first, first + count)])
+        return sum(results)
 
 
 @workflow.defn
@@ -259,7 +336,9 @@ class Endless:
             await asyncio.sleep(0.1)
 
 
-WORKFLOWS = (Chain, Fan, Tree, Collect, Sends, Late, Asks, Again, Endless)
+PLAIN = (Chain, Fan, Tree, Collect, Sends, Late, Asks, Again, Endless)
+
+WORKFLOWS = (*PLAIN, Passes, Naps, Groups)
 
 
 def expected(kind: Any, first: int, count: int) -> Any:
@@ -267,7 +346,9 @@ def expected(kind: Any, first: int, count: int) -> Any:
     numbers = range(first, first + count)
     if kind is Chain or kind is Again:
         return first + count
-    if kind is Fan:
+    if kind is Naps:
+        return count
+    if kind is Fan or kind is Groups:
         return sum(number + 1 for number in numbers)
     if kind is Tree:
         return sum(number + 2 for number in numbers) + 1

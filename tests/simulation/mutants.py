@@ -11,7 +11,9 @@ from unittest import mock
 from hotmesh.backends.protocol import StepReply
 from hotmesh.core._python.output import Output
 from hotmesh.core._python.run import Arrival, MessageOrigin, Run
+from hotmesh.router.clock import BackendClock
 from hotmesh.router.local_activities import LocalActivities
+from hotmesh.router.moving import Mover
 from hotmesh.router.pipe import Pipe
 from hotmesh.worker._activity_runner import ActivityRunner
 
@@ -93,6 +95,30 @@ def results_lost_with_the_tenure() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def moves_that_wake_nobody() -> Iterator[None]:
+    """A run that moves with nothing but what only its old router knew of is looked at by nobody."""
+    send_after = Mover._send_after
+
+    def silently(mover: Mover, run_id: bytes, lane: int) -> bool:
+        send_after(mover, run_id, lane)
+        return True
+
+    with mock.patch.object(Mover, "_send_after", silently):
+        yield
+
+
+@contextlib.contextmanager
+def jumps_believed() -> Iterator[None]:
+    """What is due follows the database's clock, wherever it is set."""
+
+    def believe(clock: BackendClock, by_ms: float) -> None:
+        clock._offset += by_ms
+
+    with mock.patch.object(BackendClock, "_saw_jump", believe):
+        yield
+
+
 MUTANTS: dict[str, Callable[[], AbstractContextManager[None]]] = {
     mutant.__name__: mutant
     for mutant in (
@@ -101,5 +127,7 @@ MUTANTS: dict[str, Callable[[], AbstractContextManager[None]]] = {
         cancelled_whatever_the_attempt,
         repeats_not_looked_for,
         results_lost_with_the_tenure,
+        moves_that_wake_nobody,
+        jumps_believed,
     )
 }

@@ -56,12 +56,14 @@ class Server:
         self.connection = open_writer(":memory:")
         self.queue_ids: dict[tuple[str, str], int] = {}
         self._thread = DatabaseThread(":memory:", open_writer, self.now_ms)
+        self.jump_ms = 0
+        """By how much its clock was set forward."""
         self.committed: Callable[[], None] | None = None
         """Called after each transaction that may have written."""
 
     def now_ms(self) -> int:
         """The database's clock."""
-        return CLOCK_AHEAD_MS + int(self._clock.now_s * 1000)
+        return CLOCK_AHEAD_MS + self.jump_ms + int(self._clock.now_s * 1000)
 
     def apply(self, work: Callable[[Transaction], T], *, writes: bool) -> T:
         """Run a transaction now."""

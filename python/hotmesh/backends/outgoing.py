@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
-REPEAT_SLACK_MS = 60_000
-"""How much a store's wall clock and its callers' may differ in what they say of a pause."""
+REPEAT_SLACK_MS = 600_000
+"""How much a store's wall clock, which may be set meanwhile, and its callers' may differ in what
+they say of a pause."""
 
 
 class StartItem(NamedTuple):

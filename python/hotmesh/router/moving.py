@@ -17,6 +17,7 @@ from hotmesh.backends.protocol import MessageKind
 from hotmesh.core import kinds
 from hotmesh.limits import LANES_PER_QUEUE
 from hotmesh.retrying import PASSING
+from hotmesh.router.effects import START_FRAME
 from hotmesh.router.memory import BACKEND_PAUSE_SECONDS, PipeMemory
 from hotmesh.router.pipe_context import PipeContext
 from hotmesh.router.state import RunState
@@ -59,8 +60,11 @@ class Mover:
             details.workflow_type,
             target,
         )
-        self._memory.effects.moves.append((run_id, lane, target))
-        self._send_after(run_id, target)
+        effects = self._memory.effects
+        effects.moves.append((run_id, lane, target))
+        if not self._send_after(run_id, target):
+            # What the run has open may be known to this process only: somebody has to look.
+            effects.messages.append((target, run_id, MessageKind.START, START_FRAME))
 
     def is_others(self, state: RunState) -> bool:
         """See to what came here for a run that is in another router's lane, if it is for others.
@@ -95,16 +99,18 @@ class Mover:
         self._memory.postpone(run_id, HOME_PAUSE_SECONDS)
         return True
 
-    def _send_after(self, run_id: bytes, lane: int) -> None:
+    def _send_after(self, run_id: bytes, lane: int) -> bool:
+        """Forget a run and send what came for it into its lane; whether there was something."""
         effects = self._memory.effects
         if not self._memory.core.known(run_id):
-            return
+            return False
         messages, timers = self._memory.core.forward(run_id, lane)
         for kind, frame in messages:
             effects.messages.append((lane, run_id, _message_kind(kind), frame))
         for due_ms, key in timers:
             effects.timers.append((lane, due_ms, run_id, key))
         self._memory.has_columns = True
+        return bool(messages or timers)
 
 
 def _message_kind(kind: int) -> int:
