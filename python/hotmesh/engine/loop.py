@@ -3,7 +3,7 @@
 C ``asyncio.Task`` and ``Future`` need only ``call_soon``, ``call_later``/``call_at``, ``time`` and
 ``create_future``; with those, and with tasks and futures that sets hold in a fixed order, sleep,
 wait, wait_for, timeout, gather, shield, TaskGroup, locks, events and queues are deterministic.
-Everything that would reach outside raises NotImplementedError.
+What would reach outside is refused, as asyncio's loops refuse what they lack.
 """
 
 from __future__ import annotations
