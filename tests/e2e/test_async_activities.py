@@ -115,7 +115,6 @@ async def test_heartbeats_from_outside_are_kept_beside_what_the_activity_said_an
         outside = any_client.get_async_activity_handle(
             task_token=(await desk.handed_over.get()).task_token
         )
-        await asyncio.sleep(0.5)  # a failure that outruns the hand-over of a task loses its details
         await outside.fail(ApplicationError("first"))
         again = await desk.handed_over.get()
         assert list(again.heartbeat_details) == ["began"]

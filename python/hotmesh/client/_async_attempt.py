@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from hotmesh.backends.pending_task import PendingTask
+from hotmesh.backends.protocol import OUTSIDE
 from hotmesh.client._errors import not_found
 from hotmesh.client._history import decode_journal
 from hotmesh.core import kinds
@@ -146,8 +147,8 @@ async def find_claimed(
 ) -> tuple[PendingTask | None, Scheduled]:
     """The task of a running attempt; None if there is none: its router has started it itself.
 
-    Such an attempt becomes a claimed task when its function raises ``CompleteAsyncError``. Who was
-    given its token by the function may be faster, so that is waited for.
+    When its function raises ``CompleteAsyncError`` an attempt becomes a task that clients have
+    claimed. Who was given its token by the function may be faster, so that is waited for.
 
     Raises:
         RPCError: NOT_FOUND, the attempt is over.
@@ -162,7 +163,11 @@ async def find_claimed(
             (task,) = tasks
             if not task.owner or token.attempt not in (0, task.attempt):
                 raise over(token)
-            return task, scheduled
+            # With the hand-over comes what the activity itself has said in its heartbeats.
+            if task.owner == OUTSIDE or time.monotonic() >= until:
+                return task, scheduled
+            await asyncio.sleep(LOOK_AGAIN_S)
+            continue
         if scheduled.queue_id or not scheduled.is_open:
             raise over(token)
         if scheduled.is_recalled or time.monotonic() >= until:
