@@ -50,6 +50,15 @@ async def take_over(router: Router, queue_id: int) -> None:
     await until(owned)
 
 
+async def begun(mesh: Mesh) -> tuple[Router, bytes, int, int]:
+    """A router without workflows, a run that it has read, the run's lane, and one to move it to."""
+    mover = await mesh.join(workflow_types=[])
+    run_id = await mesh.start("order")
+    home, target = mesh.lane_of("order"), await side_lane(mesh)
+    await mover.acknowledge(await mover.read_all(1))
+    return mover, run_id, home, target
+
+
 async def test_a_side_queue_has_an_id_of_its_own_and_its_task_queues_name(mesh: Mesh) -> None:
     side = await side_of(mesh)
     assert side != mesh.queue_id
@@ -159,10 +168,7 @@ async def test_a_run_elsewhere_or_in_anothers_lane_is_not_moved(mesh: Mesh) -> N
 
 
 async def test_a_closed_run_comes_home_and_its_side_queue_ends(mesh: Mesh) -> None:
-    mover = await mesh.join(workflow_types=[])
-    run_id = await mesh.start("order")
-    home, target = mesh.lane_of("order"), await side_lane(mesh)
-    await mover.acknowledge(await mover.read_all(1))
+    mover, run_id, home, target = await begun(mesh)
     await mover.commit(**move(run_id, home, target))
     host = await mesh.join(workflow_types=["Order"])
     await host.close_run(run_id, target)
@@ -177,10 +183,7 @@ async def test_a_closed_run_comes_home_and_its_side_queue_ends(mesh: Mesh) -> No
 
 
 async def test_an_end_is_sent_to_the_task_queues_own_lane(mesh: Mesh) -> None:
-    mover = await mesh.join(workflow_types=[])
-    run_id = await mesh.start("order")
-    home, target = mesh.lane_of("order"), await side_lane(mesh)
-    await mover.acknowledge(await mover.read_all(1))
+    mover, run_id, home, target = await begun(mesh)
     assert (await mesh.send("order", b"end", kind=MessageKind.END)).lane == home
     assert list((await mover.close_run(run_id, home)).refused) == [run_id]
     await mover.acknowledge(await mover.read_all(1))
@@ -214,10 +217,7 @@ async def test_a_dead_routers_lanes_of_side_queues_are_free(mesh: Mesh) -> None:
 
 async def test_what_is_said_to_a_closed_run_goes_home(mesh: Mesh) -> None:
     """Its side queue may be retired: what came there would stay for ever."""
-    mover = await mesh.join(workflow_types=[])
-    run_id = await mesh.start("order")
-    home, target = mesh.lane_of("order"), await side_lane(mesh)
-    await mover.acknowledge(await mover.read_all(1))
+    mover, run_id, home, target = await begun(mesh)
     await mover.commit(**move(run_id, home, target))
     host = await mesh.join(workflow_types=["Order"])
     late = {"message_run": [run_id], "message_kind": [MessageKind.RESULT]}
@@ -231,10 +231,7 @@ async def test_what_is_said_to_a_closed_run_goes_home(mesh: Mesh) -> None:
 
 
 async def test_what_is_asked_of_a_closed_run_goes_where_its_code_is(mesh: Mesh) -> None:
-    mover = await mesh.join(workflow_types=[])
-    run_id = await mesh.start("order")
-    home, target = mesh.lane_of("order"), await side_lane(mesh)
-    await mover.acknowledge(await mover.read_all(1))
+    mover, run_id, home, target = await begun(mesh)
     await mover.close_run(run_id, home)
     host = await mesh.join(workflow_types=["Order"])
     asked = {"message_run": [run_id], "message_kind": [MessageKind.RESULT]}

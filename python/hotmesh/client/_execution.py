@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from hotmesh.backends.protocol import RunRow
+from hotmesh.backends.protocol import RunRow, RunStatus
 from hotmesh.client._payloads import Payloads
 from hotmesh.client._pending import PendingActivityInfo
 from hotmesh.client._records import Record
@@ -25,13 +25,13 @@ from hotmesh.engine import wire
 class WorkflowExecutionStatus(enum.IntEnum):
     """State of a run."""
 
-    RUNNING = 1
-    COMPLETED = 2
-    FAILED = 3
-    CANCELED = 4
-    TERMINATED = 5
-    CONTINUED_AS_NEW = 6
-    TIMED_OUT = 7
+    RUNNING = RunStatus.RUNNING
+    COMPLETED = RunStatus.COMPLETED
+    FAILED = RunStatus.FAILED
+    CANCELED = RunStatus.CANCELED
+    TERMINATED = RunStatus.TERMINATED
+    CONTINUED_AS_NEW = RunStatus.CONTINUED_AS_NEW
+    TIMED_OUT = RunStatus.TIMED_OUT
 
 
 STATUS_TITLES = {

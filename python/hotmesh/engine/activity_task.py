@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
+from hotmesh.engine import wire
+
 Event: TypeAlias = tuple[int, int, int, str, bytes, bytes]
 """(kind, seq, number, name, meta, body), as the core frames it."""
 
@@ -74,6 +76,19 @@ class ActivityTask:
     def key(self) -> AttemptKey:
         """Which attempt it is."""
         return self.run_id, self.seq, self.attempt
+
+    def log_fields(self) -> dict[str, Any]:
+        """What log records say of it."""
+        return {
+            "activity_id": self.options.get("id") or str(self.seq),
+            "activity_type": self.name,
+            "attempt": self.attempt,
+            "namespace": self.origin.namespace,
+            "task_queue": self.origin.task_queue,
+            "workflow_id": self.origin.workflow_id,
+            "run_id": wire.run_id_text(self.run_id),
+            "workflow_type": self.origin.workflow_type,
+        }
 
 
 @dataclass(slots=True, eq=False)

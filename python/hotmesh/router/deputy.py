@@ -239,7 +239,7 @@ class Deputy:
             silent,
             _named(task),
             where,
-            extra={} if task is None else _fields(task),
+            extra={} if task is None else task.log_fields(),
         )
 
     def _tell_of_gap(self, seconds: float) -> None:
@@ -269,20 +269,8 @@ class Deputy:
 def _named(task: ActivityTask | None) -> str:
     if task is None:
         return "code that is no activity of this worker"
-    fields = _fields(task)
+    fields = task.log_fields()
     return (
         f"activity {fields['activity_type']!r} (workflow {fields['workflow_id']!r}, "
         f"activity id {fields['activity_id']!r}, attempt {task.attempt})"
     )
-
-
-def _fields(task: ActivityTask) -> dict[str, Any]:
-    return {
-        "activity_id": task.options.get("id") or str(task.seq),
-        "activity_type": task.name,
-        "attempt": task.attempt,
-        "namespace": task.origin.namespace,
-        "task_queue": task.origin.task_queue,
-        "workflow_id": task.origin.workflow_id,
-        "workflow_type": task.origin.workflow_type,
-    }

@@ -192,17 +192,7 @@ class RunningActivity:
 
     def log_fields(self) -> Mapping[str, Any]:
         """What log records say of the activity. Can't fail, as :meth:`info` can."""
-        task = self.task
-        return {
-            "activity_id": task.options.get("id") or str(task.seq),
-            "activity_type": task.name,
-            "attempt": task.attempt,
-            "namespace": task.origin.namespace,
-            "task_queue": task.origin.task_queue,
-            "workflow_id": task.origin.workflow_id,
-            "run_id": wire.run_id_text(task.run_id),
-            "workflow_type": task.origin.workflow_type,
-        }
+        return self.task.log_fields()
 
     def _make_info(self) -> Info:
         task, options = self.task, self.task.options

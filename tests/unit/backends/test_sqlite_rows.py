@@ -9,6 +9,7 @@ import pytest
 from hotmesh.backends.sqlite import rows, statements
 from hotmesh.backends.sqlite.connection import open_writer
 from hotmesh.backends.sqlite.rows import ROWS_MAX, SIZES, Rows
+from hotmesh.backends.sqlite.transaction import Transaction
 
 INSERT = "INSERT INTO pair SELECT * FROM (VALUES (?, ?)) WHERE column1 IS NOT NULL"
 MANY = {
@@ -74,3 +75,23 @@ def test_no_table_is_read_from_end_to_end(name: str) -> None:
         plan = connection.execute(f"EXPLAIN QUERY PLAN {text}", values).fetchall()
     scanned = [re.findall(r"^SCAN (?:TABLE )?(\w+)", detail) for *_, detail in plan]
     assert {(each,) for found in scanned for each in found}.isdisjoint(tables)
+
+
+@pytest.mark.parametrize("size", [rows.BYTES_MAX, rows.BYTES_MAX + 1])
+def test_a_statement_lets_go_of_large_values(size: int) -> None:
+    """SQLite would keep them until the cached statement is used again."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE pair (number, text)")
+        tx = Transaction(connection, 0, writes=True)
+        done: list[str] = []
+        connection.set_trace_callback(done.append)
+        assert tx.run_rows(Rows(INSERT), [[1]], [[b"x" * size]]) == 1
+        is_large = size > rows.BYTES_MAX
+        assert len(done) == 1 + is_large  # the second time with nulls, which it passes over
+        assert tx.moved_bytes == size * is_large
+
+
+def test_bytes_are_bound_without_a_search_for_their_adapter() -> None:
+    value = b"as it is"
+    adapter = sqlite3.adapters[bytes, sqlite3.PrepareProtocol]
+    assert adapter(value) is value

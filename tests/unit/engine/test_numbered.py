@@ -123,3 +123,18 @@ async def test_the_tasks_of_many_runs_do_not_share_their_hashes() -> None:
         task.get_coro().close()  # type: ignore[union-attr]
     del tasks
     gc.collect()
+
+
+@pytest.mark.parametrize("first_number", [0, 1 << 40])
+def test_tasks_are_named_by_the_runs_own_count(first_number: int) -> None:
+    """Those of asyncio count the process's tasks: another name in every replay."""
+
+    async def named() -> str:
+        task = asyncio.current_task()
+        assert task is not None
+        return task.get_name()
+
+    async def main() -> list[str]:
+        return [await named(), *await asyncio.gather(named(), named())]
+
+    assert run(main(), first_number) == ["Task-1", "Task-2", "Task-3"]
