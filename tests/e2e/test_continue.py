@@ -7,10 +7,16 @@ from typing import Any
 import pytest
 
 from hotmesh import workflow
-from hotmesh.client import Client, WorkflowContinuedAsNewError, WorkflowExecutionStatus
+from hotmesh.client import Client, WorkflowContinuedAsNewError, WorkflowExecutionStatus, _chain
 from hotmesh.common import RetryPolicy, SearchAttributeKey, SearchAttributePair
 from hotmesh.common import TypedSearchAttributes as Typed
-from hotmesh.exceptions import ApplicationError, InvalidArgumentError, TimeoutError  # noqa: A004 - the SDK's name
+from hotmesh.exceptions import (
+    ApplicationError,
+    CancelledError,
+    InvalidArgumentError,
+    TerminatedError,
+    TimeoutError,  # noqa: A004 - the SDK's name
+)
 from support.running import at_module_level, attempts, execute, failure_of, start, working
 
 COLOR = SearchAttributeKey.for_keyword("color")
@@ -342,3 +348,60 @@ async def test_chains_survive_replay_of_every_task(client: Client) -> None:
     async with working(client, Counts, Flaky, max_cached_workflows=0):
         assert len((await execute(client, Counts.run, 3, []))["past"]) == 4
         assert (await execute(client, Flaky.run, 3, "", retry_policy=attempts(5)))[0] == 3
+
+
+@workflow.defn
+class Relay:
+    """Continues as new when it is told to, and ends when it is told what."""
+
+    def __init__(self) -> None:
+        self.goes_on = False
+        self.said = ""
+
+    @workflow.run
+    async def run(self, generation: int = 1) -> str:
+        await workflow.wait_condition(lambda: self.goes_on or bool(self.said))
+        if self.goes_on:
+            workflow.continue_as_new(generation + 1)
+        return f"{self.said} in run {generation}"
+
+    @workflow.signal
+    def go_on(self) -> None:
+        self.goes_on = True
+
+    @workflow.update
+    def say(self, what: str) -> str:
+        self.said = what
+        return what
+
+
+@pytest.mark.parametrize("message", ["cancel", "terminate", "update"])
+async def test_what_is_sent_to_a_chain_reaches_it_though_it_goes_on_meanwhile(
+    any_client: Client, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look for the newest run and the sending another one has become the newest."""
+    look = _chain._newest
+
+    async def went_on(*args: Any) -> bytes:
+        seen = await look(*args)
+        monkeypatch.setattr(_chain, "_newest", look)
+        await handle.signal(Relay.go_on)
+        while await look(*args) == seen:
+            await asyncio.sleep(0.01)
+        return seen
+
+    monkeypatch.setattr(_chain, "_newest", went_on)
+    async with working(any_client, Relay):
+        handle = await start(any_client, Relay.run)
+        if message == "cancel":
+            await handle.cancel()
+            assert isinstance(await failure_of(handle.result()), CancelledError)
+        elif message == "terminate":
+            await handle.terminate("enough")
+            assert isinstance(await failure_of(handle.result()), TerminatedError)
+        else:
+            updated = any_client.get_workflow_handle(
+                handle.id, first_execution_run_id=handle.first_execution_run_id
+            )
+            assert await updated.execute_update(Relay.say, "hello") == "hello"
+            assert await handle.result() == "hello in run 2"

@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from hotmesh.backends.protocol import MessageKind, RunStatus, SendItem
+from hotmesh.backends.protocol import MessageKind, RunStatus, SendItem, SendOutcome
 from hotmesh.client import _async_activity, _update, _update_once
 from hotmesh.client import _interceptor as inputs
+from hotmesh.client._chain import send_to
 from hotmesh.client._deadline import deadline
 from hotmesh.client._errors import (
     WorkflowQueryFailedError,
@@ -120,51 +121,51 @@ class Calls(inputs.OutboundInterceptor):
             input.args, f"arguments of signal {name!r} to workflow {input.id!r}"
         )
         frame = signal_event(name, body, await self._headers(input.headers))
-        await self._send(input.id, _run(input.id, input.run_id), frame)
+        run_id = _run(input.id, input.run_id)
+        outcome = await self._send(input.id, run_id, None, frame)
+        if not outcome.delivered:
+            raise refused(outcome, input.id, run_id)
 
     @in_time
     async def cancel_workflow(self, input: inputs.CancelWorkflowInput) -> None:
-        run_id = await self._chain(input)
+        run_id = _run(input.id, input.run_id)
         reason = self._client.payloads.within_limit(
             input.reason.encode(), f"reason of cancelling workflow {input.id!r}"
         )
         frame = encode_event((kinds.CANCEL, 0, 0, "", os.urandom(16), reason))
+        outcome = await self._send(input.id, run_id, input.first_execution_run_id, frame)
         # As there, a request to cancel what has closed is accepted: there is nothing to be done.
-        await self._send(input.id, run_id, frame, closed_too=True)
+        if not outcome.delivered and not outcome.status:
+            raise refused(outcome, input.id, run_id)
 
     @in_time
     async def terminate_workflow(self, input: inputs.TerminateWorkflowInput) -> None:
         client = self._client
-        run_id = await self._chain(input)
         await client.connection.ready()
         await send_terminate(
             client.connection,
             client.namespace,
             self._payloads_of(input.id),
             input.id,
-            run_id,
+            _run(input.id, input.run_id),
             input.reason,
             input.args,
+            first_run_id=input.first_execution_run_id,
         )
-
-    async def _chain(
-        self, input: inputs.CancelWorkflowInput | inputs.TerminateWorkflowInput
-    ) -> bytes:
-        """The run to send to: the named one, or the newest if it is of the named chain."""
-        if input.run_id or not input.first_execution_run_id:
-            return _run(input.id, input.run_id)
-        return await self._client.newest_of_chain(input.id, input.first_execution_run_id)
 
     async def _send(
-        self, workflow_id: str, run_id: bytes, frame: bytes, *, closed_too: bool = False
-    ) -> None:
+        self, workflow_id: str, run_id: bytes, first_run_id: str | None, frame: bytes
+    ) -> SendOutcome:
         client = self._client
-        await client.connection.ready()
-        outcome = await client.connection.sends.submit(
-            SendItem(client.namespace, workflow_id, run_id, MessageKind.EVENT, frame, False)
+        return await send_to(
+            client.connection,
+            client.namespace,
+            workflow_id,
+            run_id,
+            first_run_id,
+            MessageKind.EVENT,
+            frame,
         )
-        if not outcome.delivered and not (closed_too and outcome.status):
-            raise refused(outcome, workflow_id, run_id)
 
     async def query_workflow(self, input: inputs.QueryWorkflowInput) -> Any:
         client = self._client

@@ -597,28 +597,7 @@ class Client(UpdateWithStartCalls):
             raise not_found(workflow_id, run_id)
         return row
 
-    async def newest_of_chain(self, workflow_id: str, first_run_id: str) -> bytes:
-        """The newest run, if it belongs to the chain of the given one.
-
-        The given one is usually the first, but a start that used an existing run names that one.
-
-        Raises:
-            RPCError: NOT_FOUND, it does not, or there is none.
-        """
-        row = await self.find_run(workflow_id, None)
-        first = _first_of_chain(row)
-        if first != wire.run_id_bytes(first_run_id) and first != _first_of_chain(
-            await self.find_run(workflow_id, first_run_id)
-        ):
-            raise not_found(workflow_id, first_run_id)
-        return bytes(row.run_id)
-
     async def listing(self) -> PatientCalls:
         """Where runs are listed from."""
         await self.connection.ready()
         return self.connection.patient
-
-
-def _first_of_chain(row: RunRow) -> bytes:
-    first = wire.load(row.header).get("first")
-    return bytes.fromhex(first) if first else bytes(row.run_id)

@@ -7,7 +7,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from hotmesh.backends.protocol import MessageKind, SendItem
+from hotmesh.backends.protocol import MessageKind
+from hotmesh.client._chain import send_to
 from hotmesh.client._connection import Connection
 from hotmesh.client._errors import refused
 from hotmesh.client._payloads import Payloads
@@ -27,6 +28,8 @@ async def send_terminate(
     run_id: bytes,
     reason: str | None,
     details: Sequence[Any],
+    *,
+    first_run_id: str | None = None,
 ) -> None:
     """Ask for a run's termination; it is durable when this returns.
 
@@ -38,6 +41,7 @@ async def send_terminate(
         run_id: The run, or b"" for the newest.
         reason: For people.
         details: Values for whoever awaits the result.
+        first_run_id: If no run is named: the newest one has to be of this run's chain.
 
     Raises:
         RPCError: NOT_FOUND, no such workflow or it is closed.
@@ -55,8 +59,8 @@ async def send_terminate(
     replies = connection.replies(namespace)
     reply = replies.watch(reply_id, fresh=True)
     try:
-        outcome = await connection.sends.submit(
-            SendItem(namespace, workflow_id, run_id, MessageKind.END, frame, False)
+        outcome = await send_to(
+            connection, namespace, workflow_id, run_id, first_run_id, MessageKind.END, frame
         )
         if not outcome.delivered:
             raise refused(outcome, workflow_id, run_id)

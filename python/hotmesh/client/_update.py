@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from hotmesh.backends.protocol import MessageKind, SendItem
+from hotmesh.backends.protocol import MessageKind
+from hotmesh.client._chain import send_to
 from hotmesh.client._errors import (
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
@@ -165,13 +166,12 @@ async def send_update(client: Client, options: StartWorkflowUpdateInput) -> Upda
     run_id = wire.run_id_bytes(options.run_id) if options.run_id else b""
     if options.run_id and not run_id:
         raise not_found(options.id, options.run_id)
-    if not run_id and options.first_execution_run_id:
-        run_id = await client.newest_of_chain(options.id, options.first_execution_run_id)
     replies = connection.replies(namespace)
     reply = replies.watch(reply_id, fresh=True)
     try:
         async with patience(options.rpc_timeout, client, options.id):
-            run_id = await _send(connection, namespace, options.id, run_id, frame)
+            first = options.first_execution_run_id
+            run_id = await _send(connection, namespace, options.id, run_id, frame, first)
             data = await answer(connection, namespace, reply, options.id, run_id)
     finally:
         replies.unwatch(reply_id, reply)
@@ -241,11 +241,16 @@ def _frame(name: str, document: Mapping[str, Any], body: bytes) -> bytes:
 
 
 async def _send(
-    connection: Connection, namespace: str, workflow_id: str, run_id: bytes, frame: bytes
+    connection: Connection,
+    namespace: str,
+    workflow_id: str,
+    run_id: bytes,
+    frame: bytes,
+    first_run_id: str | None = None,
 ) -> bytes:
     """Send to the open run; its id."""
-    outcome = await connection.sends.submit(
-        SendItem(namespace, workflow_id, run_id, MessageKind.EVENT, frame, False)
+    outcome = await send_to(
+        connection, namespace, workflow_id, run_id, first_run_id, MessageKind.EVENT, frame
     )
     if not outcome.delivered:
         raise refused(outcome, workflow_id, run_id)
