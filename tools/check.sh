@@ -23,11 +23,7 @@ run_tests() {
     local core=$1
     shift
     section "pytest, HOTMESH_CORE=$core"
-    # What fails beside other tests on a busy machine must at least pass alone, and is named.
-    HOTMESH_CORE=$core "$venv/bin/pytest" -n 2 --dist loadfile --durations 10 "$@" tests || {
-        section "Again, alone: what failed"
-        HOTMESH_CORE=$core "$venv/bin/pytest" --last-failed --last-failed-no-failures none "$@" tests
-    }
+    HOTMESH_CORE=$core "$venv/bin/pytest" -n 2 --dist loadfile --durations 10 "$@" tests
 }
 
 # Servers once, with the Rust core; `make test-full` has both cores everywhere.
