@@ -29,6 +29,9 @@ commands carry is written up to three times: in the journal, as a task or a star
 LARGE_TURN_BYTES = 8 * 1024 * 1024
 """Bytes of a message from which on only one pipe of a router at a time has such a one in hand."""
 
+ROPE_BYTES = 1024 * 1024
+"""Bytes from which on a journal row is not joined: its large parts stay where they are."""
+
 CACHE_BYTES_MAX = 32 * 1024 * 1024
 """Inputs and journals, as stored, of the runs that a worker keeps in memory. The largest one that
 moves stays, however large: its code holds that much."""

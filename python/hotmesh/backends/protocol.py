@@ -38,6 +38,7 @@ from hotmesh.backends.rollcall import Beat as Beat
 from hotmesh.backends.rollcall import HeldTask as HeldTask
 from hotmesh.backends.rollcall import Registration as Registration
 from hotmesh.backends.rollcall import RouterRow as RouterRow
+from hotmesh.core.rope import Bytes
 from hotmesh.visibility.tree import Condition
 
 new_list = cast("Callable[[], list[Any]]", list)
@@ -106,7 +107,8 @@ class Step:
 
     journal_run: list[bytes] = field(default_factory=new_list)
     journal_seq: list[int] = field(default_factory=new_list)
-    journal_frame: list[bytes] = field(default_factory=new_list)
+    journal_frame: list[Bytes] = field(default_factory=new_list)
+    """Large ones may be in pieces."""
 
     ack_lane: list[int] = field(default_factory=new_list)
     ack_id: list[int] = field(default_factory=new_list)

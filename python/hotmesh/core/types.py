@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hotmesh.core.rope import Bytes
+
 Event = tuple[int, int, int, str, bytes, bytes]
 """(kind, seq, number, name, meta, body): a message, a job or a command."""
 
@@ -31,7 +33,7 @@ Loaded = tuple[list[Transition], list[Event]]
 Drained = tuple[
     list[bytes],  # journal_run
     list[int],  # journal_seq
-    list[bytes],  # journal_frame
+    list[Bytes],  # journal_frame
     list[int],  # ack_lane
     list[int],  # ack_id
     list[int],  # timer_lane

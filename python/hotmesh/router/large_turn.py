@@ -28,9 +28,9 @@ class LargeTurn:
     """Who has it, and who is next. All of it on one event loop."""
 
     def __init__(self) -> None:
-        self._cautious = False
-        """Whether what is read next may be large, since it was at last. Then even reading takes the
-        turn, or several would have read something large before one knows."""
+        self._cautious = True
+        """Whether what is read next may be large: it was at last, or nothing was read yet. Then
+        even reading takes the turn, or several would have read something large before one knows."""
         self._holder: object = None
         self._used = False
         """Whether the holder has read since it got the turn."""

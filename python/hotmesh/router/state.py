@@ -100,6 +100,8 @@ class RunState:
                 document, damage = {}, _corrupt(run_id, "header", "it is no document")
         if damage is None and not (workflow_id and workflow_type):
             damage = _corrupt(run_id, "row", "it has no workflow id or no type")
+        if damage is None and body is None and header is not None:
+            damage = _corrupt(run_id, "input", "it is missing")
         if damage is None and DAMAGED_ATTRIBUTE in attributes:
             damage = _corrupt(run_id, "record", "a value is no JSON")
         details = RunDetails(

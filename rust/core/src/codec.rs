@@ -2,14 +2,16 @@
 //! twin, `python/hotmesh/core/_python/codec.py`.
 
 mod reader;
+mod rope;
 mod writer;
 
 use std::ops::Range;
 
 use crate::errors::{CodecError, CodecFault};
 use reader::{Reader, text};
+pub use rope::{LARGE_BYTES, Piece, Share, Source, write_rope};
 pub use writer::{Draft, Part, Writer};
-use writer::{prefix_size, write_prefix};
+use writer::{prefix_size, uvarint_size, write_prefix};
 
 /// Lanes that a task queue is divided into; part of the stored format.
 pub const LANES_PER_QUEUE: i64 = 64;

@@ -5,16 +5,26 @@ use std::ops::Range;
 use rustc_hash::FxHashSet;
 
 use crate::RunId;
+use crate::codec::Piece;
+
+/// The bytes of a row.
+#[derive(Debug)]
+pub enum Bytes<F> {
+    /// Where they lie: see [`Columns::bytes`].
+    Within(Range<usize>),
+    /// Large ones, in pieces.
+    Apart(Vec<Piece<F>>),
+}
 
 /// A journal row.
 #[derive(Debug)]
-pub struct JournalRow {
+pub struct JournalRow<F> {
     /// The run.
     pub run_id: RunId,
     /// Its place in the run's journal.
     pub seq: i64,
-    /// Where the transition's frame lies: see [`Columns::bytes`].
-    pub frame: Range<usize>,
+    /// The transition's frame.
+    pub frame: Bytes<F>,
 }
 
 /// A message to acknowledge.
@@ -75,35 +85,50 @@ pub struct DropTaskRow {
 
 /// A run to close.
 #[derive(Debug)]
-pub struct CloseRow {
+pub struct CloseRow<F> {
     /// The run.
     pub run_id: RunId,
     /// Its lane.
     pub lane: i64,
     /// The status it leaves behind.
     pub status: i64,
-    /// Where the payload of its closing command lies: see [`Columns::bytes`].
-    pub result: Range<usize>,
+    /// The payload of its closing command.
+    pub result: Bytes<F>,
     /// Whether it waits for mail.
     pub waits: bool,
 }
 
 /// Rows to be written; each names its run, so that a run's rows can be taken back.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[allow(missing_docs)]
-pub struct Columns {
-    pub journal: Vec<JournalRow>,
+pub struct Columns<F> {
+    pub journal: Vec<JournalRow<F>>,
     pub acks: Vec<AckRow>,
     pub timers: Vec<TimerRow>,
     pub drop_timers: Vec<TimerRow>,
     pub tasks: Vec<TaskRow>,
     pub drop_tasks: Vec<DropTaskRow>,
-    pub closes: Vec<CloseRow>,
-    /// Frames and results, one after the other: a batch of them costs one allocation.
+    pub closes: Vec<CloseRow<F>>,
+    /// Small frames and results, one after the other: a batch of them costs one allocation.
     bytes: Vec<u8>,
 }
 
-impl Columns {
+impl<F> Default for Columns<F> {
+    fn default() -> Self {
+        Self {
+            journal: Vec::new(),
+            acks: Vec::new(),
+            timers: Vec::new(),
+            drop_timers: Vec::new(),
+            tasks: Vec::new(),
+            drop_tasks: Vec::new(),
+            closes: Vec::new(),
+            bytes: Vec::new(),
+        }
+    }
+}
+
+impl<F> Columns<F> {
     /// The bytes of a row that says where they lie.
     #[inline]
     pub fn bytes(&self, place: &Range<usize>) -> &[u8] {
@@ -112,11 +137,11 @@ impl Columns {
 
     /// Add the bytes of a row, to be filled in by `write`; where they lie.
     #[inline]
-    pub fn add_bytes(&mut self, size: usize, write: impl FnOnce(&mut [u8])) -> Range<usize> {
+    pub fn add_bytes(&mut self, size: usize, write: impl FnOnce(&mut [u8])) -> Bytes<F> {
         let start = self.bytes.len();
         self.bytes.resize(start + size, 0);
         write(&mut self.bytes[start..]);
-        start..self.bytes.len()
+        Bytes::Within(start..self.bytes.len())
     }
 
     /// Take back every row of these runs.

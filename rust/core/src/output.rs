@@ -5,14 +5,18 @@
 
 mod commands;
 
-use crate::codec::{Draft, check_event, encode_event};
-use crate::columns::{AckRow, CloseRow, Columns, DropTaskRow, JournalRow, TaskRow, TimerRow};
+use crate::codec::{
+    Draft, LARGE_BYTES, Piece, Share, Source, check_event, encode_event, write_rope,
+};
+use crate::columns::{
+    AckRow, Bytes, CloseRow, Columns, DropTaskRow, JournalRow, TaskRow, TimerRow,
+};
 use crate::errors::{CodecError, CoreError};
 use crate::ledger::{OpenCommand, SCHEDULE_TO_START};
 use crate::run::{Arrival, Origin, Run};
 use crate::timers::{Timers, timer_key};
 use crate::{Event, RunId, kinds};
-use commands::{Fresh, recorded};
+use commands::{Fresh, is_recorded, recorded};
 
 /// Room for that many jobs is kept by a run from one activation to the next.
 const JOBS_KEPT: usize = 1;
@@ -38,9 +42,9 @@ const JOB_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// What is to be written, and the timers that follow from it.
 #[derive(Debug)]
-pub struct Output {
+pub struct Output<F> {
     /// The rows.
-    pub columns: Columns,
+    pub columns: Columns<F>,
     /// The number of these columns, from 1: see [`Run::marked_in`].
     pub number: u64,
     /// The number of the last columns that are committed.
@@ -53,7 +57,7 @@ pub struct Output {
     pub job_bytes_max: usize,
 }
 
-impl Default for Output {
+impl<F> Default for Output<F> {
     fn default() -> Self {
         Self {
             columns: Columns::default(),
@@ -66,10 +70,10 @@ impl Default for Output {
     }
 }
 
-impl Output {
+impl<F: Share> Output<F> {
     /// Note that a run has rows in the columns.
     #[inline]
-    pub fn mark<F>(&mut self, run: &mut Run<F>) {
+    pub fn mark(&mut self, run: &mut Run<F>) {
         if run.marked_in != self.number {
             run.marked_in = self.number;
             self.dirty.push(run.run_id);
@@ -77,12 +81,12 @@ impl Output {
     }
 
     /// Whether the run has rows that are not committed.
-    pub fn is_pending<F>(&self, run: &Run<F>) -> bool {
+    pub fn is_pending(&self, run: &Run<F>) -> bool {
         run.marked_in > self.settled
     }
 
     /// Give an event to a run: it becomes a job, waits in the backlog, or is done with.
-    pub fn offer<F: AsRef<[u8]>>(
+    pub fn offer(
         &mut self,
         run: &mut Run<F>,
         arrival: Arrival<F>,
@@ -122,12 +126,7 @@ impl Output {
     ///
     /// Until then an event that somebody was told is accepted stays in the stream: the store
     /// refuses to close a run that has one, and the run is brought up again and sees it.
-    fn close_out<F: AsRef<[u8]>>(
-        &mut self,
-        run: &mut Run<F>,
-        arrival: Arrival<F>,
-        batch: &mut Ingested<F>,
-    ) {
+    fn close_out(&mut self, run: &mut Run<F>, arrival: Arrival<F>, batch: &mut Ingested<F>) {
         if holds_open(arrival.kind()) && self.is_pending(run) {
             run.backlog.push(arrival);
             return;
@@ -142,7 +141,7 @@ impl Output {
     /// No job, nothing to be done: but it may have to hold the place of local work.
     ///
     /// Of a run that is busy nobody knows yet: what it asks for may be local work.
-    fn dismiss<F: AsRef<[u8]>>(&mut self, run: &mut Run<F>, arrival: Arrival<F>) {
+    fn dismiss(&mut self, run: &mut Run<F>, arrival: Arrival<F>) {
         let origin = arrival.origin;
         if !run.jobs.is_empty() {
             run.dismissed.push(arrival);
@@ -154,7 +153,7 @@ impl Output {
     }
 
     /// The store need not hand this out again.
-    pub fn acknowledge<F>(&mut self, run: &mut Run<F>, origin: Origin) {
+    pub fn acknowledge(&mut self, run: &mut Run<F>, origin: Origin) {
         let run_id = run.run_id;
         match origin {
             Origin::Message { lane, message_id } => {
@@ -180,7 +179,7 @@ impl Output {
 
     /// Acknowledge what the ended activation came from, but for one anchor if one is needed.
     /// The jobs of that activation are the run's no more; those made here are put into `made_here`.
-    pub fn settle_origins<F: AsRef<[u8]>>(
+    pub fn settle_origins(
         &mut self,
         run: &mut Run<F>,
         made_here: Option<&mut Vec<(RunId, Arrival<F>)>>,
@@ -211,13 +210,16 @@ impl Output {
         }
     }
 
-    /// Write the transition; its bytes, 0 if there is nothing in it to record.
-    pub fn record<F: AsRef<[u8]>>(
+    /// Write the transition; its bytes, 0 if there is nothing in it to record. `body_of` has the body
+    /// of each command, to be kept where it is large.
+    pub fn record(
         &mut self,
         run: &mut Run<F>,
         now_ms: i64,
         commands: &[Event<'_>],
+        body_of: &impl Fn(usize) -> F,
     ) -> Result<usize, CoreError> {
+        let all = commands;
         let commands = recorded(commands);
         for command in commands.clone() {
             check_event(command)?;
@@ -231,7 +233,11 @@ impl Output {
         }
         let draft = Draft::new(now_ms, jobs, commands)?;
         let size = draft.size();
-        let frame = self.columns.add_bytes(size, |out| draft.write(out));
+        let frame = if size < LARGE_BYTES {
+            self.columns.add_bytes(size, |out| draft.write(out))
+        } else {
+            rope(run, now_ms, all, body_of)?
+        };
         let seq = i64::try_from(run.journal_seq).expect("a journal fits in memory");
         self.columns.journal.push(JournalRow {
             run_id: run.run_id,
@@ -244,12 +250,7 @@ impl Output {
     }
 
     /// Write the timers and tasks of the commands that are still wanted after this activation.
-    pub fn schedule<F: AsRef<[u8]>>(
-        &mut self,
-        run: &mut Run<F>,
-        commands: &[Event<'_>],
-        held_until_ms: i64,
-    ) {
+    pub fn schedule(&mut self, run: &mut Run<F>, commands: &[Event<'_>], held_until_ms: i64) {
         if run.ledger.closed() {
             return;
         }
@@ -260,7 +261,7 @@ impl Output {
         }
     }
 
-    fn schedule_one<F>(&mut self, run: &mut Run<F>, command: &Event<'_>, held_until_ms: i64) {
+    fn schedule_one(&mut self, run: &mut Run<F>, command: &Event<'_>, held_until_ms: i64) {
         let Event {
             kind,
             seq,
@@ -303,7 +304,7 @@ impl Output {
     }
 
     /// Write a timer; one due by `held_until_ms` is held here too, later ones are read.
-    pub fn write_timer<F>(&mut self, run: &mut Run<F>, row: TimerRow, held_until_ms: i64) {
+    pub fn write_timer(&mut self, run: &mut Run<F>, row: TimerRow, held_until_ms: i64) {
         if row.due_ms <= held_until_ms {
             self.timers.add(row.run_id, row.lane, row.due_ms, row.key);
         }
@@ -311,7 +312,7 @@ impl Output {
         self.columns.timers.push(row);
     }
 
-    fn drop_timer<F>(&mut self, run: &Run<F>, due_ms: i64, key: i64) {
+    fn drop_timer(&mut self, run: &Run<F>, due_ms: i64, key: i64) {
         let (run_id, lane) = (run.run_id, run.lane);
         if self.timers.drop(run_id, lane, key) {
             self.columns.drop_timers.push(TimerRow {
@@ -323,7 +324,7 @@ impl Output {
         }
     }
 
-    fn drop_timers_of<F>(&mut self, run: &Run<F>, command: &OpenCommand) {
+    fn drop_timers_of(&mut self, run: &Run<F>, command: &OpenCommand) {
         if command.kind == kinds::TIMER {
             self.drop_timer(run, command.number, timer_key(command.seq, 0));
         }
@@ -335,7 +336,12 @@ impl Output {
     /// Delete what commands left behind that were settled since the last activation, and, if this
     /// one closed the run, all that waits for it. Nothing was written for what this very activation
     /// opened and settled.
-    pub fn release<F: AsRef<[u8]>>(&mut self, run: &mut Run<F>, commands: &[Event<'_>]) {
+    pub fn release(
+        &mut self,
+        run: &mut Run<F>,
+        commands: &[Event<'_>],
+        body_of: &impl Fn(usize) -> F,
+    ) {
         let released = run.ledger.take_released();
         let closes = run.ledger.closed() && !run.closed;
         if released.is_empty() && !closes {
@@ -353,14 +359,20 @@ impl Output {
             }
         }
         if closes {
-            let mut recorded = recorded(commands);
-            let closing = recorded.next_back().expect("a command closed the ledger");
-            self.close(run, closing, &fresh);
+            let closing = commands.iter().rposition(is_recorded);
+            let closing = closing.expect("a command closed the ledger");
+            self.close(run, &commands[closing], &fresh, || body_of(closing));
         }
     }
 
     /// Write the run's end, and delete all that waits for it.
-    fn close<F>(&mut self, run: &mut Run<F>, command: &Event<'_>, fresh: &Fresh) {
+    fn close(
+        &mut self,
+        run: &mut Run<F>,
+        command: &Event<'_>,
+        fresh: &Fresh,
+        body: impl FnOnce() -> F,
+    ) {
         run.closed = true;
         let (run_id, lane) = (run.run_id, run.lane);
         let mut waits = false;
@@ -380,9 +392,13 @@ impl Output {
             self.drop_timer(run, due_ms, key);
         }
         let status = kinds::close_status(command.kind).expect("a closing command comes last");
-        let result = self
-            .columns
-            .add_bytes(command.body.len(), |out| out.copy_from_slice(command.body));
+        let size = command.body.len();
+        let result = if size < LARGE_BYTES {
+            self.columns
+                .add_bytes(size, |out| out.copy_from_slice(command.body))
+        } else {
+            Bytes::Apart(vec![Piece::Shared(body())])
+        };
         self.columns.closes.push(CloseRow {
             run_id,
             lane,
@@ -391,6 +407,29 @@ impl Output {
             waits,
         });
     }
+}
+
+/// A large row: what is large in it is shared with whoever has it.
+#[cold]
+fn rope<F: Share>(
+    run: &Run<F>,
+    now_ms: i64,
+    commands: &[Event<'_>],
+    body_of: &impl Fn(usize) -> F,
+) -> Result<Bytes<F>, CoreError> {
+    let jobs = || run.jobs.iter().filter(|job| job.kind() != kinds::QUERY);
+    let sources = jobs().map(|job| match job.shared() {
+        Some(frame) if frame.as_ref().len() >= LARGE_BYTES => Source::Frame(frame),
+        _ => Source::Job(job),
+    });
+    let asked = commands.iter().enumerate();
+    let asked = asked.filter(|(_, command)| is_recorded(command));
+    let counts = [jobs().count(), recorded(commands).count()];
+    let sources = sources.chain(asked.map(|(at, command)| {
+        let body = (command.body.len() >= LARGE_BYTES).then(|| body_of(at));
+        Source::Command(command, body)
+    }));
+    Ok(Bytes::Apart(write_rope(now_ms, counts, sources)?))
 }
 
 /// A task was not claimed in time, perhaps: only the store can tell.

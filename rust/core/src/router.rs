@@ -10,7 +10,7 @@ mod forwarding;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::claims::Claims;
-use crate::codec::{Transition, decode_transition};
+use crate::codec::{Share, Transition, decode_transition};
 use crate::columns::{AckRow, Columns, TimerRow};
 use crate::errors::{CoreError, LedgerError, LedgerFault, RouterError, RouterFault};
 use crate::ledger::{Ledger, OpenCommand};
@@ -69,7 +69,7 @@ pub struct Router<F> {
     /// Messages read with the last commits; `None`: forgotten.
     read: Vec<Option<Message<F>>>,
     claims: Claims,
-    output: Output,
+    output: Output<F>,
     /// Runs with rows drained but not committed.
     touched: Vec<RunId>,
     /// Runs not in memory that have rows all the same (of an undecodable message, or forwarded), and
@@ -84,7 +84,7 @@ pub struct Router<F> {
     recovered: Vec<RunId>,
 }
 
-impl<F: AsRef<[u8]>> Router<F> {
+impl<F: Share> Router<F> {
     /// A router that holds the timers due within `horizon_ms`; later ones are read again.
     pub fn new(horizon_ms: i64) -> Self {
         Self {
@@ -200,15 +200,17 @@ impl<F: AsRef<[u8]>> Router<F> {
     /// End a run's activation: journal its jobs and commands and all that follows from them.
     /// The journal row's bytes; 0 if there was nothing to journal.
     ///
-    /// If a command is refused, nothing is recorded and the run has failed.
+    /// `body_of` has the body of each command, to be kept where it is large. If a command is refused,
+    /// nothing is recorded and the run has failed.
     pub fn complete(
         &mut self,
         run_id: RunId,
         now_ms: i64,
         commands: &[Event<'_>],
+        body_of: impl Fn(usize) -> F,
     ) -> Result<usize, CoreError> {
         let run = warm(&mut self.runs, run_id)?;
-        let size = match self.output.record(run, now_ms, commands) {
+        let size = match self.output.record(run, now_ms, commands, &body_of) {
             Ok(size) => size,
             Err(error) => {
                 self.fail(run_id)?;
@@ -217,7 +219,7 @@ impl<F: AsRef<[u8]>> Router<F> {
         };
         let held_until_ms = self.now_ms.saturating_add(self.horizon_ms);
         self.output.schedule(run, commands, held_until_ms);
-        self.output.release(run, commands);
+        self.output.release(run, commands, &body_of);
         let made_here = (size > 0).then_some(&mut self.local);
         self.output.settle_origins(run, made_here);
         enqueue(&mut self.ready, run);
@@ -271,7 +273,7 @@ impl<F: AsRef<[u8]>> Router<F> {
     }
 
     /// Take the columns gathered since the last call.
-    pub fn drain(&mut self) -> Columns {
+    pub fn drain(&mut self) -> Columns<F> {
         let mut columns = std::mem::take(&mut self.output.columns);
         self.output.number += 1;
         self.touched.append(&mut self.output.dirty);

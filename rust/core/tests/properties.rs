@@ -240,7 +240,7 @@ proptest! {
             }
             for (run_id, _) in batch.active {
                 let commands: Vec<_> = commands.iter().map(Owned::event).collect();
-                if router.complete(run_id, id, &commands).is_err() {
+                if router.complete(run_id, id, &commands, |at| commands[at].body.to_vec()).is_err() {
                     // Refused: the run is cold, its jobs come again once it is loaded.
                     prop_assert!(router.jobs(run_id).is_empty());
                 }

@@ -3,7 +3,7 @@
 use pyo3::Borrowed;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyList, PyString};
+use pyo3::types::{PyBool, PyBytes, PyList, PyString, PyTuple};
 
 use crate::convert;
 
@@ -62,7 +62,10 @@ pub(crate) fn encode_array<'py>(
 /// How many bytes an element has; the type of those of one size is checked when they are written.
 fn item_size(element: u32, item: Borrowed<'_, '_, PyAny>) -> PyResult<usize> {
     match element {
-        BYTEA => Ok(item.cast::<PyBytes>()?.as_bytes().len()),
+        BYTEA => match item.cast::<PyBytes>() {
+            Ok(bytes) => Ok(bytes.as_bytes().len()),
+            Err(error) => Ok(pieces_of(item).ok_or(error)?.1),
+        },
         TEXT => Ok(item.cast::<PyString>()?.to_str()?.len()),
         INT4 => Ok(4),
         INT8 => Ok(8),
@@ -77,13 +80,32 @@ fn write_item(
     item: Borrowed<'_, '_, PyAny>,
 ) -> PyResult<()> {
     match element {
-        BYTEA => writer.sized(element, item.cast::<PyBytes>()?.as_bytes()),
+        BYTEA => match item.cast::<PyBytes>() {
+            Ok(bytes) => writer.sized(element, bytes.as_bytes()),
+            Err(error) => {
+                let (pieces, size) = pieces_of(item).ok_or(error)?;
+                writer.number(i32::try_from(size).map_err(|_| too_large(element))?);
+                for piece in pieces.iter_borrowed() {
+                    writer.bytes(piece.cast::<PyBytes>()?.as_bytes());
+                }
+                Ok(())
+            }
+        },
         TEXT => writer.sized(element, item.cast::<PyString>()?.to_str()?.as_bytes()),
         INT4 => writer.sized(element, &item.extract::<i32>()?.to_be_bytes()),
         INT8 => writer.sized(element, &item.extract::<i64>()?.to_be_bytes()),
         BOOL => writer.sized(element, &[u8::from(item.cast::<PyBool>()?.is_true())]),
         _ => Err(PyTypeError::new_err(unknown(element))),
     }
+}
+
+/// The pieces of a `Rope`, and how many bytes they have.
+#[cold]
+fn pieces_of<'py>(item: Borrowed<'_, 'py, PyAny>) -> Option<(Bound<'py, PyTuple>, usize)> {
+    let pieces = item.getattr("pieces").ok()?.cast_into::<PyTuple>().ok()?;
+    let sizes = pieces.iter_borrowed().map(|piece| piece.len().ok());
+    let size = sizes.sum::<Option<usize>>()?;
+    Some((pieces, size))
 }
 
 /// What is left to be written.

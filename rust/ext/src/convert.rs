@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use hotmesh_core::codec::{self, Transition};
+use hotmesh_core::codec::{self, LARGE_BYTES, Share, Transition};
 use hotmesh_core::columns::TimerRow;
 use hotmesh_core::router::Message;
 use hotmesh_core::run::{Arrival, Origin};
@@ -211,10 +211,24 @@ pub(crate) enum Frame {
     /// A message, as the driver read it.
     Read(PyBackedBytes),
     /// An event of this process: its frame, and the tuple to be handed on.
-    Made {
-        frame: Box<[u8]>,
-        event: Py<PyTuple>,
-    },
+    Made { frame: Made, event: Py<PyTuple> },
+}
+
+/// The frame of an event of this process.
+pub(crate) enum Made {
+    Small(Box<[u8]>),
+    /// One that is to be shared with a journal row.
+    Large(PyBackedBytes),
+}
+
+impl AsRef<[u8]> for Made {
+    #[inline]
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Small(frame) => frame,
+            Self::Large(frame) => frame,
+        }
+    }
 }
 
 impl AsRef<[u8]> for Frame {
@@ -222,8 +236,24 @@ impl AsRef<[u8]> for Frame {
     fn as_ref(&self) -> &[u8] {
         match self {
             Self::Read(frame) => frame,
-            Self::Made { frame, .. } => frame,
+            Self::Made { frame, .. } => frame.as_ref(),
         }
+    }
+}
+
+impl Share for Frame {
+    fn share(&self) -> Self {
+        Python::attach(|py| match self {
+            Self::Read(frame)
+            | Self::Made {
+                frame: Made::Large(frame),
+                ..
+            } => Self::Read(frame.clone_ref(py)),
+            Self::Made {
+                frame: Made::Small(frame),
+                ..
+            } => Self::Read(PyBytes::new(py, frame).into()),
+        })
     }
 }
 
@@ -231,10 +261,20 @@ impl AsRef<[u8]> for Frame {
 pub(crate) fn made_here(pair: Borrowed<'_, '_, PyAny>) -> PyResult<(RunId, Arrival<Frame>)> {
     let (run_id, tuple): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair.extract()?;
     let event = event(tuple.as_borrowed())?;
+    let size = codec::event_size(&event).map_err(codec_error)?;
+    let made = if size < LARGE_BYTES {
+        let mut frame = vec![0; size];
+        codec::write_event(&event, &mut frame);
+        Made::Small(frame.into_boxed_slice())
+    } else {
+        let frame = PyBytes::new_with(tuple.py(), size, |out| {
+            codec::write_event(&event, out);
+            Ok(())
+        })?;
+        Made::Large(frame.into())
+    };
     let frame = Frame::Made {
-        frame: codec::encode_event(&event)
-            .map_err(codec_error)?
-            .into_boxed_slice(),
+        frame: made,
         event: tuple.cast::<PyTuple>()?.clone().unbind(),
     };
     let arrival = Arrival::decode(frame, Origin::Local).map_err(codec_error)?;

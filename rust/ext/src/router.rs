@@ -1,11 +1,14 @@
 //! The class `Router`. One call takes or gives a whole batch.
 
-use hotmesh_core::columns::Columns;
+use hotmesh_core::codec::Piece;
+use hotmesh_core::columns::{Bytes, Columns};
 use hotmesh_core::output::Ingested;
 use hotmesh_core::{Router as CoreRouter, RunId};
 use pyo3::Borrowed;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple, PyType};
 use rustc_hash::FxHashSet;
 
 use crate::convert::{
@@ -78,10 +81,11 @@ impl Router {
         now_ms: &Bound<'_, PyAny>,
         commands: &Bound<'_, PyAny>,
     ) -> PyResult<usize> {
-        with_events(commands, |commands| {
+        with_events(commands, |events| {
             let now = integer(now_ms, "transition", 3)?;
+            let body_of = |at| Frame::Read(body_of(commands, at));
             self.inner
-                .complete(run_id_of(run_id.as_borrowed())?, now, commands)
+                .complete(run_id_of(run_id.as_borrowed())?, now, events, body_of)
                 .map_err(core_error)
         })
     }
@@ -268,9 +272,56 @@ fn column<'py, R, T: IntoPyObject<'py>>(
     Ok(PyList::new(py, rows.iter().map(item))?.into_any())
 }
 
+/// As `column`, where an item may fail.
+fn items_of<'py, R>(
+    py: Python<'py>,
+    rows: &[R],
+    item: impl Fn(&R) -> PyResult<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let mut found = Vec::with_capacity(rows.len());
+    for row in rows {
+        found.push(item(row)?);
+    }
+    Ok(PyList::new(py, found)?.into_any())
+}
+
+/// The body of one of the commands that have been taken for events already.
+fn body_of(commands: &Bound<'_, PyAny>, at: usize) -> PyBackedBytes {
+    let body = commands
+        .get_item(at)
+        .and_then(|command| command.get_item(5))
+        .and_then(|body| Ok(body.cast_into::<PyBytes>()?));
+    PyBackedBytes::from(body.expect("it was read as an event"))
+}
+
+/// Bytes of a row; those in several pieces are a `Rope` of them.
+fn bytes_of<'py>(
+    py: Python<'py>,
+    columns: &Columns<Frame>,
+    bytes: &Bytes<Frame>,
+) -> PyResult<Bound<'py, PyAny>> {
+    static ROPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let pieces = match bytes {
+        Bytes::Within(place) => return Ok(PyBytes::new(py, columns.bytes(place)).into_any()),
+        Bytes::Apart(pieces) => pieces,
+    };
+    let pieces = pieces.iter().map(|piece| match piece {
+        Piece::Own(bytes) => PyBytes::new(py, bytes),
+        Piece::Shared(Frame::Read(bytes)) => bytes.into_pyobject(py).expect("it can't fail"),
+        Piece::Shared(made) => PyBytes::new(py, made.as_ref()),
+    });
+    let pieces = PyTuple::new(py, pieces.collect::<Vec<_>>())?;
+    if pieces.len() == 1 {
+        return pieces.get_item(0);
+    }
+    ROPE.import(py, "hotmesh.core.rope", "Rope")?
+        .call1((pieces,))
+}
+
 /// The columns in the order of the fields of `Step`.
-fn drained<'py>(py: Python<'py>, columns: &Columns) -> PyResult<Bound<'py, PyTuple>> {
+fn drained<'py>(py: Python<'py>, columns: &Columns<Frame>) -> PyResult<Bound<'py, PyTuple>> {
     let bytes = |data: &[u8]| PyBytes::new(py, data);
+    let rope = |bytes: &Bytes<Frame>| bytes_of(py, columns, bytes);
     let run = |id: &RunId| run_id(py, id);
     let Columns {
         journal,
@@ -285,7 +336,7 @@ fn drained<'py>(py: Python<'py>, columns: &Columns) -> PyResult<Bound<'py, PyTup
     let lists = [
         column(py, journal, |row| run(&row.run_id))?,
         column(py, journal, |row| row.seq)?,
-        column(py, journal, |row| bytes(columns.bytes(&row.frame)))?,
+        items_of(py, journal, |row| rope(&row.frame))?,
         column(py, acks, |row| row.lane)?,
         column(py, acks, |row| row.message_id)?,
         column(py, timers, |row| row.lane)?,
@@ -310,7 +361,7 @@ fn drained<'py>(py: Python<'py>, columns: &Columns) -> PyResult<Bound<'py, PyTup
         column(py, closes, |row| run(&row.run_id))?,
         column(py, closes, |row| row.lane)?,
         column(py, closes, |row| row.status)?,
-        column(py, closes, |row| bytes(columns.bytes(&row.result)))?,
+        items_of(py, closes, |row| rope(&row.result))?,
         column(py, closes, |row| row.waits)?,
     ];
     PyTuple::new(py, lists)

@@ -6,6 +6,7 @@ import hiredis
 import pytest
 
 from hotmesh.backends.redis.packing import PIECE_BYTES, Word, is_large, pieces
+from hotmesh.core.rope import Rope
 
 pack = cast("Any", hiredis).pack_command
 
@@ -29,3 +30,14 @@ def test_a_call_is_large_if_a_word_is() -> None:
     assert not is_large([])
     assert not is_large([b"x" * PIECE_BYTES, "text"])
     assert is_large([b"", b"x" * (PIECE_BYTES + 1)])
+
+
+def test_the_pieces_of_a_rope_are_one_word() -> None:
+    large = bytes(2 * PIECE_BYTES)
+    rope = Rope((b"head", large, b"", b"tail"))
+    words: tuple[Word, ...] = (b"SET", rope, b"end")
+    assert is_large([rope])
+    found = list(pieces(words))
+    assert b"".join(found) == pack((b"SET", bytes(rope), b"end"))
+    assert all(each.obj is large for each in found if isinstance(each, memoryview))
+    assert sum(len(each) for each in found if isinstance(each, bytes)) < 100

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
+from hotmesh.core.rope import Rope
 from unit.core.strategies import BOOL, BYTEA, INT4, INT8, TEXT, arrays
 
 
@@ -62,3 +63,11 @@ def test_unknown_element_type_is_not_read(core: ModuleType) -> None:
     data = bytes.fromhex("00000001000000000000025800000001000000010000000100")
     with pytest.raises(TypeError, match="600"):
         core.decode_array(data)
+
+
+def test_bytes_in_pieces_are_one_element(core: ModuleType) -> None:
+    rope = Rope((b"head", b"x" * 1_000_000, b"", b"tail"))
+    items = [b"first", rope, None]
+    assert core.encode_array(BYTEA, items) == core.encode_array(
+        BYTEA, [b"first", bytes(rope), None]
+    )

@@ -28,7 +28,12 @@ async def test_pipes_read_in_turns() -> None:
     def may_read(pipe: str) -> bool:
         return turn.may_read(pipe, lambda: woken.append(pipe))
 
-    assert all(map(may_read, "abc"))  # nothing large has come yet
+    assert may_read("a")  # nothing was read yet: there may be something large for each
+    assert not may_read("b")
+    await turn.has_read("a", SMALL)
+    turn.release("a")
+    assert woken.pop() == "b"
+    assert all(map(may_read, "abc"))
     await turn.has_read("a", LARGE)
     assert may_read("a")
     assert not may_read("b")

@@ -44,6 +44,7 @@ from hotmesh.backends.redis.scripts import Script
 from hotmesh.backends.redis.servers import ClosedError, Route, Servers
 from hotmesh.backends.redis.session import RedisSession
 from hotmesh.backends.redis.url import parse_url
+from hotmesh.core.rope import Rope
 from hotmesh.exceptions import BackendError, InvalidArgumentError
 from hotmesh.limits import BATCH_BYTES_MAX, LANES_PER_QUEUE, SIDE_QUEUE_KEEP_MS
 from hotmesh.retrying import at_once
@@ -448,14 +449,16 @@ class RedisBackend:
             route = self._routes[namespace] = Route(self._servers, key, LINKS_PER_NAMESPACE)
         return route
 
-    async def _once(self, namespace: str, script: Script, words: Sequence[bytes | str]) -> Any:
+    async def _once(
+        self, namespace: str, script: Script, words: Sequence[bytes | str | Rope]
+    ) -> Any:
         return await self._route(namespace).evaluate(script, words)
 
     async def _again(
         self,
         namespace: str,
         script: Script,
-        words: Sequence[bytes | str] | Callable[[], Sequence[bytes | str]],
+        words: Sequence[bytes | str | Rope] | Callable[[], Sequence[bytes | str | Rope]],
     ) -> Any:
         """Run a script that may be run twice; its words may differ from try to try."""
         route = self._route(namespace)

@@ -30,11 +30,12 @@ from hotmesh.backends.protocol import (
     TimerRow,
 )
 from hotmesh.backends.record_json import record_json
+from hotmesh.core.rope import Rope
 from hotmesh.limits import BATCH_BYTES_MAX
 
 _logger = logging.getLogger(__name__)
 
-Words = list[bytes | str]
+Words = list[bytes | str | Rope]
 """Byte strings of a script call; text is sent as UTF-8."""
 
 EMPTY_HEADER = b"{}"

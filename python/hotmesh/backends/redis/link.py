@@ -15,6 +15,7 @@ from redis import exceptions as redis_errors
 from hotmesh.backends.redis.failures import call_failure, connect_failure
 from hotmesh.backends.redis.packing import Word, is_large, pieces
 from hotmesh.backends.redis.scripts import Script
+from hotmesh.core.rope import Rope
 from hotmesh.exceptions import BackendError
 from hotmesh.redaction import Redaction
 
@@ -105,7 +106,9 @@ class Link:
         except redis_errors.RedisError as error:
             raise self._translate(error, str(words[0])) from error
 
-    async def evaluate(self, script: Script, key: bytes, arguments: Sequence[bytes | str]) -> Any:
+    async def evaluate(
+        self, script: Script, key: bytes, arguments: Sequence[bytes | str | Rope]
+    ) -> Any:
         """Run a script on the namespace that `key` stands for.
 
         Raises:

@@ -25,6 +25,7 @@ from hotmesh.backends.redis.link import REDIRECTS, Connection, Link, Node
 from hotmesh.backends.redis.packing import Word
 from hotmesh.backends.redis.scripts import Script
 from hotmesh.backends.redis.url import RedisUrl
+from hotmesh.core.rope import Rope
 from hotmesh.exceptions import BackendAccessError, BackendError, BackendUnavailableError
 from hotmesh.forks import Guard
 
@@ -266,7 +267,7 @@ class Route:
             await self._give_back(await self._take())
         return self._opened
 
-    async def evaluate(self, script: Script, arguments: Sequence[bytes | str]) -> Any:
+    async def evaluate(self, script: Script, arguments: Sequence[bytes | str | Rope]) -> Any:
         """Run a script where the namespace lives.
 
         Raises:

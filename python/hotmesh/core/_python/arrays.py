@@ -11,6 +11,8 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from hotmesh.core.rope import Rope
+
 _HEADER = struct.Struct(">iiI")
 _SIZE = struct.Struct(">ii")
 _LENGTH = struct.Struct(">i")
@@ -21,6 +23,8 @@ _NULL = _LENGTH.pack(-1)
 
 
 def _bytes_of(value: Any) -> bytes:
+    if isinstance(value, Rope):
+        return bytes(value)
     if not isinstance(value, bytes):
         raise TypeError(f"bytes are needed, not {type(value).__name__}")
     return value

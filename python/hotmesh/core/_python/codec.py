@@ -21,8 +21,9 @@ from collections.abc import Sequence
 from zlib import crc32
 
 from hotmesh.core.errors import CodecError
+from hotmesh.core.rope import Bytes, Rope
 from hotmesh.core.types import Event, Transition
-from hotmesh.limits import LANES_PER_QUEUE
+from hotmesh.limits import LANES_PER_QUEUE, ROPE_BYTES
 
 TRANSITION_MAGIC = 0x48
 TRANSITION_VERSION = 1
@@ -49,6 +50,20 @@ def encode_event(event: Event) -> bytes:
     body = event[5]
     _write_uvarint(out, len(body))
     return b"".join((out, body))
+
+
+def frame_of(event: Event) -> Bytes:
+    """The frame of an event, in two pieces where the body is large.
+
+    Raises:
+        CodecError: As `encode_event`.
+    """
+    body = event[5]
+    if len(body) < ROPE_BYTES:
+        return encode_event(event)
+    out = _event_head(event)
+    _write_uvarint(out, len(body))
+    return Rope((bytes(out), body))
 
 
 def encode_event_prefix(event: Event) -> bytes:
@@ -80,30 +95,50 @@ def encode_transition(now_ms: int, jobs: Sequence[Event], commands: Sequence[Eve
     Raises:
         CodecError: A number is out of range.
     """
-    return join_transition(
-        now_ms, [encode_event(job) for job in jobs], [encode_event(each) for each in commands]
+    return bytes(
+        join_transition(
+            now_ms, [encode_event(job) for job in jobs], [frame_of(each) for each in commands]
+        )
     )
 
 
-def join_transition(now_ms: int, jobs: Sequence[bytes], commands: Sequence[bytes]) -> bytes:
-    """The frame of one journal row, of events that are frames already."""
+def join_transition(now_ms: int, jobs: Sequence[bytes], commands: Sequence[Bytes]) -> Bytes:
+    """The frame of one journal row, of events that are frames already; a large one in pieces."""
     if not 0 <= now_ms <= I64_MAX:
         raise CodecError("range", "transition", _HEAD_BYTES)
     head = bytearray((TRANSITION_MAGIC, TRANSITION_VERSION, 0))
     _write_uvarint(head, now_ms)
     _write_uvarint(head, len(jobs))
     _write_uvarint(head, len(commands))
-    # Joined at once: a large frame is copied once only.
     parts: list[bytes | bytearray] = [head]
     for frame in (*jobs, *commands):
         size = bytearray()
         _write_uvarint(size, len(frame))
-        parts += (size, frame)
+        parts.append(size)
+        if isinstance(frame, Rope):
+            parts += frame.pieces
+        else:
+            parts.append(frame)
     checksum = 0
     for part in parts:
         checksum = crc32(part, checksum)
     parts.append(checksum.to_bytes(_CHECKSUM_BYTES, "little"))
-    return b"".join(parts)
+    if sum(map(len, parts)) < ROPE_BYTES:
+        return b"".join(parts)
+    return Rope(_merged(parts))
+
+
+def _merged(parts: Sequence[bytes | bytearray]) -> tuple[bytes, ...]:
+    """The same bytes: small ones joined, large ones as they are."""
+    pieces: list[bytes] = []
+    small: list[bytes | bytearray] = []
+    for part in parts:
+        if len(part) < ROPE_BYTES:
+            small.append(part)
+            continue
+        pieces += (b"".join(small), bytes(part))
+        small = []
+    return (*pieces, b"".join(small))
 
 
 def decode_transition(frame: bytes) -> Transition:

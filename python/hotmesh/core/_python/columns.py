@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 
+from hotmesh.core.rope import Bytes
 from hotmesh.core.types import Drained
 
 
@@ -13,7 +14,7 @@ class Columns:
     __slots__ = ("acks", "closes", "drop_tasks", "drop_timers", "journal", "tasks", "timers")
 
     def __init__(self) -> None:
-        self.journal: list[tuple[bytes, int, bytes]] = []  # seq, frame
+        self.journal: list[tuple[bytes, int, Bytes]] = []  # seq, frame
         self.acks: list[tuple[bytes, int, int]] = []  # lane, message id
         self.timers: list[tuple[bytes, int, int, int]] = []  # lane, due, key
         self.drop_timers: list[tuple[bytes, int, int, int]] = []  # lane, due, key

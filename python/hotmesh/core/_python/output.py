@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 
 from hotmesh.core import kinds
-from hotmesh.core._python.codec import encode_event, join_transition
+from hotmesh.core._python.codec import frame_of, join_transition
 from hotmesh.core._python.columns import Columns
 from hotmesh.core._python.ledger import SCHEDULE_TO_START, OpenCommand
 from hotmesh.core._python.run import Arrival, MessageOrigin, Origin, Run, TimerOrigin
 from hotmesh.core._python.timers import Timers, timer_key
+from hotmesh.core.rope import Bytes
 from hotmesh.core.types import Activation, Event, Ingested
 
 
@@ -158,7 +159,7 @@ class Output:
                 self.acknowledge(run, arrival.origin)
         return jobs
 
-    def record(self, run: Run, now_ms: int, commands: Sequence[Event]) -> tuple[list[bytes], int]:
+    def record(self, run: Run, now_ms: int, commands: Sequence[Event]) -> tuple[list[Bytes], int]:
         """Write the transition, unless there is nothing in it to record.
 
         Returns:
@@ -167,7 +168,7 @@ class Output:
         Raises:
             LedgerError, CodecError: A command was refused; nothing was written.
         """
-        frames = [encode_event(command) for command in commands]
+        frames = [frame_of(command) for command in commands]
         for command in commands:
             run.ledger.command(command)
         job_frames = [job.frame for job in run.jobs if job.event[0] != kinds.QUERY]
@@ -179,7 +180,7 @@ class Output:
         run.journal_seq += 1
         return frames, len(frame)
 
-    def schedule(self, run: Run, command: Event, frame: bytes, held_until_ms: int) -> None:
+    def schedule(self, run: Run, command: Event, frame: Bytes, held_until_ms: int) -> None:
         """Write the timers and tasks of a command that is still wanted after this activation."""
         kind, seq, number, name, meta, body = command
         if run.ledger.closed or not run.ledger.is_open(seq):
@@ -190,7 +191,7 @@ class Output:
         elif kind == kinds.DEADLINE:
             self.write_timer(run_id, lane, number, timer_key(seq, meta[0]), held_until_ms)
         elif kind == kinds.ACTIVITY and number > 0:
-            self.columns.tasks.append((run_id, number, lane, seq, 0, 0, frame, b"", name))
+            self.columns.tasks.append((run_id, number, lane, seq, 0, 0, bytes(frame), b"", name))
         elif kind == kinds.REDISPATCH:
             self.columns.tasks.append((run_id, number, lane, seq, 1, 0, meta, body, name))
 

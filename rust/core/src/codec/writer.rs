@@ -132,7 +132,7 @@ impl<'a> Writer<'a> {
     }
 
     #[inline]
-    fn uvarint(&mut self, mut value: u64) {
+    pub(super) fn uvarint(&mut self, mut value: u64) {
         while value > 0x7F {
             self.byte(value.to_le_bytes()[0] | 0x80);
             value >>= 7;
@@ -181,7 +181,7 @@ fn sized(bytes: usize) -> usize {
 }
 
 #[inline]
-fn uvarint_size(value: u64) -> usize {
+pub(super) fn uvarint_size(value: u64) -> usize {
     if value < 0x80 {
         return 1;
     }

@@ -26,7 +26,10 @@ impl Fresh {
 pub(super) fn recorded<'a, 'b>(
     commands: &'a [Event<'b>],
 ) -> impl DoubleEndedIterator<Item = &'a Event<'b>> + Clone {
-    commands
-        .iter()
-        .filter(|each| each.kind != kinds::UPDATE_REJECTED)
+    commands.iter().filter(|each| is_recorded(each))
+}
+
+/// Whether a command is recorded.
+pub(super) fn is_recorded(command: &Event<'_>) -> bool {
+    command.kind != kinds::UPDATE_REJECTED
 }

@@ -2,6 +2,7 @@
 
 use super::Router;
 use crate::RunId;
+use crate::codec::Share;
 use crate::errors::{RouterError, RouterFault};
 use crate::run::{Arrival, Origin};
 
@@ -14,7 +15,7 @@ pub struct Forwarded<F> {
     pub timers: Vec<(i64, i64)>,
 }
 
-impl<F: AsRef<[u8]>> Router<F> {
+impl<F: Share> Router<F> {
     /// The kinds of the events that wait for a cold run, in order; none of an unknown one.
     pub fn waiting_kinds(&self, run_id: RunId) -> Vec<u8> {
         self.runs.get(&run_id).map_or_else(Vec::new, |run| {
