@@ -13,6 +13,7 @@ from hotmesh.backends.protocol import ConflictPolicy, MessageKind, RunStatus, Se
 from hotmesh.backends.redis.servers import Route
 from hotmesh.client._coalescer import Coalescer
 from hotmesh.exceptions import BackendUnavailableError
+from hotmesh.limits import ROPE_BYTES
 
 LONG_MS = 60_000
 FRAME = b"\x07 a signal and what tells it from others"
@@ -175,6 +176,25 @@ async def test_a_journal_of_many_pages_is_looked_through(
         journal_run=[run_id] * len(frames),
         journal_seq=list(range(len(frames))),
         journal_frame=frames,
+        ack_lane=[row.lane for row in rows],
+        ack_id=[row.id for row in rows],
+    )
+    await reader.close_run(run_id, mesh.lane_of("order"))
+    outcomes = await send(mesh, reader, sender, again(), again(frame=b"what nobody has had"))
+    assert [outcome.delivered for outcome in outcomes] == [True, False]
+
+
+async def test_a_large_transition_is_looked_through(
+    mesh: Mesh, reader: Router, sender: str
+) -> None:
+    run_id = await mesh.start("order")
+    rows = await reader.read_all(1)
+    # Wherever a store may cut it, the frame lies across.
+    large = bytes(2 * ROPE_BYTES - len(FRAME) // 2) + FRAME + bytes(ROPE_BYTES)
+    await reader.commit(
+        journal_run=[run_id] * 2,
+        journal_seq=[0, 1],
+        journal_frame=[b"began", large],
         ack_lane=[row.lane for row in rows],
         ack_id=[row.id for row in rows],
     )

@@ -1,9 +1,15 @@
 """What may be stored: long names in any script, empty and large frames, every byte."""
 
+import asyncio
+import os
+from typing import Any
+
 import pytest
 
 from conformance.mesh import NAMESPACE, Mesh
 from hotmesh.backends.protocol import RunFilter
+from hotmesh.core.rope import Rope
+from hotmesh.limits import BATCH_BYTES_MAX, ROPE_BYTES
 from hotmesh.visibility import AllOf, Field, FieldIs
 
 NAMES = [
@@ -87,6 +93,73 @@ async def test_large_frames_survive(mesh: Mesh) -> None:
     assert (loaded.input, list(loaded.frames)) == (large, [large])
     await router.close_run(run_id, start.lane, result=large)
     assert [row[2] for row in await mesh.backend.results(NAMESPACE, [run_id])] == [large]
+
+
+async def test_a_frame_in_pieces_is_one_frame(mesh: Mesh) -> None:
+    router = await mesh.join()
+    run_id, other = await mesh.start("order"), await mesh.start("other")
+    large = os.urandom(3 * ROPE_BYTES // 2)
+    rope = Rope((b"head", large, large, large, b"tail"))
+    await router.commit(
+        journal_run=[run_id, other, run_id],
+        journal_seq=[0, 0, 1],
+        journal_frame=[rope, b"small", b"more"],
+    )
+    assert list(await mesh.backend.journal(NAMESPACE, run_id)) == [bytes(rope), b"more"]
+    loaded = (await router.session.load([run_id])).runs
+    assert [list(run.frames) for run in loaded] == [[bytes(rope), b"more"]]
+    assert list(await mesh.backend.journal(NAMESPACE, other)) == [b"small"]
+
+
+async def test_a_large_message_comes_whole(mesh: Mesh) -> None:
+    router = await mesh.join()
+    large = os.urandom(3 * BATCH_BYTES_MAX // 2)
+    await mesh.start("order", input=large)
+    await mesh.send("order", large)
+    await mesh.send("order", b"small")
+    start, *events = await router.read_all(3)
+    assert start.input == large
+    assert [event.frame for event in events] == [large, b"small"]
+
+
+async def test_a_large_step_that_is_refused_leaves_nothing(mesh: Mesh) -> None:
+    router = await mesh.join()
+    run_id = await mesh.start("order")
+    columns: dict[str, Any] = {
+        "journal_run": [run_id],
+        "journal_seq": [1],
+        "journal_frame": [os.urandom(3 * BATCH_BYTES_MAX // 2)],
+    }
+    reply = await router.step(**columns)
+    assert reply.stale == [run_id]
+    assert list(await mesh.backend.journal(NAMESPACE, run_id)) == []
+
+
+async def test_large_values_are_found_listed_and_pruned(mesh: Mesh) -> None:
+    router = await mesh.join()
+    large, result = os.urandom(2 * ROPE_BYTES + 1), os.urandom(ROPE_BYTES)
+    items = [mesh.start_item("large", input=large), mesh.start_item("small", input=b"small")]
+    outcomes = await mesh.backend.start(items)
+    runs = [outcome.run_id for outcome in outcomes]
+    keys = [(NAMESPACE, name, b"") for name in ("large", "small")]
+    assert [row and row.input for row in await mesh.backend.find(keys)] == [large, b"small"]
+    for run_id, name, value in zip(runs, ("large", "small"), (result, b"r"), strict=True):
+        await router.commit(journal_run=[run_id], journal_seq=[0], journal_frame=[large])
+        await router.close_run(run_id, mesh.lane_of(name), result=value)
+    found = await mesh.backend.find(keys)
+    assert [row and (row.input, row.result) for row in found] == [
+        (large, result),
+        (b"small", b"r"),
+    ]
+    results: dict[bytes, bytes] = {}
+    while len(results) < len(runs):
+        asked = [run_id for run_id in runs if run_id not in results]
+        results |= {row[0]: row[2] for row in await mesh.backend.results(NAMESPACE, asked)}
+    assert [results[run_id] for run_id in runs] == [result, b"r"]
+    await asyncio.sleep(0.002)  # they are older than nothing by then
+    assert await mesh.backend.prune(NAMESPACE, 0) == len(runs)
+    assert list(await mesh.backend.find(keys)) == [None, None]
+    assert list(await mesh.backend.journal(NAMESPACE, runs[0])) == []
 
 
 async def test_empty_batches_are_no_error(mesh: Mesh) -> None:

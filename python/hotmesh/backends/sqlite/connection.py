@@ -24,7 +24,6 @@ APPLICATION_ID = 0x484D5348
 SQLITE_MIN = (3, 38, 0)
 """The oldest SQLite with RETURNING and JSON functions built in."""
 
-_CACHE_KIB = 64 * 1024
 _CHECKPOINT_PAGES = 4_000
 _WAL_BYTES_KEPT = 64 * 1024 * 1024
 _STATEMENTS_CACHED = 256
@@ -138,13 +137,13 @@ def _open(path: str) -> sqlite3.Connection:
     connection.text_factory = _readable
     for pragma in (
         "synchronous = FULL",  # a commit that was reported survives a power cut
-        f"cache_size = -{_CACHE_KIB}",
         "temp_store = MEMORY",
         "secure_delete = OFF",  # overwriting handled messages would double the log
         f"wal_autocheckpoint = {_CHECKPOINT_PAGES}",
         f"journal_size_limit = {_WAL_BYTES_KEPT}",
     ):
         connection.execute(f"PRAGMA {pragma}").close()
+    connection.execute(_SQL["full_cache"]).close()
     return connection
 
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass, field
+from typing import Any
 
 from hotmesh.backends.protocol import Step
-from hotmesh.backends.sqlite import statements
+from hotmesh.backends.sqlite import pieces, statements
 from hotmesh.backends.sqlite.rows import bytes_of
 from hotmesh.backends.sqlite.transaction import Row, Transaction
+from hotmesh.limits import BATCH_BYTES_MAX
 
 _LOG = logging.getLogger(__name__)
 
@@ -65,7 +67,11 @@ def read_messages(tx: Transaction, step: Step, at: Positions, moved: Positions) 
     first = at.first_lane % len(step.lanes)
     lanes = [*step.lanes[first:], *step.lanes[:first]]
     cursors = {lane: at.message_id.get(lane, 0) for lane in lanes}
-    rows = tx.within(_READ_MESSAGES, (json.dumps(cursors), step.room), _bytes_read)
+    rows: list[Row] = tx.within(_READ_MESSAGES, (json.dumps(cursors), step.room), _bytes_read)
+    if rows and rows[-1][7] is None and rows[-1][6] is not None:
+        last = rows[-1]
+        body: Any = pieces.read(tx, last[2], pieces.INPUT)
+        rows[-1] = (*last[:7], body, last[8])
     reached = moved.message_id
     sound = True
     for row in rows:
@@ -95,7 +101,9 @@ def _bytes_read(row: Row) -> int:
     """What a message counts for; a start brings its run's header and input along."""
     _, _, _, frame, _, _, header, body, _ = row
     try:
-        return len(frame) if body is None else len(frame) + len(header) + len(body)
+        if body is not None:
+            return len(frame) + len(header) + len(body)
+        return len(frame) if header is None else BATCH_BYTES_MAX  # it lies in pieces
     except TypeError:  # it is damaged
         return bytes_of(frame, header, body)
 

@@ -8,7 +8,7 @@ rows runs beside that code. Values are bound as they are; JSON for ``json_each``
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from itertools import chain
 
 ROWS_MAX = 256
@@ -39,7 +39,7 @@ class Rows:
         self._texts: dict[int, str] = {}
 
     def calls(
-        self, columns: Sequence[Column], large: Sequence[Sequence[bytes]] = ()
+        self, columns: Sequence[Column], large: Sequence[Sequence[Sized]] = ()
     ) -> Iterator[tuple[str, list[object]]]:
         """The statements to execute, and their parameters.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hotmesh.backends.protocol import LoadedRun, Loads, Step, StepReply
-from hotmesh.backends.sqlite import statements
+from hotmesh.backends.sqlite import pieces, statements
 from hotmesh.backends.sqlite.reading import Positions, read_messages, read_timers
 from hotmesh.backends.sqlite.rows import bytes_of
 from hotmesh.backends.sqlite.step import apply, changes_anything
@@ -106,6 +106,8 @@ def _load(tx: Transaction, namespace: str, run_ids: Sequence[bytes]) -> Loads:
             return Loads(loaded, run_ids[position:])
         journal = tx.all(_READ_JOURNAL, (run_id,))
         next_seq = journal[-1][1] + 1 if journal else 0
-        frames = [frame for frame, _ in journal]
+        if columns[6] is None:
+            columns[6] = pieces.read(tx, run_id, pieces.INPUT)
+        frames = [(pieces.read(tx, run_id, seq) or b"") if f is None else f for f, seq in journal]
         loaded.append(LoadedRun._make((*columns, frames, attributes.encode(), next_seq)))
     return Loads(loaded, ())

@@ -18,7 +18,7 @@ from hotmesh.backends.protocol import (
     StartOutcome,
     WaitItem,
 )
-from hotmesh.backends.sqlite import statements
+from hotmesh.backends.sqlite import pieces, statements
 from hotmesh.backends.sqlite.rows import Rows
 from hotmesh.backends.sqlite.transaction import Transaction
 from hotmesh.exceptions import BackendError
@@ -30,6 +30,7 @@ _TAKE_WORKFLOW_ID = _SQL["take_workflow_id"]
 _QUEUE_IN_NAMESPACE = _SQL["queue_in_namespace"]
 _HOLDER = _SQL["holder"]
 _HEARD = _SQL["heard"]
+_HEARD_LARGE = _SQL["heard_large"]
 _NAMED_RUN = _SQL["named_run"]
 _RUN_STATUS = _SQL["run_status"]
 _INSERT_RUNS = Rows(_SQL["insert_runs"])
@@ -108,7 +109,12 @@ def _create(tx: Transaction, items: Sequence[StartItem]) -> None:
     of = _columns(items)
     names = (of.namespace, of.workflow_id, of.workflow_type)
     numbers = (of.lane, of.expire_s, [tx.wall_ms] * len(items))
-    tx.run_rows(_INSERT_RUNS, (of.run_id, *names, *numbers), (of.header, of.input))
+    if not pieces.any_large(of.input):
+        tx.run_rows(_INSERT_RUNS, (of.run_id, *names, *numbers), (of.header, of.input))
+    else:
+        inputs = pieces.whole(of.input)
+        tx.run_rows(_INSERT_RUNS, (of.run_id, *names, *numbers, of.header, inputs))
+        pieces.write(tx, of.run_id, [pieces.INPUT] * len(items), of.input)
     if any(of.events) or any(of.delay_ms):
         _deliver_first(tx, items)
     else:
@@ -186,7 +192,14 @@ def _heard(
 ) -> tuple[bytes, int, int] | None:
     """The run, its lane and status, that has handled a message that is sent again, and closed."""
     since_ms = tx.wall_ms - again_ms
-    return tx.one(_HEARD, (workflow_id, namespace, run_id, since_ms, frame))
+    known = (workflow_id, namespace, run_id, since_ms)
+    found = tx.one(_HEARD, (*known, frame))
+    if found is not None:
+        return found
+    for run, lane, status, seq in tx.all(_HEARD_LARGE, known):
+        if pieces.has(tx, run, seq, frame):
+            return run, lane, status
+    return None
 
 
 def _home(tx: Transaction, lane: int) -> tuple[int, int]:

@@ -7,10 +7,10 @@ import sqlite3
 from collections.abc import Sequence
 
 from hotmesh.backends.protocol import OUTSIDE, MessageKind, RunStatus, Step, StepReply
-from hotmesh.backends.sqlite import statements
+from hotmesh.backends.sqlite import pieces, statements
 from hotmesh.backends.sqlite.done import write_done
 from hotmesh.backends.sqlite.moves import forget_moved, move_runs
-from hotmesh.backends.sqlite.rows import BYTES_MAX, Rows
+from hotmesh.backends.sqlite.rows import Rows
 from hotmesh.backends.sqlite.starts import is_queue_of, mail_all, send_all, start_all, wait_all
 from hotmesh.backends.sqlite.transaction import AbortError, Transaction
 from hotmesh.exceptions import BackendError
@@ -150,8 +150,13 @@ def _write_journal(tx: Transaction, step: Step, queue_id: int) -> None:
     if stale:
         raise AbortError(StepReply(tx.now_ms, stale=[run_id for (run_id,) in stale]))
     keys = (step.journal_run, step.journal_seq)
-    has_large = max(map(len, step.journal_frame)) > BYTES_MAX
-    for text, values in _INSERT_JOURNAL.calls(keys, (step.journal_frame,)):
+    has_large = pieces.any_large(step.journal_frame)
+    calls = (
+        _INSERT_JOURNAL.calls((*keys, pieces.whole(step.journal_frame)))
+        if has_large
+        else _INSERT_JOURNAL.calls(keys, (step.journal_frame,))
+    )
+    for text, values in calls:
         try:
             tx.run(text, values)
         except sqlite3.IntegrityError as error:
@@ -159,8 +164,8 @@ def _write_journal(tx: Transaction, step: Step, queue_id: int) -> None:
             there = tx.all_rows(_JOURNALED, (values[::3], values[1::3]))
             stale = list(dict.fromkeys(run_id for (run_id,) in there))
             raise AbortError(StepReply(tx.now_ms, stale=stale)) from error
-        if has_large:
-            tx.let_go(text, values)
+    if has_large:
+        pieces.write(tx, step.journal_run, step.journal_seq, step.journal_frame)
 
 
 def _refuse_closes(tx: Transaction, step: Step) -> None:
@@ -243,7 +248,11 @@ def _write_attributes(tx: Transaction, namespace: str, step: Step) -> None:
 def _close_runs(tx: Transaction, step: Step, queue_id: int) -> None:
     count = len(step.close_run)
     columns = (step.close_run, step.close_status, [tx.wall_ms] * count, [queue_id] * count)
-    tx.run_rows(_CLOSE_RUNS, columns, (step.close_result,))
+    if not pieces.any_large(step.close_result):
+        tx.run_rows(_CLOSE_RUNS, columns, (step.close_result,))
+    else:
+        tx.run_rows(_CLOSE_RUNS, (*columns, pieces.whole(step.close_result)))
+        pieces.write(tx, step.close_run, [pieces.RESULT] * count, step.close_result)
     forget_moved(tx, step.close_run)
     waiting = zip(step.close_run, step.close_waits, strict=True)
     for run_id in [run_id for run_id, has_waits in waiting if has_waits]:

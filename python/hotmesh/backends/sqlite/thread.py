@@ -47,6 +47,7 @@ _BEGIN_WRITE = _SQL["begin_write"]
 _BEGIN_READ = _SQL["begin_read"]
 _COMMIT = _SQL["commit"]
 _SHRINK = _SQL["shrink"]
+_FULL_CACHE = _SQL["full_cache"]
 _ROLLBACK = _SQL["rollback"]
 _SAVEPOINT = _SQL["savepoint"]
 _RELEASE = _SQL["release"]
@@ -329,6 +330,16 @@ class DatabaseThread:
     ) -> list[_Outcome]:
         connection.execute(_BEGIN_WRITE if writes else _BEGIN_READ)
         transaction = Transaction(connection, self._clock(), self._generation, writes=writes)
+        try:
+            return self._run_jobs(connection, jobs, transaction)
+        finally:
+            if transaction.is_sparing:
+                connection.execute(_FULL_CACHE).close()
+
+    def _run_jobs(
+        self, connection: sqlite3.Connection, jobs: list[_Job], transaction: Transaction
+    ) -> list[_Outcome]:
+        writes = transaction.writes
         outcomes: list[_Outcome] = []
         # One that is alone has the whole transaction to undo; one that reads has nothing to undo.
         apart = writes and len(jobs) > 1

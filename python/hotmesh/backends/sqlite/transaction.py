@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +18,7 @@ Row = tuple[Any, ...]
 _SQL = statements.load("connection")
 _READ_STATE = _SQL["read_state"]
 _WRITE_STATE = _SQL["write_state"]
+_SMALL_CACHE = _SQL["small_cache"]
 _STATE_COLUMNS = 3
 _INSERT_MESSAGES = Rows(_SQL["insert_messages"])
 
@@ -42,6 +43,7 @@ class Transaction:
         generation: Which file it is, of those that have had the database's name.
         writes: Whether the write lock is held.
         moved_bytes: Of the large values that were written, and of all that were read up to a bound.
+        is_sparing: Whether it keeps few pages in memory.
     """
 
     __slots__ = (
@@ -50,6 +52,7 @@ class Transaction:
         "_state",
         "_state_changed",
         "generation",
+        "is_sparing",
         "moved_bytes",
         "wall_ms",
         "writes",
@@ -63,6 +66,7 @@ class Transaction:
         self.wall_ms = wall_ms
         self.writes = writes
         self.moved_bytes = 0
+        self.is_sparing = False
         self._latest_ms: int | None = None
         self._state: list[int] | None = None
         """Last message id, count of posted timers and shift of the clock; None before anybody
@@ -155,6 +159,12 @@ class Transaction:
             self.moved_bytes += size
             self._connection.execute(statement, [None] * len(values))
 
+    def spare(self) -> None:
+        """Keep few pages in memory until the transaction is over."""
+        if not self.is_sparing:
+            self.is_sparing = True
+            self._connection.execute(_SMALL_CACHE).close()
+
     def all_rows(self, rows: Rows, columns: Sequence[Column]) -> list[Row]:
         """Every row of a result for all rows at once."""
         execute = self._connection.execute
@@ -175,6 +185,12 @@ class Transaction:
             if left <= 0:
                 break
         return found
+
+    def rows(
+        self, statement: str, parameters: Sequence[object] | dict[str, object] = ()
+    ) -> Iterator[Row]:
+        """Every row of a result, one at a time: they may be large together."""
+        return self._connection.execute(statement, parameters)
 
     def all(
         self, statement: str, parameters: Sequence[object] | dict[str, object] = ()

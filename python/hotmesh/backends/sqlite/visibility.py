@@ -8,7 +8,7 @@ from typing import cast
 from hotmesh.backends.pending import following, pack, unpack
 from hotmesh.backends.pending_task import PendingTask, RunTasks
 from hotmesh.backends.protocol import Pending, RunFilter, RunPage, RunRow
-from hotmesh.backends.sqlite import statements
+from hotmesh.backends.sqlite import pieces, statements
 from hotmesh.backends.sqlite.filtering import compiled
 from hotmesh.backends.sqlite.rows import Rows, bytes_of
 from hotmesh.backends.sqlite.transaction import Row, Transaction
@@ -29,6 +29,10 @@ def find(tx: Transaction, keys: Sequence[tuple[str, str, bytes]]) -> list[RunRow
     for namespace, workflow_id, run_id in keys:
         newest = (run_id,) if run_id else tx.one(_SQL["newest_run_id"], (namespace, workflow_id))
         row = newest and tx.one(_SQL["find_run"], (newest[0], namespace, workflow_id))
+        if row and None in row[8:10]:
+            parts = zip(row[8:10], (pieces.INPUT, pieces.RESULT), strict=True)
+            values = [_large(tx, row[0], part) if each is None else each for each, part in parts]
+            row = (*row[:8], *values, *row[10:])
         found.append(_run_row(row) if row else None)
     return found
 
@@ -79,14 +83,18 @@ def results(
 ) -> list[tuple[bytes, int, bytes]]:
     """See :meth:`hotmesh.backends.protocol.Backend.results`."""
     columns = (run_ids, [namespace] * len(run_ids))
-    return cast("list[tuple[bytes, int, bytes]]", tx.rows_within(_RESULTS, columns, _bytes))
+    rows = tx.rows_within(_RESULTS, columns, _bytes)
+    if rows and rows[-1][2] is None:
+        run_id, status, _ = rows[-1]
+        rows[-1] = (run_id, status, _large(tx, run_id, pieces.RESULT))
+    return cast("list[tuple[bytes, int, bytes]]", rows)
 
 
 def _bytes(row: Row) -> int:
     try:
         return len(row[2])
-    except TypeError:  # it is damaged
-        return 0
+    except TypeError:  # it lies in pieces, so that it is the last one; or it is damaged
+        return BATCH_BYTES_MAX if row[2] is None else 0
 
 
 def replies(
@@ -148,7 +156,13 @@ def journal(tx: Transaction, namespace: str, run_id: bytes) -> list[bytes]:
     """See :meth:`hotmesh.backends.protocol.Backend.journal`."""
     if tx.one(_CLIENT_SQL["run_status"], (run_id, namespace)) is None:
         return []
-    return [frame for frame, _ in tx.all(statements.load("step")["read_journal"], (run_id,))]
+    rows = tx.all(statements.load("step")["read_journal"], (run_id,))
+    return [frame if frame is not None else _large(tx, run_id, seq) for frame, seq in rows]
+
+
+def _large(tx: Transaction, run_id: bytes, part: int) -> bytes:
+    """A value that lies in pieces; nothing where they are missing, which is damage."""
+    return pieces.read(tx, run_id, part) or b""
 
 
 def prune(tx: Transaction, namespace: str, closed_until_ms: int, limit: int) -> int:
@@ -163,7 +177,7 @@ def delete_expired_runs(tx: Transaction, limit: int) -> int:
 
 def _delete(tx: Transaction, rows: Sequence[Row]) -> int:
     run_ids = [(row[0],) for row in rows]
-    for statement in ("delete_journal", "delete_attributes", "delete_tasks"):
+    for statement in ("delete_journal", "delete_pieces", "delete_attributes", "delete_tasks"):
         tx.run_many(_SQL[statement], run_ids)
     tx.run_many(_SQL["delete_current"], [(row[1], row[2], row[0]) for row in rows])
     tx.run_many(_SQL["delete_run"], run_ids)

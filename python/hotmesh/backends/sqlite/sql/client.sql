@@ -44,6 +44,14 @@ WHERE workflow_id = ? AND namespace = ? AND ? IN (x'', run_id) AND status <> 1 A
     AND EXISTS (SELECT 1 FROM journal AS j WHERE j.run_id = r.run_id AND instr(j.frame, ?) > 0)
 ORDER BY run_id DESC LIMIT 1;
 
+-- name: heard_large
+-- Transitions of such runs that lie in pieces, from the newest back.
+SELECT r.run_id, r.lane, r.status, j.seq
+FROM run AS r JOIN journal AS j ON j.run_id = r.run_id AND j.frame IS NULL
+WHERE r.workflow_id = ? AND r.namespace = ? AND ? IN (x'', r.run_id) AND r.status <> 1
+    AND r.closed_ms >= ?
+ORDER BY r.run_id DESC, j.seq DESC;
+
 -- name: run_status
 -- Status and lane of a run.
 SELECT status, lane FROM run WHERE run_id = ? AND namespace = ?;
@@ -81,7 +89,7 @@ INSERT INTO mail (namespace, key, data) VALUES (?, ?, ?);
 
 -- name: results
 -- How runs ended, those that did; status 0 for those that don't exist.
-SELECT column1, coalesce(status, 0), coalesce(result, x'')
+SELECT column1, coalesce(status, 0), CASE WHEN status IS NULL THEN x'' ELSE result END
 FROM (VALUES (?, ?)) LEFT JOIN run ON run_id = column1 AND namespace = column2
 WHERE column1 IS NOT NULL AND status IS NOT 1;
 

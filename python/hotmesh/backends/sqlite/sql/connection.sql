@@ -18,6 +18,14 @@ COMMIT;
 -- Lets go of the pages in memory.
 PRAGMA shrink_memory;
 
+-- name: small_cache
+-- Pages that a transaction with large values may keep in memory: they are of no use to others.
+PRAGMA cache_size = -4096;
+
+-- name: full_cache
+-- Pages that the others may.
+PRAGMA cache_size = -65536;
+
 -- name: rollback
 -- Nothing of the group.
 ROLLBACK;

@@ -186,6 +186,7 @@ SELECT
             ELSE json_object('hotmesh.damaged', hex(value)) END) FROM attribute AS a
          WHERE a.run_id = run.run_id), '{}'),
     (SELECT coalesce(sum(length(frame)), 0) FROM journal AS j WHERE j.run_id = run.run_id)
+        + (SELECT coalesce(sum(length(data)), 0) FROM piece AS p WHERE p.run_id = run.run_id)
 FROM run WHERE run_id = ? AND namespace = ?;
 
 -- name: read_journal

@@ -106,6 +106,10 @@ WHERE expires_ms IS NOT NULL AND expires_ms <= ? ORDER BY expires_ms LIMIT ?;
 -- A pruned run's journal.
 DELETE FROM journal WHERE run_id = ?;
 
+-- name: delete_pieces
+-- What of a pruned run was large.
+DELETE FROM piece WHERE run_id = ?;
+
 -- name: delete_attributes
 -- A pruned run's record.
 DELETE FROM attribute WHERE run_id = ?;

@@ -30,7 +30,8 @@ CREATE TABLE moved (
 ) WITHOUT ROWID;
 CREATE INDEX moved_queue ON moved (queue_id);
 
--- One execution of a workflow. Run ids begin with their time, so rows are appended.
+-- One execution of a workflow. Run ids begin with their time, so rows are appended. A large input or
+-- result is null here and lies in pieces.
 CREATE TABLE run (
     run_id BLOB PRIMARY KEY,
     namespace TEXT NOT NULL,
@@ -43,8 +44,8 @@ CREATE TABLE run (
     closed_ms INTEGER NOT NULL DEFAULT 0,
     expires_ms INTEGER,
     header BLOB NOT NULL,
-    input BLOB NOT NULL,
-    result BLOB NOT NULL DEFAULT x''
+    input BLOB,
+    result BLOB DEFAULT x''
 ) WITHOUT ROWID;
 CREATE INDEX run_workflow ON run (workflow_id);
 CREATE INDEX run_open ON run (namespace) WHERE status = 1;
@@ -58,12 +59,23 @@ CREATE TABLE current (
     PRIMARY KEY (namespace, workflow_id)
 ) WITHOUT ROWID;
 
--- What happened in a run, one row per transition; its key is the second fence.
+-- What happened in a run, one row per transition; its key is the second fence. A large frame is null
+-- here and lies in pieces.
 CREATE TABLE journal (
     run_id BLOB NOT NULL,
     seq INTEGER NOT NULL,
-    frame BLOB NOT NULL,
+    frame BLOB,
     PRIMARY KEY (run_id, seq)
+) WITHOUT ROWID;
+
+-- Large values in pieces, in order. part: -1 is the run's input, -2 its result, else it is the frame of
+-- that seq in its journal.
+CREATE TABLE piece (
+    run_id BLOB NOT NULL,
+    part INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (run_id, part, number)
 ) WITHOUT ROWID;
 
 -- The record of a run: enriched and search attributes, memo. Values are JSON text.
