@@ -1,5 +1,6 @@
 """What only Postgres can get wrong: transactions that end late, in another order, or not at all."""
 
+import os
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -8,7 +9,9 @@ import pytest
 
 from conformance.mesh import Mesh, Router
 from hotmesh.backends.postgres.address import parse_address
+from hotmesh.backends.postgres.large import LARGE_BYTES, PIECE_BYTES
 from hotmesh.backends.postgres.link import Link
+from hotmesh.core.rope import Rope
 from hotmesh.exceptions import BackendUnavailableError
 
 BEGIN = "select pg_current_xact_id()"
@@ -93,3 +96,41 @@ async def test_a_transaction_that_is_left_open_holds_its_locks_for_a_moment_only
     with pytest.raises(BackendUnavailableError):
         await leave_open()
     await link.close()
+
+
+def largest(value: object) -> int:
+    """Bytes of the largest value in arguments or rows."""
+    if isinstance(value, (list, tuple, asyncpg.Record)):
+        return max(map(largest, value), default=0)
+    return len(value) if isinstance(value, (bytes, memoryview, Rope)) else 0
+
+
+async def test_no_large_value_is_in_the_drivers_hands(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch, writers: list[Any]
+) -> None:
+    """It would make two or three copies of it."""
+    seen: list[int] = []
+    run = Link._run
+
+    async def noting(link: Link, sql: str, arguments: tuple[object, ...]) -> Any:
+        rows = await run(link, sql, arguments)
+        seen.append(max(largest(arguments), largest(list(rows))))
+        return rows
+
+    monkeypatch.setattr(Link, "_run", noting)
+    large = os.urandom(3 * LARGE_BYTES)
+    router = await mesh.join()
+    run_id = await mesh.start("order", input=large)
+    await mesh.send("order", large)
+    start, event = await router.read_all(2)
+    rope = Rope((b"head", large, b"tail"))
+    await router.commit(journal_run=[run_id], journal_seq=[0], journal_frame=[rope])
+    (loaded,) = (await router.session.load([run_id])).runs
+    (frame,) = await mesh.backend.journal("default", run_id)
+    assert (start.input, event.frame, loaded.input) == (large,) * 3
+    assert frame == loaded.frames[0] == bytes(rope)
+    assert PIECE_BYTES <= max(seen) < 2 * PIECE_BYTES
+
+    stale = await router.step(journal_run=[run_id], journal_seq=[2], journal_frame=[rope])
+    assert stale.stale == [run_id]
+    assert await writers[0].fetchval("select count(*) from hotmesh.piece") == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hotmesh.backends.outgoing import Tries
 from hotmesh.backends.pending import following, pack, unpack
@@ -20,6 +20,7 @@ from hotmesh.backends.postgres.columns import (
     send_outcomes,
 )
 from hotmesh.backends.postgres.filtering import Compiler
+from hotmesh.backends.postgres.large import any_large, journal, row_with_large
 from hotmesh.backends.postgres.link import SCHEMA_S, Connection, Link, LinkPool, Prepare
 from hotmesh.backends.postgres.listener import PAYLOAD_CHARS_MAX, Callback, Listener
 from hotmesh.backends.postgres.rows import listed_run, run_row, tasks_reply
@@ -177,8 +178,9 @@ class PostgresBackend:
         if not items:
             return ()
         batch, tries = StartBatch(items), Tries(items)
+        large = any_large([item.input for item in items])
         row = await _repeat(
-            lambda: self._links.clients.row("start", *StartBatch(tries()).client_columns())
+            lambda: self._row("start", large, *StartBatch(tries()).client_columns())
         )
         return batch.outcomes(row["started"], row["holders"], row["statuses"])
 
@@ -186,9 +188,15 @@ class PostgresBackend:
         """Send messages. Repeated by itself: receivers drop what comes twice, see `again_ms`."""
         if not items:
             return ()
-        tries = Tries(items)
-        row = await _repeat(lambda: self._links.clients.row("send", *send_columns(tries())))
+        tries, large = Tries(items), any_large([item.frame for item in items])
+        row = await _repeat(lambda: self._row("send", large, *send_columns(tries())))
         return send_outcomes(row["delivered"], row["receivers"], row["statuses"], row["lanes"])
+
+    async def _row(self, name: str, large: bool, *arguments: object) -> Any:
+        clients = self._links.clients
+        if large:
+            return await row_with_large(clients, name, *arguments)
+        return await clients.row(name, *arguments)
 
     async def mail(self, items: Sequence[MailItem]) -> Sequence[int]:
         """Deliver or keep each; the lanes delivered to."""
@@ -245,8 +253,7 @@ class PostgresBackend:
 
     async def journal(self, namespace: str, run_id: bytes) -> Sequence[bytes]:
         """The frames of a run's journal, in order."""
-        rows = await _repeat(lambda: self._links.clients.fetch("journal", namespace, run_id))
-        return [row[0] for row in rows]
+        return await _repeat(lambda: journal(self._links.clients, namespace, run_id))
 
     async def pending(
         self, namespace: str, cursor: bytes, limit: int

@@ -170,14 +170,15 @@ class Link:
         self._call_s = call_s
         self._prepare = prepare
         self._opened = 0
-        self._statements = statements(address.schema)
+        self.statements = statements(address.schema)
+        """Of queries.sql, by name."""
         self._connection: Connection | None = None
         self._guard = Guard("connection to Postgres")
         self._closed = False
 
     async def fetch(self, name: str, *arguments: object) -> Sequence[asyncpg.Record]:
         """Run a statement of queries.sql; its rows. Raises as :meth:`query`."""
-        return await self.query(name, self._statements[name], *arguments)
+        return await self.query(name, self.statements[name], *arguments)
 
     async def query(self, name: str, sql: str, *arguments: object) -> Sequence[asyncpg.Record]:
         """Run a statement that was put together from those of queries.sql; its rows.
@@ -214,7 +215,7 @@ class Link:
     async def _missing_rights(self) -> str:
         """Which rights the user lacks, for people."""
         try:
-            rows = await self._run(self._statements["missing_rights"], (self._address.schema,))
+            rows = await self._run(self.statements["missing_rights"], (self._address.schema,))
         except asyncpg.PostgresError as error:
             return f"Which rights are missing can't be found out: {error}"
         missing = [f"{row['rights']} on {row['object']}" for row in rows]
@@ -243,14 +244,14 @@ class Link:
         back by itself what it was not asked to commit.
         """
         async with self.connected() as connection:
-            await connection.execute(self._statements["begin"])
+            await connection.execute(self.statements["begin"])
             try:
                 yield connection
             except asyncpg.PostgresError as error:
                 if not isinstance(error, LOST):
-                    await connection.execute(self._statements["rollback"])
+                    await connection.execute(self.statements["rollback"])
                 raise
-            await connection.execute(self._statements["commit"])
+            await connection.execute(self.statements["commit"])
 
     async def open(self) -> int:
         """Make sure that there is a connection; how many were opened so far.
@@ -332,6 +333,8 @@ class LinkPool:
         for link in self._links:
             self._free.put_nowait(link)
         self._guard = Guard("connection to Postgres")
+        self.statements = statements(address.schema)
+        """Of queries.sql, by name."""
 
     async def fetch(self, name: str, *arguments: object) -> Sequence[asyncpg.Record]:
         """See :meth:`Link.fetch`."""

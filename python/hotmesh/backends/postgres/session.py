@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import asyncpg
 
 from hotmesh.backends.postgres.address import Address
 from hotmesh.backends.postgres.columns import StartBatch, send_outcomes, step_columns
 from hotmesh.backends.postgres.cursor import TIMER_ROOM, Bounds, MessageCursor, TimerCursor
+from hotmesh.backends.postgres.large import any_large, journal, receive, row_with_large
 from hotmesh.backends.postgres.link import Link
 from hotmesh.backends.postgres.rows import loaded_run
 from hotmesh.backends.protocol import LoadedRun, Loads, Step, StepReply
@@ -65,8 +67,13 @@ class PostgresSession:
         idle = not step.journal_run and not step.ack_id
         timers = self._timers.query(idle=idle) if lanes else None
         starts = StartBatch(step.starts)
+        row_of = (
+            partial(row_with_large, self._link)
+            if any_large(step.journal_frame, step.reply_data)
+            else self._link.row
+        )
         try:
-            row = await self._link.row(
+            row = await row_of(
                 "step",
                 self._namespace,
                 step.router_id,
@@ -101,6 +108,8 @@ class PostgresSession:
         found: Sequence[Sequence[object]] = ()
         if lanes and room > 0:
             columns = [row[field] or () for field in _FIELDS_READ]
+            if columns[0]:
+                await self._read_large(columns)
             found = list(zip(*columns, strict=True))
             if _bytes_read(columns) >= BATCH_BYTES_MAX:
                 room = len(found)  # there may be more that had to stay behind
@@ -129,6 +138,29 @@ class PostgresSession:
             ),
             mail_lanes=row["mail_lanes"] or (),
         )
+
+    async def _read_large(self, columns: Sequence[Any]) -> None:
+        """Read what is large of what a step has found: it can only be of the last message.
+
+        Raises:
+            BackendUnavailableError: It is not there any more, or the connection broke.
+        """
+        ids, lanes, runs, frames, workflows, _, _, inputs, _ = columns
+        try:
+            if frames[-1] is None:
+                frames[-1] = await receive(self._link, "message_piece", lanes[-1], ids[-1])
+            if inputs[-1] is None and workflows[-1] is not None:
+                inputs[-1] = await receive(self._link, "input_piece", runs[-1])
+                if inputs[-1] is None:
+                    frames[-1] = None
+        except (BackendUnavailableError, asyncio.CancelledError):
+            self._lose_all()
+            raise
+        if frames[-1] is None:
+            self._lose_all()
+            raise BackendUnavailableError(
+                "what was to be read is gone from Postgres: everything is read again"
+            )
 
     async def _forget_answer(self) -> None:
         """Say a word: the driver keeps a large answer until it is given the next one."""
@@ -197,8 +229,12 @@ class PostgresSession:
 
     async def _load_large(self, run_id: bytes) -> Sequence[LoadedRun]:
         rows = await self._link.fetch("load_large", self._namespace, run_id)
-        frames = [row[0] for row in await self._link.fetch("journal", self._namespace, run_id)]
-        return [loaded_run(row)._replace(frames=frames) for row in rows]
+        frames = await journal(self._link, self._namespace, run_id)
+        found = [loaded_run(row)._replace(frames=frames) for row in rows]
+        if found and cast("bytes | None", found[0].input) is None:
+            body = await receive(self._link, "input_piece", run_id)
+            return [] if body is None else [found[0]._replace(input=body)]
+        return found
 
     def forget(self, lanes: Sequence[int] | None = None) -> None:
         """Return the messages of these lanes (None: all) again, whatever was read before."""

@@ -95,6 +95,33 @@ where exists (
     where journal.run_id = item.run_id and journal.seq = item.seq offset 0
 );
 
+-- name: whole
+-- An array argument of another statement, with the large items put in that were sent ahead.
+hotmesh.whole(${argument}, ${call}, {argument})
+
+-- name: put_piece
+-- A piece of a large item of an argument of a call that is to come.
+insert into hotmesh.piece (call, place, item, number, put_ms, data)
+values ($1, $2, $3, $4, hotmesh.wall_ms(), $5);
+
+-- name: drop_pieces
+-- What was sent ahead of a call that was refused.
+delete from hotmesh.piece where piece.call = $1;
+
+-- name: message_piece
+-- A piece of a message's frame.
+select substring(stream.frame from $3::int for $4::int) from hotmesh.stream
+where stream.lane = $1 and stream.id = $2;
+
+-- name: input_piece
+-- A piece of a run's input.
+select substring(run.input from $2::int for $3::int) from hotmesh.run where run.run_id = $1;
+
+-- name: frame_piece
+-- A piece of a journal's frame.
+select substring(journal.frame from $3::int for $4::int) from hotmesh.journal
+where journal.run_id = $1 and journal.seq = $2;
+
 -- name: start
 -- A client's batch of starts.
 select * from hotmesh.start(@19@);
@@ -214,8 +241,8 @@ where page.before is null or page.before < $4
 order by page.position, page.attempt desc, page.seq;
 
 -- name: journal
--- The journal of a run.
-select journal.frame
+-- The journal of a run; null in the place of a large frame.
+select case when octet_length(journal.frame) < 4194304 then journal.frame end, journal.seq
 from hotmesh.run
 join hotmesh.queue on queue.id = run.lane / 64 and queue.namespace = $1
 join hotmesh.journal on journal.run_id = run.run_id
@@ -258,8 +285,10 @@ cross join lateral (
 where run.run_id = any ($2);
 
 -- name: load_large
--- A run without its journal, which comes row by row: an array can't hold more than 1 GiB.
-select run.run_id, run.lane, run.status, run.workflow_id, run.workflow_type, run.header, run.input,
+-- A run without its journal, which comes row by row: an array can't hold more than 1 GiB. In the
+-- place of a large input there is a null.
+select run.run_id, run.lane, run.status, run.workflow_id, run.workflow_type, run.header,
+    case when octet_length(run.input) < 4194304 then run.input end,
     '{}'::bytea[],
     array(
         select attribute.name from hotmesh.attribute

@@ -97,6 +97,19 @@ create table hotmesh.journal (
     autovacuum_analyze_scale_factor = 1
 );
 
+-- Large values on their way, in pieces: of one call, of one of its arguments, of one item of that. The
+-- call takes them; those of one that never came are deleted some day.
+create unlogged table hotmesh.piece (
+    call bytea not null,
+    place int not null,
+    item int not null,
+    number int not null,
+    put_ms bigint not null,
+    data bytea not null,
+    primary key (call, place, item, number)
+);
+alter table hotmesh.piece alter column data set storage external;
+
 -- Messages that wait to be handled; deleted by the step that handled them.
 create table hotmesh.stream (
     id bigint not null generated always as identity,

@@ -4,7 +4,8 @@
 -- ids are given out before commit, so a smaller one can become visible after a larger one.
 -- Columns after the frames belong to the run, and are there for start messages only; without
 -- `probe` no run is looked up in the journal, for none can have one. A run that has been moved to
--- another lane counts as journaled: it is to be looked up.
+-- another lane counts as journaled: it is to be looked up. In the place of a large frame or input
+-- there is a null: they are read in pieces (see large.py, which has the same number).
 create or replace function hotmesh.read_messages(
     own_lanes int[], cursors bigint[], room int, lane_room int, byte_room bigint,
     behind_cursors bigint[], known bigint[], probe boolean,
@@ -35,8 +36,9 @@ begin
 
     select
         array_agg(page.id), array_agg(page.lane), array_agg(page.run_id),
-        array_agg(page.frame), array_agg(page.workflow_id), array_agg(page.workflow_type),
-        array_agg(page.header), array_agg(page.input),
+        array_agg(case when octet_length(page.frame) < 4194304 then page.frame end),
+        array_agg(page.workflow_id), array_agg(page.workflow_type), array_agg(page.header),
+        array_agg(case when octet_length(page.input) < 4194304 then page.input end),
         array_agg(
             page.kind = 0 and (
                 page.workflow_id is null or probe

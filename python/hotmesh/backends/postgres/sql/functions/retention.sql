@@ -58,6 +58,8 @@ begin
         order by stale.created_ms limit replies_room for update skip locked
     ));
     delete from hotmesh.router where not router.alive and router.seen_ms < routers_before;
+    -- Pieces of calls that never came. A call takes less than a minute.
+    delete from hotmesh.piece where piece.put_ms < wall - 600000;
 end $$;
 
 

@@ -1,3 +1,21 @@
+-- An array argument of a call, with the large items put in that were sent ahead in pieces.
+create or replace function hotmesh.whole(items bytea[], own_call bytea, own_place int)
+returns bytea[] language plpgsql as $$
+declare
+    sent record;
+begin
+    for sent in
+        select piece.item, string_agg(piece.data, ''::bytea order by piece.number) as data
+        from hotmesh.piece where piece.call = own_call and piece.place = own_place
+        group by piece.item
+    loop
+        items[sent.item] := sent.data;
+    end loop;
+    delete from hotmesh.piece where piece.call = own_call and piece.place = own_place;
+    return items;
+end $$;
+
+
 -- One batch of a router's pipe: apply, then read, in the order that protocol.py's Step names.
 -- A part whose columns are null runs no statement.
 --
