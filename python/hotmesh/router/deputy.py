@@ -162,8 +162,11 @@ class Deputy:
         if self._own is None:
             self._own = (asyncio.Runner(), self._backend.for_another_loop())
         runner, backend = self._own
+        runner.run(self._carry_out(work, backend))
+
+    async def _carry_out(self, work: Any, backend: Backend) -> None:
         try:
-            runner.run(self._in_time(work(backend)))
+            await self._in_time(work(backend))
         except (BackendError, TimeoutError) as error:
             logger.warning(
                 "router %s: nobody could stand in for its event loop: %s",

@@ -88,6 +88,9 @@ class LocalActivities:
         """What came of first attempts whose tasks the next step stores."""
         self._outside: dict[Key, tuple[int, Outcome]] = {}
         """Lane and outcome of first attempts that a client completes, until it has."""
+        self._recovered: dict[Key, int] = {}
+        """Activities of which nobody knew who does them, with their lane: tasks were made of them.
+        Who had begun them may have finished them before."""
         self._completed: list[Key] = []
         """Those whose result is recorded: it may have come before there was a task to delete."""
         self._not_begun: set[Key] = set()
@@ -304,6 +307,9 @@ class LocalActivities:
         if self.inflight.get(key) is not task:
             return  # nobody wants it
         del self.inflight[key]
+        if self._context.tenure.over:  # looked at once it is taken out, see `Tenure`
+            self._context.tenure.late(task, outcome)
+            return
         if state is not None and state.closed:
             return  # nor here
         self._failed[key] = (task.lane, outcome)
@@ -344,6 +350,7 @@ class LocalActivities:
         key = (state.details.run_id, command[1])
         _, outcome = self._failed.get(key) or self._outside.get(key, (0, None))
         if outcome is None:
+            self._recovered[key] = state.details.lane
             return self.redispatch(state, command, b"")
         self._settled[key] = outcome
         if outcome.kind == "async":
@@ -400,15 +407,15 @@ class LocalActivities:
     ) -> None:
         """Outcomes among a run's jobs are recorded; what was placed starts with the next commit."""
         inflight = self.inflight
-        if inflight or self._outside:
+        if inflight or self._outside or self._recovered:
             for job in jobs:
                 if kinds.ACTIVITY_COMPLETED <= job[0] <= kinds.ACTIVITY_TIMED_OUT:
                     key = (run_id, job[1])
                     ended = inflight.pop(key, None)
                     if ended is not None:
                         self._memory.effects.ended.append((ended, job))
-                    elif self._outside.pop(key, None) is not None:
-                        self._completed.append(key)
+                    else:
+                        self._recorded_task(key)
         for task in placed:
             inflight[run_id, task.seq] = task
             if self.unstarted:
@@ -420,15 +427,23 @@ class LocalActivities:
         ended = self.inflight.pop((run_id, outcome[1]), None)
         if ended is not None:
             self._memory.effects.ended.append((ended, outcome))
+        elif self._outside or self._recovered:
+            self._recorded_task((run_id, outcome[1]))
         self.inflight[run_id, task.seq] = task
         if self.unstarted:
             self.unstarted.pop((run_id, task.seq), None)
+
+    def _recorded_task(self, key: Key) -> None:
+        """The outcome of an attempt that is not made here is recorded."""
+        outside, recovered = self._outside.pop(key, None), self._recovered.pop(key, None)
+        if outside is not None or recovered is not None:
+            self._completed.append(key)
 
     def cancel(self, run_ids: Collection[bytes]) -> None:
         """The runs are closed: nobody wants the outcome."""
         for key in [key for key in self.inflight if key[0] in run_ids]:
             self._stop(self.inflight.pop(key))
-        for known in (self._failed, self._outside):
+        for known in (self._failed, self._outside, self._recovered):
             for key in [key for key in known if key[0] in run_ids]:
                 del known[key]
         self._not_begun.intersection_update(self._failed)
@@ -482,6 +497,7 @@ class LocalActivities:
     def forget_lanes(self, lanes: Collection[int]) -> None:
         """Others see to these lanes now."""
         self.unstarted = {key: lane for key, lane in self.unstarted.items() if lane not in lanes}
+        self._recovered = {k: lane for k, lane in self._recovered.items() if lane not in lanes}
         for known in (self._failed, self._outside):
             for key in [key for key, (lane, _) in known.items() if lane in lanes]:
                 del known[key]

@@ -527,8 +527,6 @@ class WorkerRouter:
         self.end_tenure()
         for pipe in self.pipes:
             pipe.kill()
-        if self._pipe_tasks:
-            await asyncio.wait(set(self._pipe_tasks))
         if not tenure.stored:
             await self._in_time(
                 self._backend.stand_down(
@@ -540,7 +538,9 @@ class WorkerRouter:
             )
             tenure.stored = True
         if self.pump is not None:
-            self.pump.adopt(tenure)
+            self.pump.adopt(tenure)  # before anything that may take as long as a claim lasts
+        if self._pipe_tasks:
+            await asyncio.wait(set(self._pipe_tasks))
         self._joined = False  # until it has: a join that fails is tried again with the next beat
         await self._join()
 

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from hotmesh.backends.protocol import Step
 from hotmesh.core import encode_event, kinds
 from hotmesh.engine.activity_task import (
     ActivityTask,
@@ -226,6 +227,40 @@ async def test_what_the_core_has_been_given_is_not_lost_with_the_tenure(how: str
     late: list[tuple[ActivityTask, Any]] = []
     activities._context.tenure.hand_to(lambda task, outcome: late.append((task, outcome.event)))
     assert late == [(task, given)]
+
+
+async def test_a_failed_attempt_is_not_settled_once_the_tenure_is_over() -> None:
+    """The step with its task would not be applied, and the claim be renewed for ever."""
+    activities, (task,) = accepted(Runner(free=1), 1)
+    activities.start_waiting()
+    activities._ended(task, Outcome("retry"))
+    activities._context.tenure.end(lambda: Held((), [task]))
+    activities.settle_retries()  # as the pipe does before it finds out
+    activities.end()
+    late: list[tuple[ActivityTask, OutcomeKind]] = []
+    activities._context.tenure.hand_to(lambda task, outcome: late.append((task, outcome.kind)))
+    assert late == [(task, "retry")]
+
+
+@pytest.mark.parametrize("fast", [False, True])
+@pytest.mark.parametrize("how", ["recovered", "completed by a client"])
+async def test_a_task_made_after_its_result_came_is_deleted(how: str, fast: bool) -> None:
+    """Who had begun the activity has finished it: its attempts are not handed out again."""
+    activities = activities_on(Runner(free=1))
+    (following,) = placed(1)
+    state = RunState(RunDetails("n", "w", RUN, "t", "q", 64, {}, b""))
+    command = (kinds.ACTIVITY, 5, 0, "act", b"{}", b"")
+    if how == "completed by a client":
+        activities._failed[RUN, 5] = (64, Outcome("async"))
+    activities.redispatch_lost(state, command)
+    result = (kinds.ACTIVITY_COMPLETED, 5, 1, "", b"", b"")
+    if fast:
+        activities.followed(result, following)
+    else:
+        activities.recorded(RUN, [result], [following])
+    step = Step(b"r" * 16, [64])
+    activities.amend_tasks(step)
+    assert (step.drop_task_run, step.drop_task_seq) == ([RUN], [5])
 
 
 async def test_what_blocks_until_the_tenure_is_over_is_not_recorded() -> None:
