@@ -10,6 +10,9 @@ seed decides all of it, so that what a seed finds can be looked at again and aga
 - `process`: a simulated process with a client, and a worker if it has one.
 - `world`: what happens when: turns loops, delivers calls, moves time on.
 - `app`: workflows and activities whose results do not depend on faults.
-- `scenario`: what clients do and which faults there are, made from a seed.
+- `deputy`: a router's deputy, on a loop beside the one that it watches.
+- `plan`: what clients do and which faults there are, made from a seed by the odds of a profile.
+- `scenario`: plays a plan.
 - `checks`: what must hold at the end.
+- `mutants`: faults put back, each with the profile that finds it.
 """

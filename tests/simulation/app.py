@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import json
 import time
 from collections import Counter
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 from hotmesh import activity, workflow
 from hotmesh.common import RetryPolicy
@@ -31,20 +34,55 @@ ROUND_TRIP_S = 1.0
 reckoned before is early by as much."""
 
 
+Attempt: TypeAlias = tuple[bytes, int, int]
+"""Run id, seq of the activity, number of the attempt."""
+
+
 @dataclass
 class Record:
     """What the activities of all processes have done: the world outside."""
 
-    attempts: Counter[tuple[str, str, int]] = field(default_factory=Counter)
-    """(run, activity, attempt) → how often it began."""
+    on_cancelled: Callable[[Attempt, str], None]
+    """Called with an attempt that is told to stop, and why."""
+    attempts: Counter[Attempt] = field(default_factory=Counter)
+    """How often each began."""
     told: list[tuple[str, int]] = field(default_factory=list)
     """(workflow id, number) of signals that an activity sent and that were accepted."""
 
+    def cancelled(self) -> None:
+        """An attempt is told to stop."""
+        details = activity.cancellation_details()
+        assert details is not None
+        for reason in ("not_found", "cancel_requested"):
+            if getattr(details, reason):
+                self.on_cancelled(_key(), reason)
+
     def began(self) -> None:
         """An attempt has begun."""
-        info = activity.info()
-        assert info.workflow_run_id is not None
-        self.attempts[info.workflow_run_id, info.activity_id, info.attempt] += 1
+        self.attempts[_key()] += 1
+
+
+def _key() -> Attempt:
+    _, run_id, seq, attempt = json.loads(activity.info().task_token)
+    return bytes.fromhex(run_id), seq, attempt
+
+
+def _attempt(
+    function: Callable[..., Coroutine[Any, Any, Any]],
+) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """An activity that can wait, whose attempts are on record."""
+
+    @functools.wraps(function)
+    async def run(activities: Activities, *args: Any) -> Any:
+        record = activities._record
+        record.began()
+        try:
+            return await function(activities, *args)
+        except asyncio.CancelledError:
+            record.cancelled()
+            raise
+
+    return run
 
 
 class Activities:
@@ -60,34 +98,34 @@ class Activities:
         return number + 1
 
     @activity.defn(name="add_slowly")
+    @_attempt
     async def add_slowly(self, number: int) -> int:
         """End after a while that differs from call to call."""
-        self._record.began()
         await asyncio.sleep(0.01 + number % 7 * 0.09)
         return number + 1
 
     @activity.defn(name="add_carefully")
+    @_attempt
     async def add_carefully(self, number: int) -> int:
         """Heartbeat now and then."""
-        self._record.began()
         for _ in range(number % 5):
             activity.heartbeat(number)
             await asyncio.sleep(0.3)
         return number + 1
 
     @activity.defn(name="add_at_second")
+    @_attempt
     async def add_at_second(self, number: int) -> int:
         """Fail at first."""
-        self._record.began()
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01 + number % 3 * 0.4)
         if activity.info().attempt == 1:
             raise ApplicationError("not yet")
         return number + 1
 
     @activity.defn(name="add_for_long")
+    @_attempt
     async def add_for_long(self, number: int) -> int:
         """Take longer than a lease."""
-        self._record.began()
         await asyncio.sleep(1.0 + number % 3)
         return number + 1
 
@@ -98,9 +136,9 @@ class Activities:
         return time.monotonic()
 
     @activity.defn(name="tell")
+    @_attempt
     async def tell(self, workflow_id: str, number: int) -> None:
         """Send a signal; whether it was accepted is known afterwards."""
-        self._record.began()
         try:
             await activity.client().get_workflow_handle(workflow_id).signal("note", number)
         except RPCError:

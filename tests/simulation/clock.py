@@ -13,8 +13,10 @@ from unittest import mock
 
 from hotmesh.backends.outgoing import Tries
 from hotmesh.router.clock import BackendClock
+from hotmesh.router.deputy import Deputy
 from hotmesh.router.pace import Pace
 from hotmesh.router.workflow_thread import WorkflowThread
+from simulation.deputy import SimulatedDeputy
 
 EPOCH_S = 1_700_000_000.0
 """The machines' wall clocks at the beginning; the database's is elsewhere, see `server`."""
@@ -47,6 +49,10 @@ async def _run_in_a_while(thread: WorkflowThread, work: Callable[[], Any]) -> An
     return work()
 
 
+def _begin_no_thread(thread: WorkflowThread) -> None:
+    del thread
+
+
 def _refuse_to_sleep(seconds: float) -> None:
     raise AssertionError(f"something blocks the one thread there is, for {seconds} s")
 
@@ -66,11 +72,15 @@ def virtual(clock: VirtualClock, seed: int) -> Iterator[None]:
             stack.enter_context(mock.patch.object(time, name, replacement))
         stack.enter_context(mock.patch.object(os, "urandom", source.randbytes))
         stack.enter_context(mock.patch.object(WorkflowThread, "run", _run_in_a_while))
+        for name in ("start", "stop"):
+            stack.enter_context(mock.patch.object(WorkflowThread, name, _begin_no_thread))
+        stack.enter_context(mock.patch("hotmesh.router.router.Deputy", SimulatedDeputy))
         # Defaults are bound where a function is defined.
         for function, defaults in (
             (BackendClock.__init__, (clock.monotonic, clock.time)),
             (Pace.__init__, (clock.monotonic,)),
             (Tries.__init__, (clock.monotonic,)),
+            (Deputy.__init__, (clock.monotonic,)),
         ):
             stack.enter_context(mock.patch.object(function, "__defaults__", defaults))
         stack.callback(random.setstate, random.getstate())

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import heapq
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from simulation.clock import VirtualClock
+if TYPE_CHECKING:
+    from simulation.clock import VirtualClock
 
 
 class _NoSelector:
@@ -23,14 +24,18 @@ class _NoSelector:
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """The loop of one simulated process.
+    """The loop of one thread of a simulated process.
 
     Args:
         clock: The world's time.
+        beside: The loop of the process's other thread, if it is the one of its main thread.
     """
 
-    def __init__(self, clock: VirtualClock) -> None:
+    def __init__(self, clock: VirtualClock, beside: VirtualLoop | None = None) -> None:
         super().__init__()
+        self.beside = beside
+        self.held_until_s = 0.0
+        """Until then something blocks its thread."""
         self._selector = _NoSelector()
         self._clock = clock
         self._clock_resolution = 1e-9
@@ -47,6 +52,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def next_turn_s(self) -> float | None:
         """When there is next something to do; None if nothing is waited for but others."""
+        next_s = self._next_s()
+        return None if next_s is None else max(next_s, self.held_until_s)
+
+    def _next_s(self) -> float | None:
         if self._ready:
             return self._clock.now_s
         while self._scheduled and self._scheduled[0]._cancelled:
@@ -66,6 +75,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """The process is gone: let go of its tasks, whose cleaning up reaches nobody."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # what is asked for is never awaited
+            self.set_exception_handler(lambda *_: None)  # whoever would have looked is gone
             for task in asyncio.all_tasks(self):
                 task._log_destroy_pending = False
                 for _ in range(100):

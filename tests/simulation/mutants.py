@@ -8,29 +8,30 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest import mock
 
-from hotmesh.backends.protocol import StepReply
+from hotmesh.backends.sqlite import tasks
 from hotmesh.core._python.output import Output
+from hotmesh.core._python.router import Router
 from hotmesh.core._python.run import Arrival, MessageOrigin, Run
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.local_activities import LocalActivities
 from hotmesh.router.moving import Mover
-from hotmesh.router.pipe import Pipe
-from hotmesh.worker._activity_runner import ActivityRunner
 
 
 @contextlib.contextmanager
 def events_after_activities() -> Iterator[None]:
-    """What a step has read is handed over when runs have moved on already, and acknowledged."""
-    take_in, start = Pipe._take_in, Pipe._start_activities
-    held: dict[Pipe, StepReply] = {}
+    """What a step has read is handed over when activities have moved runs on, and acknowledged."""
+    ingest = Router.ingest
 
-    def take_nothing_in(pipe: Pipe, reply: StepReply) -> None:
-        held[pipe] = reply
-        take_in(pipe, StepReply(reply.now_ms))
-
-    async def start_first(pipe: Pipe, effects: Any) -> None:
-        await start(pipe, effects)
-        take_in(pipe, held.pop(pipe))
+    def ingest_later(router: Router, local: Any, now_ms: int) -> Any:
+        read = router._read if local else []
+        late = [None if row is None or row[2] not in router._runs else row for row in read]
+        if local:
+            router._read = [
+                row if each is None else None for row, each in zip(read, late, strict=True)
+            ]
+        reply = ingest(router, local, now_ms)
+        router._read += [row for row in late if row is not None]
+        return reply
 
     def acknowledge(output: Output, run: Run, arrival: Arrival, batch: Any) -> None:
         if isinstance(arrival.origin, MessageOrigin):
@@ -38,8 +39,7 @@ def events_after_activities() -> Iterator[None]:
         output.acknowledge(run, arrival.origin)
 
     with (
-        mock.patch.object(Pipe, "_take_in", take_nothing_in),
-        mock.patch.object(Pipe, "_start_activities", start_first),
+        mock.patch.object(Router, "ingest", ingest_later),
         mock.patch.object(Output, "_close_out", acknowledge),
     ):
         yield
@@ -59,17 +59,31 @@ def anchors_let_go_early() -> Iterator[None]:
         yield
 
 
+def _of_any_attempt(statement: str) -> AbstractContextManager[Any]:
+    """A statement of the activity tasks that takes whatever attempt is claimed."""
+    text: str = getattr(tasks, statement)
+    assert text.count("attempt = ?") == 1
+    return mock.patch.object(tasks, statement, text.replace("attempt = ?", "attempt >= ?"))
+
+
 @contextlib.contextmanager
-def cancelled_whatever_the_attempt() -> Iterator[None]:
-    """Whoever cancels an attempt of an activity cancels the next one too."""
-    cancel = ActivityRunner.cancel
+def finished_whatever_the_attempt() -> Iterator[None]:
+    """The outcome of an attempt whose claim was lost ends the next one too."""
+    with _of_any_attempt("_FINISH_TASK"):
+        yield
 
-    def cancel_all(runner: ActivityRunner, attempt: Any, reason: Any) -> None:
-        for running in list(runner._running):
-            if running[:2] == attempt[:2]:
-                cancel(runner, running, reason)
 
-    with mock.patch.object(ActivityRunner, "cancel", cancel_all):
+@contextlib.contextmanager
+def retried_whatever_the_attempt() -> Iterator[None]:
+    """The failure of an attempt whose claim was lost gives the next one's claim away."""
+    with _of_any_attempt("_RETRY_TASK"):
+        yield
+
+
+@contextlib.contextmanager
+def renewed_whatever_the_attempt() -> Iterator[None]:
+    """Who has lost a claim goes on renewing it, in place of the one that has it."""
+    with _of_any_attempt("_BEAT_TASK"):
         yield
 
 
@@ -119,15 +133,18 @@ def jumps_believed() -> Iterator[None]:
         yield
 
 
-MUTANTS: dict[str, Callable[[], AbstractContextManager[None]]] = {
-    mutant.__name__: mutant
-    for mutant in (
-        events_after_activities,
-        anchors_let_go_early,
-        cancelled_whatever_the_attempt,
-        repeats_not_looked_for,
-        results_lost_with_the_tenure,
-        moves_that_wake_nobody,
-        jumps_believed,
+MUTANTS: dict[str, tuple[Callable[[], AbstractContextManager[None]], str]] = {
+    mutant.__name__: (mutant, profile)
+    for mutant, profile in (
+        (events_after_activities, "closes"),
+        (anchors_let_go_early, "losses"),
+        (finished_whatever_the_attempt, "attempts"),
+        (retried_whatever_the_attempt, "attempts"),
+        (renewed_whatever_the_attempt, "attempts"),
+        (repeats_not_looked_for, "repeats"),
+        (results_lost_with_the_tenure, "tenures"),
+        (moves_that_wake_nobody, "moves"),
+        (jumps_believed, "clocks"),
     )
 }
+"""Each with the profile whose seeds find it."""

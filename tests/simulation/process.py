@@ -25,21 +25,27 @@ class Process:
         self, name: str, clock: VirtualClock, network: Network, hints: SimulatedHints
     ) -> None:
         self.name = name
-        self.loop = VirtualLoop(clock)
+        self.loops = [VirtualLoop(clock)]
+        self.loops.append(VirtualLoop(clock, beside=self.loops[0]))
+        self.loop = self.loops[1]
+        """The main thread's; the other one is that of the router's deputy."""
         self.backend = SimulatedBackend(name, network, hints)
         self.paused_until_s = 0.0
         """Until then the process does nothing at all."""
         self.tasks: list[asyncio.Task[Any]] = []
         self._stop: asyncio.Event | None = None
 
-    def is_ready(self, now_s: float) -> bool:
-        """Whether there is something to do at once."""
-        next_s = self.next_turn_s()
-        return next_s is not None and next_s <= now_s
+    def ready(self, now_s: float) -> list[VirtualLoop]:
+        """The loops that have something to do at once."""
+        if now_s < self.paused_until_s:
+            return []
+        times = [(each, each.next_turn_s()) for each in self.loops]
+        return [each for each, next_s in times if next_s is not None and next_s <= now_s]
 
     def next_turn_s(self) -> float | None:
         """When there is next something to do."""
-        next_s = self.loop.next_turn_s()
+        times = [each.next_turn_s() for each in self.loops]
+        next_s = min((each for each in times if each is not None), default=None)
         return None if next_s is None else max(next_s, self.paused_until_s)
 
     def connect(self) -> Client:
@@ -61,7 +67,7 @@ class Process:
         stop = self._stop = asyncio.Event()
         client = self.connect()
         while not stop.is_set():
-            worker = Worker(client, debug_mode=True, **options)  # workflow code runs in this thread
+            worker = Worker(client, **options)
             try:
                 await worker.__aenter__()
             except BackendUnavailableError:

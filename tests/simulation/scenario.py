@@ -1,38 +1,32 @@
-"""What clients do and which faults there are: made from a seed, and played."""
+"""A plan is played in a world, and what must hold is checked."""
 
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 from hotmesh.client import WorkflowFailureError, WorkflowHandle
 from hotmesh.client._check import look
-from hotmesh.exceptions import BackendUnavailableError, RPCError
+from hotmesh.exceptions import BackendUnavailableError, HotMeshError, RPCError
 from simulation import checks
 from simulation.app import (
-    PLAIN,
     QUEUE,
     WORKFLOWS,
     Activities,
-    Again,
     Asks,
+    Attempt,
     Collect,
-    Endless,
     Passes,
     Record,
 )
 from simulation.clock import VirtualClock, virtual
 from simulation.log import overheard
+from simulation.plan import FAULTS_END_S, Case, Plan, plan_of
 from simulation.process import AGAIN_S, Process
 from simulation.world import World
 
 LEASE_S = 1
-FAULTS_END_S = 8.0
-"""Virtual seconds after which nothing goes wrong any more."""
-
 LIMIT_S = 60.0
 """Virtual seconds within which everything must have come to its end."""
 
@@ -42,120 +36,12 @@ QUIET_S = 8.0
 COMMITS_PER_LOOK = 25
 """How often what is stored is looked through, in the midst of everything."""
 
-TROUBLES = (
-    *("kill", "pause", "restart", "lose, kill", "lose, kill"),
-    *("stall step", "stall beat", "stall *", "stall step, beat", "stall step, beat"),
-)
-"""What happens to a worker: it is killed, paused, or stopped and started anew; a step of it is lost
-and soon after it is killed; or calls of these kinds get nowhere for a while."""
-
-WIDE_TROUBLES = (*TROUBLES, "set clock", "set clock", "stall tasks", "stall tasks")
-"""The database's clock is set forward or back, too; and claims are not renewed in time."""
-
-WIDE = 3
-"""Each such seed has more: workers that host different types, more kinds of workflows and of
-troubles. The others put more weight on what goes wrong mostly."""
-
 CLOCK_JUMPS_S = (-3600, -10, 5, 20)
 """By how much the clock is set. What is stored before a jump forward is noticed may be late by as
 much, up to a minute."""
 
 JUMP_SETTLED_S = 3.0
 """Within which live workers have made up for a jump."""
-
-RATES = (0.0, 0.0, 0.01, 0.05, 0.2)
-
-
-@dataclass
-class Case:
-    """One workflow and what is sent to it."""
-
-    kind: Any
-    first: int
-    count: int
-    begins_s: float
-    id: str
-    ending: str = ""
-    """"cancel" or "terminate": how a client ends it."""
-    after_s: float = 0.0
-    """When the client ends it, or how long it waits between messages."""
-    outcome: Any = None
-    is_ending: bool = False
-    """Whether the client has asked for its end."""
-    accepted: list[str] = field(default_factory=list)
-    """What the client was told is accepted."""
-
-
-@dataclass
-class Plan:
-    """All that a seed decides before anything happens."""
-
-    cases: list[Case]
-    workers: list[dict[str, Any]]
-    lose_request: float
-    lose_answer: float
-    lose_hint: float
-    slow: float
-    troubles: list[tuple[float, str, float]]
-    """(when, what, for how long)."""
-
-
-def plan_of(seed: int) -> Plan:
-    """The plan of a seed."""
-    source = random.Random(f"plan of {seed}")
-    is_wide = seed % WIDE == 0
-    kinds = WORKFLOWS if is_wide else PLAIN
-    cases = [_case(source, number, kinds) for number in range(source.randint(3, 8))]
-    workers = [
-        {
-            "max_concurrent_activities": source.choice([1, 2, 10, 100]),
-            "max_cached_workflows": source.choice([1000, 1000, 3, 0]),
-            "disable_eager_activity_execution": source.random() < 0.1,
-            "hosts": _hosted(source) if is_wide else WORKFLOWS,
-        }
-        for _ in range(source.choice([1, 2, 2, 3]))
-    ]
-    troubles = [
-        (
-            source.uniform(0.2, FAULTS_END_S),
-            source.choice(WIDE_TROUBLES if is_wide else TROUBLES),
-            source.choice([0.3, 1.5, 3.0]) * source.uniform(0.5, 1.5),
-        )
-        for _ in range(source.randint(0, 5))
-    ]
-    return Plan(
-        cases,
-        workers,
-        source.choice(RATES),
-        source.choice(RATES),
-        source.choice([0.0, 0.3, 1.0]),
-        source.choice([0.0, 0.1, 0.5]),
-        sorted(troubles),
-    )
-
-
-def _hosted(source: random.Random) -> Sequence[Any]:
-    """The workflows that a worker hosts: mostly all, or a half; another worker has the rest."""
-    if source.random() < 0.7:
-        return WORKFLOWS
-    return source.sample(WORKFLOWS, len(WORKFLOWS) // 2)
-
-
-def _case(source: random.Random, number: int, kinds: Sequence[Any]) -> Case:
-    kind = source.choice(kinds)
-    case = Case(
-        kind,
-        source.randrange(1000),
-        source.randint(1, 4),
-        source.uniform(0.0, 4.0),
-        f"{kind.__name__}-{number}",
-        after_s=source.uniform(0.0, 2.0),
-    )
-    if kind is Endless:
-        case.ending = source.choice(["cancel", "terminate"])
-    elif source.random() < 0.15 and kind is not Again:
-        case.ending = "cancel"
-    return case
 
 
 class Scenario:
@@ -164,13 +50,14 @@ class Scenario:
     def __init__(self, world: World, plan: Plan) -> None:
         self.world = world
         self.plan = plan
-        self.record = Record()
+        self.record = Record(self._cancelled)
         self.workers: dict[Process, dict[str, Any]] = {}
         self._spawned = 0
         self._settled_s = 0.0
         """When live workers have made up for the last jump of the clock. One that begins earlier
         knows nothing of it."""
         self._commits = 0
+        self._ending = False
 
     def play(self) -> None:
         """Let it all happen, and check what must hold.
@@ -206,6 +93,11 @@ class Scenario:
         assert not left, left
         self._stop_workers()
 
+    def _cancelled(self, attempt: Attempt, reason: str) -> None:
+        """An attempt is told to stop; as what it was told says, its claim is lost, or revoked."""
+        if checks.is_wanted(self.world, attempt, reason):
+            self.world.problems.append(f"attempt {attempt} was told {reason!r}, which is not so")
+
     def _look_now_and_then(self) -> None:
         self._commits += 1
         if self._commits % COMMITS_PER_LOOK == 0:
@@ -219,6 +111,7 @@ class Scenario:
 
     def _stop_workers(self) -> None:
         world = self.world
+        self._ending = True
         for process in self.workers:
             process.stop()
         ending = [each.tasks[0] for each in world.processes if each.name != "client"]
@@ -230,6 +123,8 @@ class Scenario:
     # Workers
 
     def _start_worker(self, options: dict[str, Any]) -> None:
+        if self._ending:
+            return
         if self.world.clock.now_s < self._settled_s:
             self.world.at(self._settled_s, lambda: self._start_worker(options))
             return
@@ -262,6 +157,8 @@ class Scenario:
                 world.server.jump_ms += world.random.choice(CLOCK_JUMPS_S) * 1000
             elif what == "pause":
                 process.paused_until_s = now_s + seconds
+            elif what == "hold up":
+                process.loop.held_until_s = now_s + seconds
             elif what == "restart":
                 self._restart(process)
             else:
@@ -295,7 +192,18 @@ class Scenario:
     # Clients
 
     async def _ask(self, process: Process, case: Case) -> None:
+        """All that a client does for a case.
+
+        Raises:
+            AssertionError: It was told something that is not so.
+        """
         await asyncio.sleep(case.begins_s)
+        try:
+            await self._play(process, case)
+        except HotMeshError as error:
+            raise AssertionError(f"{case.id}: {error!r}") from error
+
+    async def _play(self, process: Process, case: Case) -> None:
         client = process.connect()
         handle = await client.start_workflow(
             case.kind.run, args=[case.first, case.count], id=case.id, task_queue=QUEUE
@@ -357,8 +265,12 @@ async def _surely(call: Callable[[], Any]) -> Any:
             await asyncio.sleep(AGAIN_S)
 
 
-def simulate(seed: int) -> World:
+def simulate(seed: int, profile: str = "mixed") -> World:
     """Play a seed in a world of its own.
+
+    Args:
+        seed: The seed.
+        profile: One of ``plan.PROFILES``.
 
     Raises:
         AssertionError: Something does not hold; it names the seed.
@@ -368,12 +280,12 @@ def simulate(seed: int) -> World:
         with virtual(clock, seed), overheard() as log:
             world = World(clock, seed)
             try:
-                Scenario(world, plan_of(seed)).play()
+                Scenario(world, plan_of(seed, profile)).play()
             finally:
                 log.close()
                 world.close()
     except AssertionError as error:
-        raise AssertionError(f"seed {seed}: {error}") from error
+        raise AssertionError(f"seed {seed} of {profile!r}: {error}") from error
     return world
 
 

@@ -21,6 +21,7 @@ from hotmesh.backends.sqlite.hints import Hints
 from hotmesh.backends.sqlite.session import SqliteSession
 from hotmesh.backends.sqlite.thread import DatabaseThread, _Job
 from hotmesh.backends.sqlite.transaction import Transaction
+from hotmesh.core import Event, decode_event, kinds
 from hotmesh.exceptions import BackendUnavailableError
 from simulation.clock import VirtualClock
 
@@ -58,6 +59,11 @@ class Server:
         self._thread = DatabaseThread(":memory:", open_writer, self.now_ms)
         self.jump_ms = 0
         """By how much its clock was set forward."""
+        self.raced: set[tuple[bytes, int]] = set()
+        """Activities of which a task was made while the result of another one lay unread: who took
+        the run over could not know of it. Their attempts are numbered anew."""
+        self.problems: list[str] = []
+        """What must never be so, and was."""
         self.committed: Callable[[], None] | None = None
         """Called after each transaction that may have written."""
 
@@ -195,6 +201,35 @@ def _hint(listener: Any, payload: str) -> None:
         listener.loop.call_soon(listener.callback, payload)
 
 
+def judged(
+    work: Callable[[Transaction], T], batch: Tasks, problems: list[str]
+) -> Callable[[Transaction], T]:
+    """A batch of which is noted if what it says of one attempt changes another."""
+    said = {
+        *zip(batch.finish_run, batch.finish_seq, batch.finish_attempt, strict=True),
+        *zip(batch.retry_run, batch.retry_seq, batch.retry_attempt, strict=True),
+        *zip(batch.beat_run, batch.beat_seq, batch.beat_attempt, strict=True),
+    }
+    row = "SELECT attempt, owner, due_ms FROM task WHERE run_id = ? AND seq = ?"
+
+    def apply(tx: Transaction) -> T:
+        before = {key: tx.one(row, key[:2]) for key in said}
+        result = work(tx)
+        for key, found in before.items():
+            now = tx.one(row, key[:2])
+            if found is None or found[0] <= key[2] or (*key[:2], found[0]) in said:
+                continue
+            if now != found and (now is None or now[0] == found[0]):  # else it was claimed again
+                problems.append(f"attempt {key} was spoken of: {found} has become {now}")
+        return result
+
+    return apply
+
+
+def _is_outcome(event: Event, seq: int) -> bool:
+    return kinds.ACTIVITY_COMPLETED <= event[0] <= kinds.ACTIVITY_TIMED_OUT and event[1] == seq
+
+
 class Link:
     """What a process has in place of the threads of an open database."""
 
@@ -205,10 +240,31 @@ class Link:
         self.queue_ids: dict[tuple[str, str], int] = {}
         self.kind = "client"
         """What kind of call the next one is."""
+        self.tasks: Sequence[tuple[bytes, int]] = ()
+        """The activities of which it makes tasks."""
+        self.judged: Tasks | None = None
+        """What it says of attempts, if it does."""
 
     def _call(self, work: Callable[[Transaction], T], *, writes: bool) -> Any:
         kind, self.kind = self.kind, "client"
+        if self.judged is not None:
+            work = judged(work, self.judged, self._network.server.problems)
+            self.judged = None
+        if self.tasks:
+            work, self.tasks = self._watched(work, self.tasks), []
         return self._network.call(self._process, kind, work, writes=writes)
+
+    def _watched(
+        self, work: Callable[[Transaction], T], tasks: Sequence[tuple[bytes, int]]
+    ) -> Callable[[Transaction], T]:
+        def apply(tx: Transaction) -> T:
+            for run_id, seq in tasks:
+                rows = tx.all("SELECT frame FROM stream WHERE run_id = ? AND kind = 2", (run_id,))
+                if any(_is_outcome(decode_event(frame), seq) for (frame,) in rows):
+                    self._network.server.raced.add((run_id, seq))
+            return work(tx)
+
+        return apply
 
     async def write(self, work: Callable[[Transaction], T]) -> T:
         """As a store's."""
@@ -240,6 +296,7 @@ class SimulatedSession(SqliteSession):
     async def step(self, step: Step) -> StepReply:
         """See the protocol."""
         self._store.kind = "step"
+        self._store.tasks = [*zip(step.task_run, step.task_seq, strict=True)]
         return await super().step(step)
 
     async def load(self, run_ids: Sequence[bytes]) -> Any:
@@ -261,14 +318,19 @@ class SimulatedBackend(SqliteBackend):
     async def close(self) -> None:
         """See the protocol; there is nothing to close."""
 
+    def for_another_loop(self) -> SimulatedBackend:
+        """See the protocol; each call is made on the loop that runs."""
+        return self
+
     async def beat(self, registration: Registration) -> Beat:
         """See the protocol."""
         self._store.kind = "beat"
         return await super().beat(registration)
 
     async def tasks(self, batch: Tasks) -> TasksReply:
-        """See the protocol."""
+        """See the protocol; what is said of one attempt changes nothing of another."""
         self._store.kind = "tasks"
+        self._store.judged = batch
         return await super().tasks(batch)
 
     async def session(self, *args: Any) -> SqliteSession:

@@ -35,7 +35,7 @@ class World:
         self._numbers = count()
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self.turns = 0
-        self.problems: list[str] = []
+        self.problems = self.server.problems
         """What must never be so, and was."""
 
     def at(self, when_s: float, what: Callable[[], None]) -> None:
@@ -63,10 +63,10 @@ class World:
         clock = self.clock
         while not done():
             assert not self.problems, self.problems
-            ready = [each for each in self.processes if each.is_ready(clock.now_s)]
+            ready = [loop for each in self.processes for loop in each.ready(clock.now_s)]
             if ready:
                 self.turns += 1
-                (ready[0] if len(ready) == 1 else self.random.choice(ready)).loop.turn()
+                (ready[0] if len(ready) == 1 else self.random.choice(ready)).turn()
                 continue
             times = [each.next_turn_s() for each in self.processes]
             if self._events:
@@ -81,6 +81,7 @@ class World:
     def close(self) -> None:
         """End everything."""
         for process in [*self.processes, *self.gone]:
-            process.loop.abandon()
+            for loop in process.loops:
+                loop.abandon()
         self._events.clear()
         self.server.close()
