@@ -18,6 +18,7 @@ PRINTING = {"cli", "__main__"}
 SQL = re.compile(
     r"\b(SELECT\s+[\w*(]|INSERT\s+INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM|CREATE\s+(TABLE|INDEX))"
 )
+NUMBERED = re.compile(r"\?\d")
 LUA = re.compile(r"redis\.p?call\(")
 # Put together from halves, so that this file does not hold what it looks for.
 MACHINE_PATH = re.compile(
@@ -34,6 +35,14 @@ def long_files(root: Path) -> Iterator[str]:
         lines = len(path.read_text().splitlines())
         if lines > LINES_MAX and inside not in LONG_FILES:
             yield f"{inside}: {lines} lines (at most {LINES_MAX}): is it one job?"
+
+
+def numbered_parameters(root: Path) -> Iterator[str]:
+    """Name the statements for SQLite with numbered parameters; Python 3.12.0-3 warns of each."""
+    for path in sorted((root / "python/hotmesh/backends/sqlite/sql").rglob("*.sql")):
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+            if NUMBERED.search(line):
+                yield f"{path.relative_to(root).as_posix()}:{number}: write ? or :name"
 
 
 def prints(root: Path) -> Iterator[str]:
@@ -92,6 +101,17 @@ def test_nothing_prints_but_the_command_line() -> None:
 
 def test_sql_and_lua_live_in_their_own_files() -> None:
     assert list(statements(ROOT)) == []
+
+
+def test_parameters_for_sqlite_have_no_numbers() -> None:
+    assert list(numbered_parameters(ROOT)) == []
+
+
+def test_a_numbered_parameter_is_found(tmp_path: Path) -> None:
+    folder = tmp_path / "python/hotmesh/backends/sqlite/sql"
+    folder.mkdir(parents=True)
+    (folder / "x.sql").write_text("DELETE FROM run\nWHERE id = ?1;\n")
+    assert len(list(numbered_parameters(tmp_path))) == 1
 
 
 def test_nothing_is_left_over() -> None:

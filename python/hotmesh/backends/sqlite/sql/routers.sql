@@ -1,13 +1,15 @@
 -- name: declare_dead
 -- Routers that have been silent for longer than their lease, but the one that asks.
-UPDATE router SET state = 0, lease_until_ms = ?1
-WHERE state = 1 AND lease_until_ms < ?1 AND router_id <> ?2
+UPDATE router SET state = 0, lease_until_ms = column1
+FROM (VALUES (?, ?))
+WHERE state = 1 AND lease_until_ms < column1 AND router_id <> column2
 RETURNING router_id;
 
 -- name: take_jump_out
 -- What live routers were given of a jump of the clock.
-UPDATE router SET seen_ms = seen_ms - ?1, lease_until_ms = lease_until_ms - ?1
-WHERE state = 1 AND seen_ms > ?2;
+UPDATE router SET seen_ms = seen_ms - column1, lease_until_ms = lease_until_ms - column1
+FROM (VALUES (?, ?))
+WHERE state = 1 AND seen_ms > column2;
 
 -- name: latest_seen
 -- When a live router was last seen.
@@ -74,10 +76,12 @@ WHERE router_id = ? AND namespace = ? AND state = 1;
 INSERT INTO task (
     queue_id, activity_type, lane, run_id, seq, attempt, frame, owner, due_ms, scheduled_ms, state
 )
-SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?9, ?10, ?11, x''
-WHERE EXISTS (SELECT 1 FROM run WHERE run_id = ?4 AND status = 1 AND lane = ?3)
-    AND (?8 < 0 OR EXISTS (SELECT 1 FROM journal WHERE run_id = ?4 AND seq = ?8))
-    AND (?12 OR EXISTS (SELECT 1 FROM task WHERE run_id = ?4 AND seq = ?5))
+SELECT
+    column1, column2, column3, column4, column5, column6, column7, column9, column10, column11, x''
+FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?))
+WHERE EXISTS (SELECT 1 FROM run WHERE run_id = column4 AND status = 1 AND lane = column3)
+    AND (column8 < 0 OR EXISTS (SELECT 1 FROM journal WHERE run_id = column4 AND seq = column8))
+    AND (column12 OR EXISTS (SELECT 1 FROM task WHERE run_id = column4 AND seq = column5))
 ON CONFLICT (run_id, seq) DO UPDATE SET owner = excluded.owner, due_ms = excluded.due_ms
 WHERE task.owner IS NULL AND excluded.owner IS NOT NULL AND task.attempt = excluded.attempt
     AND task.lane = excluded.lane;

@@ -57,8 +57,8 @@ INSERT OR IGNORE INTO timer (lane, due_ms, run_id, key, posted) VALUES (?, ?, ?,
 
 -- name: move_run
 -- An open run to another lane, if it is where it is said to be and the lane nobody else's.
-UPDATE run SET lane = ?1 WHERE run_id = ?2 AND lane = ?3 AND status = 1
-    AND NOT EXISTS (SELECT 1 FROM lane WHERE lane.lane = ?3 AND owner <> ?4);
+UPDATE run SET lane = ? WHERE run_id = ? AND lane = ? AND status = 1
+    AND NOT EXISTS (SELECT 1 FROM lane WHERE lane.lane = run.lane AND owner <> ?);
 
 -- name: unread_events
 -- The EVENT messages of a run in a lane.
@@ -95,9 +95,9 @@ ON CONFLICT (run_id, seq) DO NOTHING;
 
 -- name: outside_task
 -- The first attempt of a task is under way: a client completes it.
-UPDATE task SET owner = ?1
-WHERE run_id = ?2 AND seq = ?3 AND owner IS NULL AND attempt = 1 AND (lane / 64 = ?4 OR EXISTS (
-    SELECT 1 FROM queue AS q WHERE q.id = lane / 64 AND q.home = ?4));
+UPDATE task SET owner = ?
+WHERE run_id = ? AND seq = ? AND owner IS NULL AND attempt = 1 AND ? IN (
+    lane / 64, (SELECT q.home FROM queue AS q WHERE q.id = lane / 64));
 
 -- name: delete_tasks
 -- Tasks whose results are no longer wanted.
@@ -109,15 +109,15 @@ DELETE FROM task WHERE (run_id, seq) IN (
 
 -- name: recall_unclaimed_task
 -- Take back a task that nobody works on; returns the lane to tell.
-DELETE FROM task WHERE run_id = ?1 AND seq = ?2 AND owner IS NULL AND (lane / 64 = ?3 OR EXISTS (
-    SELECT 1 FROM queue AS q WHERE q.id = lane / 64 AND q.home = ?3))
+DELETE FROM task WHERE run_id = ? AND seq = ? AND owner IS NULL AND ? IN (
+    lane / 64, (SELECT q.home FROM queue AS q WHERE q.id = lane / 64))
 RETURNING lane;
 
 -- name: recall_claimed_task
 -- Ask the worker of a claimed task to stop; its next beat says so.
 UPDATE task SET recalled = 1
-WHERE run_id = ?1 AND seq = ?2 AND owner IS NOT NULL AND (lane / 64 = ?3 OR EXISTS (
-    SELECT 1 FROM queue AS q WHERE q.id = lane / 64 AND q.home = ?3));
+WHERE run_id = ? AND seq = ? AND owner IS NOT NULL AND ? IN (
+    lane / 64, (SELECT q.home FROM queue AS q WHERE q.id = lane / 64));
 
 -- name: put_attribute
 -- A value of the run's record.
@@ -128,7 +128,7 @@ ON CONFLICT (run_id, name) DO UPDATE SET value = excluded.value;
 -- name: delete_attribute
 -- A name taken out of the run's record.
 DELETE FROM attribute
-WHERE name = ?1 AND run_id = (SELECT run_id FROM run WHERE run_id = ?2 AND namespace = ?3);
+WHERE name = ? AND run_id = (SELECT run_id FROM run WHERE run_id = ? AND namespace = ?);
 
 -- name: close_runs
 -- The ends of runs, and when they may be deleted.
@@ -143,8 +143,8 @@ WHERE run_id = column1 AND run.status = 1 AND (run.lane / 64 = column4 OR EXISTS
 
 -- name: delete_waits
 -- What a closed run waited for.
-DELETE FROM wait WHERE run_id = ?1 AND (lane / 64 = ?2 OR EXISTS (
-    SELECT 1 FROM queue AS q WHERE q.id = lane / 64 AND q.home = ?2));
+DELETE FROM wait WHERE run_id = ? AND ? IN (
+    lane / 64, (SELECT q.home FROM queue AS q WHERE q.id = lane / 64));
 
 -- name: insert_reply
 -- An answer; the first of an id counts.

@@ -28,17 +28,18 @@ FROM json_each(?);
 
 -- name: first_due_of_all
 -- The same for whatever types the tasks of a queue have, found by leaps through the index.
-WITH RECURSIVE waiting (activity_type) AS (
-    SELECT min(activity_type) FROM task WHERE queue_id = ?1
+WITH RECURSIVE of (queue_id) AS (VALUES (?)), waiting (activity_type) AS (
+    SELECT (SELECT min(t.activity_type) FROM task AS t WHERE t.queue_id = of.queue_id) FROM of
     UNION ALL
     SELECT (SELECT min(t.activity_type) FROM task AS t
-            WHERE t.queue_id = ?1 AND t.activity_type > waiting.activity_type)
-    FROM waiting WHERE waiting.activity_type IS NOT NULL
+            WHERE t.queue_id = of.queue_id AND t.activity_type > waiting.activity_type)
+    FROM waiting, of WHERE waiting.activity_type IS NOT NULL
 )
 SELECT activity_type, (
-    SELECT due_ms FROM task WHERE queue_id = ?1 AND task.activity_type = waiting.activity_type
+    SELECT due_ms FROM task
+    WHERE task.queue_id = of.queue_id AND task.activity_type = waiting.activity_type
     ORDER BY due_ms LIMIT 1)
-FROM waiting WHERE activity_type IS NOT NULL;
+FROM waiting, of WHERE activity_type IS NOT NULL;
 
 -- name: claimable
 -- Tasks of a queue and type that may be claimed; an owner means that an earlier claim's lease is

@@ -83,10 +83,10 @@ EXISTS (
 
 -- name: has_attribute_name
 -- Whether a run of a namespace has an attribute of a name; also if too many others have it.
+WITH named AS MATERIALIZED (SELECT run_id FROM attribute WHERE name = ? LIMIT ?)
 SELECT EXISTS (
-    SELECT 1 FROM (SELECT run_id FROM attribute WHERE name = ?2 LIMIT ?3) AS a
-    CROSS JOIN run AS r ON r.run_id = a.run_id WHERE r.namespace = ?1
-) OR (SELECT count(*) FROM (SELECT 1 FROM attribute WHERE name = ?2 LIMIT ?3)) = ?3;
+    SELECT 1 FROM named AS a CROSS JOIN run AS r ON r.run_id = a.run_id WHERE r.namespace = ?
+) OR (SELECT count(*) FROM named) = ?;
 
 -- name: following_attribute_name
 -- The next name in any record, in order.
