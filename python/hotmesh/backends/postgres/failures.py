@@ -20,6 +20,7 @@ LOST = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,  # it stops, starts, or cancels what takes too long
     asyncpg.InsufficientResourcesError,  # connections, memory, disk
+    asyncpg.PostgresIOError,  # the disk is not well
     asyncpg.ReadOnlySQLTransactionError,  # it is, or has just become, a standby
     OSError,  # TimeoutError is one
 )
@@ -28,11 +29,16 @@ LOST = (
 DRIVER_ERRORS = (asyncpg.InterfaceError, asyncpg.InternalClientError)
 """What the driver itself raises; on a connection that broke, either of the two."""
 
-_TURNED_AWAY = (
-    asyncpg.InvalidAuthorizationSpecificationError,  # the user, the password, pg_hba.conf
-    asyncpg.InvalidCatalogNameError,  # the database
-    asyncpg.InsufficientPrivilegeError,  # to connect
+_PASSING = (
+    *LOST,
+    asyncpg.TransactionRollbackError,
+    asyncpg.ObjectInUseError,  # the database is being copied, for instance
+    asyncpg.PostgresSystemError,
+    asyncpg.InternalServerError,
 )
+"""What may be said to one who connects and not to the next: a server in trouble. All else that it
+answers is about what was asked for: the user, the password, the database, an option."""
+
 _TURNED_AWAY_BY_POOLER = re.compile(
     r"no such (database|user)|authentication failed|not allowed|password|no authentication method",
     re.I,
@@ -103,6 +109,6 @@ def _turned_away(address: Address, error: BaseException) -> BackendAccessError |
     elif isinstance(error, asyncpg.ProtocolViolationError):
         if not _TURNED_AWAY_BY_POOLER.search(text):
             return None
-    elif not isinstance(error, _TURNED_AWAY):
+    elif not isinstance(error, asyncpg.PostgresError) or isinstance(error, _PASSING):
         return None
     return BackendAccessError(f"Postgres at {address.shown} does not let us in: {text}")
