@@ -113,6 +113,7 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
         ("postgres", "", "_absent"),
         ("postgres", "", "?sslmode=require"),
         ("postgres", "", "?user=nobody_known"),
+        ("postgres", "", "?options=--no_such_option"),
         ("redis", "/0", "/99999"),
     ],
 )

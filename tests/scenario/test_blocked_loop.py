@@ -100,7 +100,7 @@ async def fails_first() -> str:
 
 @contextlib.asynccontextmanager
 async def on_another_loop(
-    url: str, make: Callable[[Client], Worker] | None = None
+    url: str, make: Callable[[Client], Worker] | None = None, *, wait: bool = True
 ) -> AsyncIterator[None]:
     """A worker in a thread, so that what blocks its event loop does not block the test's."""
     began, end = threading.Event(), threading.Event()
@@ -114,7 +114,8 @@ async def on_another_loop(
     thread = threading.Thread(target=lambda: asyncio.run(work()))
     thread.start()
     try:
-        await asyncio.to_thread(began.wait)
+        if wait:
+            await asyncio.to_thread(began.wait)
         yield
     finally:
         gate.set()
@@ -165,6 +166,35 @@ async def test_a_worker_that_is_alone_goes_on_where_it_was(database_url: str) ->
         gate.set()
         assert await in_time(handle.result(), 6) == ["held 1", "beside 1"]
     assert sorted(attempts) == [("blocks", 1), ("quick", 1)]
+
+
+async def test_a_worker_that_is_blocked_while_it_begins_keeps_its_attempt(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its lanes have work before it listens for more."""
+    caplog.set_level(logging.WARNING, "hotmesh")
+
+    def slow_to_listen(client: Client) -> Worker:
+        backend: Any = client.backend
+        listen = backend.listen
+
+        async def late(channel: str, callback: Any) -> None:
+            while not entered.is_set():
+                await asyncio.sleep(0.01)
+            await listen(channel, callback)
+
+        backend.listen = late
+        return worker_of(client)
+
+    async with await Client.connect(database_url) as client:
+        handle = await start(client, Holds.run, "waits_and_blocks", False)
+        async with on_another_loop(database_url, slow_to_listen, wait=False):
+            await asyncio.to_thread(entered.wait)
+            async with worker_of(client):
+                await asyncio.sleep(3 * LEASE_S)
+                gate.set()
+                assert await in_time(handle.result(), 6) == ["held 1", "beside 1"]
+    assert attempts.count(("waits_and_blocks", 2)) == 0
 
 
 async def until_nobody_has_lanes(client: Client) -> None:

@@ -84,6 +84,18 @@ async def test_a_worker_that_is_still_joining_ends_in_time(proxy: Proxy) -> None
     await client.close()
 
 
+async def test_a_worker_whose_beginning_is_given_up_is_gone(proxy: Proxy) -> None:
+    async with await Client.connect(proxy.url) as client:
+        proxy.refuse()
+        worker = Worker(client, task_queue=QUEUE, workflows=[Greets])
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3), worker:
+                pass
+        names = {task.get_name() for task in asyncio.all_tasks()}
+        assert not [name for name in names if name.startswith(("hotmesh-worker", "hotmesh-router"))]
+        proxy.serve()
+
+
 async def test_a_worker_begins_once_its_database_is_there(
     proxy: Proxy, caplog: pytest.LogCaptureFixture
 ) -> None:

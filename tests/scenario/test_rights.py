@@ -121,6 +121,33 @@ async def test_a_right_that_a_redis_user_lacks_is_named(
     await backend.close()
 
 
+@pytest.mark.parametrize("rule", ["-subscribe", "resetchannels"])
+async def test_a_worker_that_may_not_listen_ends_at_once(
+    redis_user: tuple[Any, str], rule: str
+) -> None:
+    server, url = redis_user
+    server.execute_command("ACL SETUSER", urlsplit(url).username, rule)
+    async with await Client.connect(url) as client:
+        with pytest.raises(BackendAccessError, match=r"listen.*rights"):
+            async with asyncio.timeout(4), working(client, Child):
+                pass
+
+
+async def test_a_client_that_may_not_publish_says_so(
+    redis_user: tuple[Any, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    server, url = redis_user
+    server.execute_command("ACL SETUSER", urlsplit(url).username, "-publish")
+    async with await Client.connect(url) as client:
+        with caplog.at_level(logging.WARNING, "hotmesh"):
+            await start(client, Child.run)
+
+            async def said() -> bool:
+                return "no hints to workers" in caplog.text
+
+            await eventually(said, "a warning")
+
+
 @pytest.fixture
 async def postgres_user(postgres_url: str) -> AsyncIterator[tuple[Any, str]]:
     """A connection of the owner, and the URL of a user with the rights that the documents name."""

@@ -19,9 +19,10 @@ from hotmesh.backends.registry import backend_for
 from hotmesh.client._coalescer import Coalescer
 from hotmesh.client._patient import PatientCalls
 from hotmesh.client._waiter import Fetched, Waiter
-from hotmesh.exceptions import BackendUnavailableError
+from hotmesh.exceptions import BackendError, BackendUnavailableError
 from hotmesh.forks import Guard
 from hotmesh.limits import BATCH_BYTES_MAX, LANES_PER_QUEUE
+from hotmesh.retrying import complain
 
 Result = tuple[int, bytes]
 """Status and result of a closed run; status 0 says that there is no such run."""
@@ -207,6 +208,8 @@ class Connection:
                 except BackendUnavailableError as error:
                     # Routers look by themselves from time to time; a hint only saves them a wait.
                     _log.debug("Hints %s were lost: %s", hints, error)
+                except BackendError as error:
+                    complain(_log, f"{self.backend.url} hints", "no hints to workers: %s", error)
         finally:
             self._hinting = None
 

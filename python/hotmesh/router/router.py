@@ -165,7 +165,6 @@ class WorkerRouter:
         try:
             await self._until_stopped(asyncio.create_task(self._begin(), name="hotmesh-joining"))
             if not self._stopping:
-                self._start_deputy()
                 started()
                 pump = self._start_pump()
                 rollcall = asyncio.create_task(self._rollcall(), name="hotmesh-rollcall")
@@ -264,6 +263,7 @@ class WorkerRouter:
                 await self._options.open()
                 if not self._joined:
                     await self._join()
+                self._start_deputy()  # before anything else: lanes may have work already
                 await self._listen()
                 return
             except BackendUnavailableError as error:
@@ -548,7 +548,7 @@ class WorkerRouter:
 
     def _start_deputy(self) -> None:
         options = self._options
-        if options.inline:
+        if options.inline or self._deputy is not None:
             return  # whoever halts the program to look at it is not to lose its work meanwhile
         absent = AbsentRouter(self, options.runner, options.lease_ms)
         self._deputy = Deputy(absent, self._backend, self._beat_seconds, options.lease_ms)

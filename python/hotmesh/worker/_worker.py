@@ -388,7 +388,11 @@ class Worker:
             raise RuntimeError("Already started")
         self._joined = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self.run(), name="hotmesh-worker")
-        await asyncio.wait({self._task, self._joined}, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            await asyncio.wait({self._task, self._joined}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            await self.shutdown()  # nobody else will: there is no body, so no end of it
+            raise
         if self._task.done():
             self._task.result()
         self._body = asyncio.current_task()

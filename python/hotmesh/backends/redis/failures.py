@@ -54,7 +54,9 @@ def call_failure(where: str, what: str, error: redis_errors.RedisError, text: st
         error: What redis-py raised.
         text: What it says, without secrets.
     """
-    refusal = f"Redis at {where} refused {what!r}: {text}"
+    refusal = f"Redis at {where} refused {what!r}: {text.rstrip('.')}"
+    if isinstance(error, redis_errors.AuthenticationError):
+        return BackendAccessError(f"{refusal}. Put user and password into the URL")
     if isinstance(error, _NO_ENTRY) or _NO_RIGHT_IN_SCRIPT.search(text):
         return BackendAccessError(f"{refusal}. docs/operations.md lists the rights it needs")
     if isinstance(error, (redis_errors.ConnectionError, redis_errors.TimeoutError)):

@@ -17,7 +17,7 @@ from redis import exceptions as redis_errors
 from hotmesh.backends.redis import codec, scripts
 from hotmesh.backends.redis.link import Link
 from hotmesh.backends.redis.servers import Route, Servers
-from hotmesh.exceptions import BackendError
+from hotmesh.exceptions import BackendAccessError, BackendError, BackendUnavailableError
 from hotmesh.forks import Guard
 from hotmesh.retrying import Backoff, complain
 
@@ -51,6 +51,9 @@ class Hints:
         self._confirmed: dict[bytes, asyncio.Event] = {}
         self._link: Link | None = None
         self._task: asyncio.Task[None] | None = None
+        self._refusal: BackendAccessError | None = None
+        """Why this user may not listen, as long as that is so."""
+        self._closed = False
         self._guard = Guard("connection to Redis")
 
     async def notify(self, hints: Sequence[tuple[str, str]]) -> None:
@@ -65,8 +68,14 @@ class Hints:
 
         A subscription that can't be confirmed now is made on the next connection, which also
         calls back with None.
+
+        Raises:
+            BackendAccessError: This user may not listen; the callback is not called.
+            BackendUnavailableError: It was closed.
         """
         self._guard.check()
+        if self._closed:
+            raise BackendUnavailableError("this connection to Redis was closed")
         name = self._channel(channel)
         self._callbacks.setdefault(name, []).append(callback)
         confirmed = self._confirmed.setdefault(name, asyncio.Event())
@@ -77,6 +86,9 @@ class Hints:
         try:
             async with asyncio.timeout(SUBSCRIBE_TIMEOUT_S):
                 await confirmed.wait()
+            if self._refusal is not None:
+                await self.unlisten(channel, callback)
+                raise self._refusal
         except TimeoutError:
             confirmed.set()  # the confirmation, when it comes, is then told to the callbacks
             _logger.warning("Redis has not confirmed the subscription to %s yet", channel)
@@ -93,6 +105,7 @@ class Hints:
 
     async def close(self) -> None:
         """Stop listening."""
+        self._closed = True
         task, self._task = self._task, None
         while task is not None and not task.done():
             # Up to Python 3.11 a `wait_for` within redis-py may swallow a cancellation.
@@ -123,12 +136,23 @@ class Hints:
                 backoff.reset()
                 await self._read(self._link)
             except (BackendError, redis_errors.RedisError, OSError) as error:
+                self._refuse(error)
                 complain(_logger, f"{self._prefix!r} hints", "not listening for hints: %s", error)
             finally:
                 link, self._link = self._link, None
                 if link is not None:
                     await link.close()
             await backoff.pause()
+
+    def _refuse(self, error: Exception) -> None:
+        """Have those told who wait to be subscribed, if it is for want of a right."""
+        if isinstance(error, redis_errors.NoPermissionError) and self._link is not None:
+            self._refusal = BackendAccessError(
+                f"Redis at {self._link.address} does not let us listen: {error}. "
+                "docs/operations.md lists the rights it needs"
+            )
+            for confirmed in self._confirmed.values():
+                confirmed.set()
 
     async def _read(self, link: Link) -> None:
         """Pass on what arrives, until the connection is silent for too long."""
@@ -146,6 +170,7 @@ class Hints:
             if kind == b"message":
                 self._tell(name, bytes(message[2]).decode())
             elif kind == b"subscribe":
+                self._refusal = None
                 self._confirm(name)
 
     def _confirm(self, name: bytes) -> None:

@@ -70,9 +70,7 @@ def attribute_names(
 
 
 def _has_name(tx: Transaction, namespace: str, name: str) -> bool:
-    row = tx.one(
-        _SQL["has_attribute_name"], (name, NAMED_RUNS_MAX, namespace, NAMED_RUNS_MAX)
-    )
+    row = tx.one(_SQL["has_attribute_name"], (name, NAMED_RUNS_MAX, namespace, NAMED_RUNS_MAX))
     return row is not None and bool(row[0])
 
 
