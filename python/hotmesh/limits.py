@@ -32,6 +32,10 @@ LARGE_TURN_BYTES = 8 * 1024 * 1024
 ROPE_BYTES = 1024 * 1024
 """Bytes from which on a journal row is not joined: its large parts stay where they are."""
 
+JOURNAL_BYTES_MAX = 32 * 1024 * 1024
+"""Bytes of a run's journal up to which it is decoded as a whole when it is loaded; a larger one is
+decoded row by row, and let go of as it is replayed."""
+
 CACHE_BYTES_MAX = 32 * 1024 * 1024
 """Inputs and journals, as stored, of the runs that a worker keeps in memory. The largest one that
 moves stays, however large: its code holds that much."""

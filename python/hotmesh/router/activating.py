@@ -248,7 +248,7 @@ class Activator:
                 else:
                     instance = state.instance
                     if instance is None:
-                        instance = self._context.engine.bring_up(state)
+                        instance = self._context.engine.bring_up(state, watchdog)
                         if state.changed_arguments:
                             self.failures.note_changed_arguments(state)
                     if self.failures.any and self.failures.is_last(state.details.run_id):

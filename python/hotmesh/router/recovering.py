@@ -18,10 +18,11 @@ from hotmesh.core import (
     encode_transition,
     kinds,
 )
+from hotmesh.core.journal import Journal
 from hotmesh.engine import wire
 from hotmesh.exceptions import CorruptJournalError, CorruptRowError
 from hotmesh.interrupts import is_from_outside
-from hotmesh.limits import LANES_PER_QUEUE
+from hotmesh.limits import JOURNAL_BYTES_MAX, LANES_PER_QUEUE
 from hotmesh.retrying import PASSING
 from hotmesh.router.effects import CommandTranslator, Owner, cancelled_frame, first_attempt
 from hotmesh.router.local_activities import LocalActivities
@@ -159,9 +160,11 @@ class Recovery:
             self._take_in_damaged(state, loaded, missing)
             return
         inflight = [seq for (owner, seq) in self._activities.inflight if owner == run_id]
+        sizes = list(map(len, loaded.frames))
+        is_small = sum(sizes) <= JOURNAL_BYTES_MAX
         try:
             transitions, lost = memory.core.load(
-                run_id, loaded.lane, loaded.frames, state.closed, inflight
+                run_id, loaded.lane, loaded.frames, state.closed, inflight, is_small
             )
         except RouterError:
             # Rows of this run are still to be committed: the journal is read again after that.
@@ -171,7 +174,13 @@ class Recovery:
         except CoreError as error:
             self._take_in_damaged(state, loaded, str(error))
             return
-        state.remember(transitions, list(map(len, loaded.frames)))
+        if is_small:
+            state.remember(transitions, sizes)
+        else:
+            journal = Journal(loaded.frames, decode_transition)
+            transitions = journal.outline
+            state.remember(transitions, sizes)
+            state.transitions = journal
         memory.keep(state)
         if state.closed:
             self._activities.cancel((run_id,))
@@ -268,7 +277,11 @@ class Recovery:
 
     def _passed_ms(self, transitions: Sequence[Transition], command: Event) -> int:
         """How long ago a command was sent at most: with the transition that it is in, or after."""
-        sent_ms = next(now_ms for now_ms, _, commands in transitions if command in commands)
+        sent_ms = next(
+            now_ms
+            for now_ms, _, commands in transitions
+            if any(each[:5] == command[:5] for each in commands)
+        )
         return max(0, self._context.clock.wall_ms() - sent_ms) + REPEAT_SLACK_MS
 
     def _recover_activity(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from hotmesh.common import RetryPolicy
-from hotmesh.core import Event, kinds, match_commands
+from hotmesh.core import Event, Transition, kinds, match_commands
+from hotmesh.core.journal import Journal, Transitions
 from hotmesh.engine.definition import WorkflowDefinition
 from hotmesh.engine.details import EngineOptions
 from hotmesh.engine.failures import WHATEVER
@@ -14,6 +15,7 @@ from hotmesh.exceptions import NondeterminismError, UnknownWorkflowTypeError
 from hotmesh.router.coding import argument_digests
 from hotmesh.router.comparing import ArgumentComparer, Change
 from hotmesh.router.state import RunState
+from hotmesh.router.watchdog import Watchdog
 
 
 class Engine:
@@ -34,8 +36,12 @@ class Engine:
         definition = self.definitions.get(workflow_type) or self.definitions.get(None)
         return None if definition is None else definition.task_retry
 
-    def bring_up(self, state: RunState) -> WorkflowInstance:
+    def bring_up(self, state: RunState, watchdog: Watchdog) -> WorkflowInstance:
         """The run's instance, at the end of its journal.
+
+        Args:
+            state: The run.
+            watchdog: Is told of each transition that is replayed: its limit is for one of them.
 
         Raises:
             CorruptRowError: what is stored of it can't be read.
@@ -51,16 +57,18 @@ class Engine:
         instance = self._new_instance(state)
         patches = {
             command[3]
-            for _, _, commands in state.transitions
+            for _, _, commands in _outline(state.transitions)
             for command in commands
             if command[0] == kinds.PATCH
         }
         instance.patches = patches
         instance.status = state.status
         try:
-            self._replay_all(instance, state)
-        except BaseException:
+            self._replay_all(instance, state, watchdog)
+        except BaseException as error:
             instance.dismantle()
+            if isinstance(state.transitions, Journal) and isinstance(error, NondeterminismError):
+                state.damage = error  # what it was found in is let go of: so it stays
             raise
         instance.is_replaying = False
         instance.replies = []
@@ -68,11 +76,14 @@ class Engine:
         state.transitions = state.sizes = ()
         return instance
 
-    def _replay_all(self, instance: WorkflowInstance, state: RunState) -> None:
+    def _replay_all(self, instance: WorkflowInstance, state: RunState, watchdog: Watchdog) -> None:
         if not state.transitions:
             return
         comparer = ArgumentComparer(argument_digests(state))
-        for index, (now_ms, jobs, commands) in enumerate(state.transitions):
+        journal = state.transitions
+        rows = journal.consume() if isinstance(journal, Journal) else journal
+        for index, (now_ms, jobs, commands) in enumerate(rows):
+            watchdog.replayed += 1
             if index:
                 instance.transitions = index
                 instance.journal_bytes += state.sizes[index - 1]
@@ -139,6 +150,11 @@ class Engine:
                 "Use workflow.patched() to change code that running workflows depend on."
             )
         return issued
+
+
+def _outline(transitions: Transitions) -> Sequence[Transition]:
+    """What was recorded, perhaps without bodies."""
+    return transitions.outline if isinstance(transitions, Journal) else transitions
 
 
 def _run(state: RunState) -> str:

@@ -8,11 +8,12 @@ from typing import Any
 import orjson
 
 from hotmesh.core import Event, Transition, kinds
+from hotmesh.core.journal import Journal, Transitions
 from hotmesh.engine import wire
 from hotmesh.engine.arguments import ArgumentDigests
 from hotmesh.engine.details import RunDetails
 from hotmesh.engine.instance import WorkflowInstance
-from hotmesh.exceptions import CorruptRowError
+from hotmesh.exceptions import CorruptRowError, HotMeshError
 from hotmesh.router.codecs import RunCodecs
 
 _CHILD_ENDS = frozenset((kinds.CHILD_START_FAILED, kinds.CHILD_COMPLETED, kinds.CHILD_FAILED))
@@ -47,8 +48,8 @@ class RunState:
 
     def __init__(self, details: RunDetails) -> None:
         self.details = details
-        self.damage: CorruptRowError | None = None
-        """What can't be read of the run: its code is not run, it can only be ended."""
+        self.damage: HotMeshError | None = None
+        """Why its code can't be run: something of the run can't be read. It can only be ended."""
         self.bytes = len(details.input)
         """Input and journal as stored: about what its code holds."""
         self.moved_at = 0.0
@@ -64,7 +65,7 @@ class RunState:
         self.instance: WorkflowInstance | None = None
         self.changed_arguments = ""
         """Where a replay has called something with other arguments than recorded; said once."""
-        self.transitions: Sequence[Transition] = ()
+        self.transitions: Transitions = ()
         """The journal, until it is replayed."""
         self.sizes: Sequence[int] = ()
         """The bytes of each of these rows as stored."""
@@ -151,9 +152,9 @@ class RunState:
         self.transitions = transitions
         self.sizes = sizes
         self.bytes += sum(sizes)
-        if transitions:
-            self.start_ms = transitions[0][0]
-        for now_ms, jobs, commands in transitions:
+        for index, (now_ms, jobs, commands) in enumerate(transitions):
+            if not index:
+                self.start_ms = now_ms
             self.now_ms = now_ms
             self.follow(jobs, commands)
 
@@ -173,7 +174,10 @@ class RunState:
             instance.transitions += 1
             instance.journal_bytes += size
         elif transition is not None:
-            self.transitions = [*self.transitions, transition]
+            if isinstance(self.transitions, Journal):
+                self.transitions.add(transition)
+            else:
+                self.transitions = [*self.transitions, transition]
             self.sizes = [*self.sizes, size]
 
     def follow(self, jobs: Sequence[Event], commands: Sequence[Event]) -> None:

@@ -47,6 +47,8 @@ class Watchdog:
         self.count = 0
         """Its user adds 1 when an activation begins and when it ends: odd while one is going on.
         The number of an activation is the count while it goes on. (No calls: they add up.)"""
+        self.replayed = 0
+        """Transitions that were replayed: bringing up a run with a long journal is no blocking."""
         self.fired = 0
         """The number of the activation that was interrupted last."""
         self.firing = False
@@ -121,11 +123,11 @@ class Watchdog:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._watched), None)
 
     def _watch(self) -> None:
-        seen, since = 0, 0.0
+        seen, seen_replayed, since = 0, 0, 0.0
         while not self._stop.wait(self._limit / _CHECKS_PER_LIMIT):
-            count, now = self.count, time.monotonic()
-            if count != seen or count % 2 == 0:
-                seen, since = count, now
+            count, replayed, now = self.count, self.replayed, time.monotonic()
+            if count != seen or replayed != seen_replayed or count % 2 == 0:
+                seen, seen_replayed, since = count, replayed, now
             elif now - since >= self._limit:
                 frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]
                 frame = frames.get(self._watched)

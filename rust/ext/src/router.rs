@@ -43,6 +43,8 @@ impl Router {
         self.ingested(py, batch)
     }
 
+    #[pyo3(signature = (run_id, lane, frames, closed, inflight, whole = true))]
+    #[allow(clippy::too_many_arguments)]
     fn load<'py>(
         &mut self,
         py: Python<'py>,
@@ -51,6 +53,7 @@ impl Router {
         frames: &Bound<'py, PyAny>,
         closed: bool,
         inflight: &Bound<'py, PyAny>,
+        whole: bool,
     ) -> PyResult<Bound<'py, PyTuple>> {
         let frames = items(frames)?;
         let frames = frames
@@ -69,7 +72,7 @@ impl Router {
             )
             .map_err(core_error)?;
         let transitions = PyList::empty(py);
-        for transition in &loaded.transitions {
+        for transition in loaded.transitions.iter().filter(|_| whole) {
             transitions.append(transition_tuple(py, transition)?)?;
         }
         (transitions, event_list(py, &loaded.lost)?).into_pyobject(py)

@@ -17,6 +17,7 @@ from hotmesh.exceptions import ApplicationError
 from hotmesh.router.memory import PipeMemory
 from hotmesh.router.replaying import Engine
 from hotmesh.router.state import RunState
+from hotmesh.router.watchdog import Watchdog
 
 RUN = b"r" * 16
 
@@ -56,7 +57,7 @@ def test_an_ended_run_leaves_nothing_to_the_collector(flow: Any) -> None:
     details = RunDetails("n", "w", RUN, flow.__name__, "q", 64, {}, body)
     memory, state = PipeMemory(), RunState(details)
     memory.states[RUN] = state
-    engine.bring_up(state).activate(1, [(kinds.START, 0, 0, "", b"", b"")])
+    engine.bring_up(state, Watchdog(0)).activate(1, [(kinds.START, 0, 0, "", b"", b"")])
     assert state.instance is not None
     assert state.instance.closed
     instance = weakref.ref(state.instance)

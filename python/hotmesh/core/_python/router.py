@@ -12,7 +12,7 @@ I/O; one owner calls it from one thread.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import cast
 
 from hotmesh.core import kinds
@@ -109,6 +109,7 @@ class Router:
         frames: Sequence[bytes],
         closed: bool,
         inflight: Collection[int],
+        whole: bool = True,
     ) -> Loaded:
         """Make a cold run warm from its journal; the next `ingest` delivers what waits for it.
 
@@ -118,9 +119,10 @@ class Router:
             frames: Its journal rows, all of them, in order.
             closed: Whether the store says that it is closed.
             inflight: Sequence numbers of its local work still going on in this process.
+            whole: Whether to return the transitions, which are a copy of the rows.
 
         Returns:
-            transitions: (now_ms, jobs, commands) of each journal row.
+            transitions: (now_ms, jobs, commands) of each journal row; none if they are not wanted.
             lost: the commands of open local work that nobody is doing any more.
 
         Raises:
@@ -133,7 +135,7 @@ class Router:
             raise RouterError("warm", run_id)
         if run is not None and len(frames) < run.journal_seq:
             raise RouterError("stale", run_id)
-        transitions = [decode_transition(frame) for frame in frames]
+        transitions = [decode_transition(frame) for frame in frames] if whole else _Decoded(frames)
         ledger = _rebuild(transitions)
         if run is None:
             run = self._runs[run_id] = Run(run_id, lane, warm=True)
@@ -144,11 +146,12 @@ class Router:
         run.journal_seq = len(frames)
         if run.backlog:
             self._ready[run_id] = None
+        wanted = transitions if isinstance(transitions, list) else []
         if run.closed:
-            return transitions, []
+            return wanted, []
         working = {each.event[1] for each in run.local_arrivals()}.union(inflight)
         lost = set(ledger.local_seqs()).difference(working)
-        return transitions, _opening_commands(transitions, lost)
+        return wanted, _opening_commands(transitions, lost) if lost else []
 
     # Commands out
 
@@ -494,7 +497,17 @@ class Router:
         self._output.timers.forget(gone)
 
 
-def _rebuild(transitions: Sequence[Transition]) -> Ledger:
+class _Decoded:
+    """Journal rows, decoded one at a time whenever they are walked through."""
+
+    def __init__(self, frames: Sequence[bytes]) -> None:
+        self._frames = frames
+
+    def __iter__(self) -> Iterator[Transition]:
+        return map(decode_transition, self._frames)
+
+
+def _rebuild(transitions: Iterable[Transition]) -> Ledger:
     ledger = Ledger()
     for _, jobs, commands in transitions:
         for job in jobs:
@@ -506,7 +519,7 @@ def _rebuild(transitions: Sequence[Transition]) -> Ledger:
     return ledger
 
 
-def _opening_commands(transitions: Sequence[Transition], seqs: set[int]) -> list[Event]:
+def _opening_commands(transitions: Iterable[Transition], seqs: set[int]) -> list[Event]:
     """The commands that opened these sequence numbers, in journal order."""
     opening = (kinds.ACTIVITY, kinds.CHILD, kinds.SIGNAL_EXTERNAL, kinds.CANCEL_EXTERNAL)
     return [

@@ -1,0 +1,58 @@
+"""A large journal: decoded a row at a time, and let go of as it is replayed."""
+
+import tracemalloc
+from types import ModuleType
+
+from hotmesh.core import decode_transition, encode_transition, kinds
+from hotmesh.core.journal import Journal
+from unit.core.test_router import LANE, RUN, START, Bench, event
+
+SIZE = 1024 * 1024
+COUNT = 8
+
+
+def rows() -> list[bytes]:
+    first = encode_transition(1, [START], [event(kinds.ACTIVITY, 1), event(kinds.ACTIVITY, 2)])
+    done = event(kinds.ACTIVITY_COMPLETED, 1, body=bytes(100))
+    return [first, encode_transition(2, [done], [])]
+
+
+def test_it_gives_what_its_rows_say() -> None:
+    journal = Journal(rows(), decode_transition)
+    expected = [decode_transition(frame) for frame in rows()]
+    assert list(journal) == list(journal) == expected
+    more = (3, [], [event(kinds.REDISPATCH, 2)])
+    journal.add(more)
+    assert len(journal) == 3
+    assert list(journal) == list(journal.consume()) == [*expected, more]
+
+
+def test_rows_are_let_go_of_on_the_last_walk() -> None:
+    tracemalloc.start()
+    try:
+        signal = event(kinds.SIGNAL, body=bytes(SIZE))
+        journal = Journal(
+            [encode_transition(n, [signal], []) for n in range(COUNT)], decode_transition
+        )
+        del signal
+        held, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        seen = [now_ms for now_ms, _, _ in journal]
+        assert tracemalloc.get_traced_memory()[1] < held + 2.5 * SIZE
+        for now_ms, jobs, _ in journal.consume():
+            assert (now_ms, len(jobs[0][5])) == (seen.pop(0), SIZE)
+            left = COUNT - now_ms - 1
+            assert tracemalloc.get_traced_memory()[0] < (left + 2.5) * SIZE
+        del jobs
+        assert tracemalloc.get_traced_memory()[0] < SIZE
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_load_returns_no_transitions_that_nobody_wants(core: ModuleType) -> None:
+    for whole in (True, False):
+        bench = Bench(core)
+        transitions, lost = bench.router.load(RUN, LANE, rows(), False, [], whole)
+        assert transitions == ([decode_transition(row) for row in rows()] if whole else [])
+        assert lost == [event(kinds.ACTIVITY, 2)]
+        assert bench.router.known(RUN)
