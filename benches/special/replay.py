@@ -17,6 +17,7 @@ from hotmesh.engine.details import EngineOptions, RunDetails
 from hotmesh.engine.instance import WorkflowInstance
 from hotmesh.router.replaying import Engine
 from hotmesh.router.state import RunState
+from hotmesh.router.watchdog import Watchdog
 from special.place import Place, own_command
 
 STEPS = (1_000, 10_000, 100_000)
@@ -81,7 +82,7 @@ def _speed(steps: int) -> float:
     began = time.perf_counter()
     state = RunState(_details(steps + 1))
     state.remember([decode_transition(frame) for frame in frames], list(map(len, frames)))
-    instance = engine.bring_up(state)
+    instance = engine.bring_up(state, Watchdog(0))
     seconds = time.perf_counter() - began
     instance.dismantle()
     return steps / seconds
