@@ -5,7 +5,7 @@ All of them come down to a URL, or to an open client of the SDK, which is shared
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 from urllib.parse import quote, urlencode
 
@@ -15,8 +15,8 @@ from hotmesh.meshflow._options import checked_keys
 
 Connection = str | Mapping[str, Any] | SdkClient | Any
 """A database URL; ``{"url": …}``; ``{"class": a driver's class or module, "options": {…}}``; an
-open ``hotmesh.client.Client``; an open client of redis-py, asyncpg, psycopg, SQLAlchemy or sqlite3,
-whose address is used. None takes HOTMESH_URL, else ``sqlite:///hotmesh.db``."""
+open ``hotmesh.client.Client``; an open client of redis-py, asyncpg (also a pool of these), psycopg,
+SQLAlchemy or sqlite3, whose address is used. None takes HOTMESH_URL, else ``sqlite:///hotmesh.db``."""
 
 Source = str | SdkClient | None
 """A URL (None: the environment's), or an open client that is shared."""
@@ -145,7 +145,7 @@ def _joined(scheme: str, parts: Mapping[str, Any]) -> str:
 
 
 def _from_open(client: Any) -> str | None:
-    """The URL of a driver's open client; None for anything else."""
+    """The URL of a driver's open client or pool; None for anything else."""
     package = type(client).__module__.partition(".")[0]
     reader = _READERS.get(package)
     parts = None if reader is None else reader(client)
@@ -153,7 +153,7 @@ def _from_open(client: Any) -> str | None:
 
 
 def _from_redis(client: Any) -> Mapping[str, Any] | None:
-    pool = getattr(client, "connection_pool", None)
+    pool = getattr(client, "connection_pool", client)
     known: Mapping[str, Any] = getattr(pool, "connection_kwargs", {})
     return {name: known[name] for name in _PARTS if known.get(name) is not None} or None
 
@@ -162,7 +162,7 @@ def _from_asyncpg(client: Any) -> Mapping[str, Any] | None:
     address: Any = getattr(client, "_addr", None)
     login: Any = getattr(client, "_params", None)
     if login is None:
-        return None  # a pool says nothing of where it leads
+        return _from_asyncpg_pool(client)
     if isinstance(address, str):  # …/.s.PGSQL.5432
         host, _, port = address.rpartition("/.s.PGSQL.")
     else:
@@ -174,6 +174,16 @@ def _from_asyncpg(client: Any) -> Mapping[str, Any] | None:
         "password": login.password,
         "database": login.database,
     }
+
+
+def _from_asyncpg_pool(pool: Any) -> Mapping[str, Any] | None:
+    """What a pool connects with; of options, those that say where to."""
+    arguments: Sequence[Any] = getattr(pool, "_connect_args", ())
+    options: Mapping[str, Any] = getattr(pool, "_connect_kwargs", {})
+    dsn = arguments[0] if arguments and arguments[0] else options.get("dsn")
+    if dsn:
+        return {"dsn": dsn}
+    return {name: options[name] for name in _PARTS if options.get(name) is not None} or None
 
 
 def _from_psycopg(client: Any) -> Mapping[str, Any] | None:

@@ -105,6 +105,17 @@ async def test_an_open_asyncpg_connection_gives_its_address(postgres_url: str) -
         await session.close()
 
 
+async def test_a_pool_of_asyncpg_gives_what_it_connects_with(postgres_url: str) -> None:
+    async with asyncpg.create_pool(postgres_url, min_size=1) as pool:
+        assert source(pool) == postgres_url
+    parts = asyncpg.create_pool(host="h", port=1, user="u", password="p@", database="d")
+    assert source(parts) == "postgresql://u:p%40@h:1/d"
+
+
+def test_a_pool_of_redis_gives_its_address() -> None:
+    assert source(redis.ConnectionPool(host="h", port=1, db=2)) == "redis://h:1/2"
+
+
 def test_other_open_clients_by_what_they_say_of_themselves() -> None:
     info = SimpleNamespace(host="h", port=1, user="u", password="", dbname="d")
     psycopg = type("Connection", (), {"__module__": "psycopg", "info": info})
