@@ -1,8 +1,9 @@
 """The whole system in one thread, on virtual time, with faults from a seed.
 
 Real workers and clients of several processes, each with an event loop of its own, on one SQLite
-database in memory. Requests and answers get lost, calls stall, processes pause and are killed: the
-seed decides all of it, so that what a seed finds can be looked at again and again.
+database in memory. Requests and answers get lost, calls stall, processes pause and are killed,
+event loops are held up, the database goes back a moment: the seed decides all of it, so that what a
+seed finds can be looked at again and again.
 
 - `clock`: virtual time and the randomness of a seed in place of the machine's.
 - `loop`: an event loop that is turned by hand.

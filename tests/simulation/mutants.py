@@ -8,13 +8,16 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest import mock
 
-from hotmesh.backends.sqlite import tasks
+from hotmesh.backends.sqlite import step, tasks
+from hotmesh.backends.sqlite.session import SqliteSession
+from hotmesh.backends.sqlite.transaction import Transaction
 from hotmesh.core._python.output import Output
 from hotmesh.core._python.router import Router
 from hotmesh.core._python.run import Arrival, MessageOrigin, Run
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.local_activities import LocalActivities
 from hotmesh.router.moving import Mover
+from hotmesh.router.pipe import Pipe
 
 
 @contextlib.contextmanager
@@ -133,6 +136,33 @@ def jumps_believed() -> Iterator[None]:
         yield
 
 
+def _nothing(*_: Any) -> None:
+    """In place of a check."""
+
+
+@contextlib.contextmanager
+def cursors_kept() -> Iterator[None]:
+    """A database that has gone back is read on from where its old state had been read to."""
+    with (
+        mock.patch.object(SqliteSession, "_meet_file", _nothing),
+        mock.patch.object(Pipe, "read_again", _nothing),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def holes_written() -> Iterator[None]:
+    """And what is in memory is written on, whatever the database holds of it."""
+    stale = step._STALE
+
+    def all_rows(tx: Transaction, rows: Any, *args: Any) -> Any:
+        return [] if rows is stale else find(tx, rows, *args)
+
+    find = Transaction.all_rows
+    with cursors_kept(), mock.patch.object(Transaction, "all_rows", all_rows):
+        yield
+
+
 MUTANTS: dict[str, tuple[Callable[[], AbstractContextManager[None]], str]] = {
     mutant.__name__: (mutant, profile)
     for mutant, profile in (
@@ -145,6 +175,8 @@ MUTANTS: dict[str, tuple[Callable[[], AbstractContextManager[None]], str]] = {
         (results_lost_with_the_tenure, "tenures"),
         (moves_that_wake_nobody, "moves"),
         (jumps_believed, "clocks"),
+        (cursors_kept, "restores"),
+        (holes_written, "restores"),
     )
 }
 """Each with the profile whose seeds find it."""

@@ -142,9 +142,16 @@ PROFILES = {
         lose_requests=(0.05, 0.2),
         lose_hints=(0.0, 0.3),
     ),
+    "restores": Profile(
+        (Chain, Fan, Tree, Again, Naps, Groups),
+        ("go back", "go back", "kill", "stall step"),
+        fewest_troubles=2,
+        lose_requests=(0.0, 0.01),
+        lose_answers=(0.0, 0.01),
+    ),
     "clocks": Profile(
         (Naps, Naps, Groups, Chain),
-        ("set clock", "set clock", "set clock", "restart"),
+        ("set clock", "set clock", "set clock", "stall step"),  # somebody notices each jump
         fewest_troubles=2,
         lose_requests=(0.0, 0.01),
         lose_answers=(0.0, 0.01),

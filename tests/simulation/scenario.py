@@ -8,7 +8,8 @@ from typing import Any
 
 from hotmesh.client import WorkflowFailureError, WorkflowHandle
 from hotmesh.client._check import look
-from hotmesh.exceptions import BackendUnavailableError, HotMeshError, RPCError
+from hotmesh.common import WorkflowIDConflictPolicy
+from hotmesh.exceptions import BackendUnavailableError, HotMeshError, RPCError, RPCStatusCode
 from simulation import checks
 from simulation.app import (
     QUEUE,
@@ -40,8 +41,8 @@ CLOCK_JUMPS_S = (-3600, -10, 5, 20)
 """By how much the clock is set. What is stored before a jump forward is noticed may be late by as
 much, up to a minute."""
 
-JUMP_SETTLED_S = 3.0
-"""Within which live workers have made up for a jump."""
+SETTLED_S = 3.0
+"""Within which live workers have made up for a jump, or for a database that has gone back."""
 
 
 class Scenario:
@@ -55,7 +56,7 @@ class Scenario:
         self._spawned = 0
         self._settled_s = 0.0
         """When live workers have made up for the last jump of the clock. One that begins earlier
-        knows nothing of it."""
+        knows nothing of it. The same for a database that has gone back."""
         self._commits = 0
         self._ending = False
 
@@ -85,6 +86,8 @@ class Scenario:
             raise AssertionError(f"{error}\n{checks.open_ends(world, self.plan.cases)}") from error
         for each in asked:
             each.result()
+        if self._may_be_lost:  # and what clients have the results of goes on again
+            world.run_until(lambda: not checks.open_runs(world), begun_s + LIMIT_S)
         self._settle()
         checks.check(world, self.plan.cases, self.record)
         looking = client.run(look(client.backend, "simulated"))
@@ -95,11 +98,15 @@ class Scenario:
 
     def _cancelled(self, attempt: Attempt, reason: str) -> None:
         """An attempt is told to stop; as what it was told says, its claim is lost, or revoked."""
+        if self._may_be_lost:
+            return  # it may be another one with the same number
         if checks.is_wanted(self.world, attempt, reason):
             self.world.problems.append(f"attempt {attempt} was told {reason!r}, which is not so")
 
     def _look_now_and_then(self) -> None:
         self._commits += 1
+        if self.world.server.times_gone_back and self.world.clock.now_s < self._settled_s:
+            return  # who had it in hand is about to find out
         if self._commits % COMMITS_PER_LOOK == 0:
             self.world.problems += checks.lost_work(self.world)
 
@@ -153,8 +160,11 @@ class Scenario:
                 world.network.faults.lose_next.add((process.name, "step"))
                 world.at(now_s + seconds / 3, lambda: self._kill(process, seconds))
             elif what == "set clock":
-                self._settled_s = now_s + JUMP_SETTLED_S
+                self._settled_s = now_s + SETTLED_S
                 world.server.jump_ms += world.random.choice(CLOCK_JUMPS_S) * 1000
+            elif what == "go back":
+                world.server.copy()
+                world.at(now_s + seconds, self._go_back)
             elif what == "pause":
                 process.paused_until_s = now_s + seconds
             elif what == "hold up":
@@ -166,6 +176,10 @@ class Scenario:
                     world.network.faults.stalls[process.name, kind] = now_s + seconds
 
         return happen
+
+    def _go_back(self) -> None:
+        self._settled_s = self.world.clock.now_s + SETTLED_S
+        self.world.server.go_back()
 
     def _kill(self, process: Process, seconds: float) -> None:
         """End a worker, if it is still there; another one begins after a while."""
@@ -204,11 +218,29 @@ class Scenario:
             raise AssertionError(f"{case.id}: {error!r}") from error
 
     async def _play(self, process: Process, case: Case) -> None:
-        client = process.connect()
-        handle = await client.start_workflow(
-            case.kind.run, args=[case.first, case.count], id=case.id, task_queue=QUEUE
-        )
-        await asyncio.gather(self._send(case, handle), self._await(case, handle))
+        client, policy = process.connect(), WorkflowIDConflictPolicy.FAIL
+        while True:
+            try:
+                handle = await client.start_workflow(
+                    case.kind.run,
+                    args=[case.first, case.count],
+                    id=case.id,
+                    task_queue=QUEUE,
+                    id_conflict_policy=policy,
+                )
+                await asyncio.gather(self._send(case, handle), self._await(case, handle))
+            except RPCError as error:
+                if error.status is not RPCStatusCode.NOT_FOUND or not self._may_be_lost:
+                    raise
+                # What the database has lost of a chain may be its last run, or all of it.
+                policy = WorkflowIDConflictPolicy.USE_EXISTING
+                await asyncio.sleep(AGAIN_S)
+            else:
+                return
+
+    @property
+    def _may_be_lost(self) -> bool:
+        return self.world.server.times_gone_back > 0
 
     async def _send(self, case: Case, handle: WorkflowHandle[Any, Any]) -> None:
         numbers = range(case.first, case.first + case.count)

@@ -18,6 +18,7 @@ from hotmesh.backends.protocol import Beat, Registration, Step, StepReply, Tasks
 from hotmesh.backends.sqlite.backend import SqliteBackend
 from hotmesh.backends.sqlite.connection import open_writer
 from hotmesh.backends.sqlite.hints import Hints
+from hotmesh.backends.sqlite.queues import ensure_queue
 from hotmesh.backends.sqlite.session import SqliteSession
 from hotmesh.backends.sqlite.thread import DatabaseThread, _Job
 from hotmesh.backends.sqlite.transaction import Transaction
@@ -55,10 +56,12 @@ class Server:
     def __init__(self, clock: VirtualClock) -> None:
         self._clock = clock
         self.connection = open_writer(":memory:")
-        self.queue_ids: dict[tuple[str, str], int] = {}
         self._thread = DatabaseThread(":memory:", open_writer, self.now_ms)
         self.jump_ms = 0
         """By how much its clock was set forward."""
+        self.links: list[Link] = []
+        self.times_gone_back = 0
+        self._copy = b""
         self.raced: set[tuple[bytes, int]] = set()
         """Activities of which a task was made while the result of another one lay unread: who took
         the run over could not know of it. Their attempts are numbered anew."""
@@ -80,6 +83,23 @@ class Server:
         if self.committed is not None and (writes or outcome.job.writes):
             self.committed()
         return outcome.result
+
+    def copy(self) -> None:
+        """Keep what it holds just now, for :meth:`go_back`."""
+        self._copy = self.connection.serialize()
+
+    def go_back(self) -> None:
+        """Hold what it held when it was copied, as another file put in the place of the first."""
+        self.connection.deserialize(self._copy)
+        self.times_gone_back += 1
+        self._thread._generation += 1
+
+        def remember(tx: Transaction) -> None:
+            for link in self.links:
+                for key in link.queue_ids:
+                    link.queue_ids[key] = ensure_queue(tx, key)
+
+        self.apply(remember, writes=True)
 
     def close(self) -> None:
         """Forget everything."""
@@ -237,7 +257,8 @@ class Link:
         self._process = process
         self._network = network
         self.hints = hints
-        self.queue_ids: dict[tuple[str, str], int] = {}
+        self.queue_ids: dict[tuple[str, str, str], int] = {}
+        network.server.links.append(self)
         self.kind = "client"
         """What kind of call the next one is."""
         self.tasks: Sequence[tuple[bytes, int]] = ()

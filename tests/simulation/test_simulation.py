@@ -16,7 +16,7 @@ from unit.core import cores
 SEEDS = int(os.environ.get("HOTMESH_TEST_SEEDS", "20"))
 """How many seeds of each profile are played on each core; of the mixed one three times as many."""
 
-SOAKED_SEEDS = 1000
+SOAKED_SEEDS = 500
 
 SEEDS_PER_TEST = 20
 

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from hotmesh.backends.protocol import Step
-from hotmesh.core import CoreError, Event, encode_event, kinds
+from hotmesh.core import CoreError, Event, Transition, encode_event, kinds
 from hotmesh.engine.activity_options import OPTIONS_REMEMBERED_MAX, read_options
 from hotmesh.engine.activity_task import ActivityTask, Outcome
 from hotmesh.engine.outside import outside_tasks
@@ -447,6 +447,20 @@ class LocalActivities:
             for key in [key for key in known if key[0] in run_ids]:
                 del known[key]
         self._not_begun.intersection_update(self._failed)
+
+    def drop_unknown(self, run_id: bytes, transitions: Sequence[Transition]) -> None:
+        """Stop what a run's journal does not ask for: the database has gone back behind it.
+
+        Nothing would ever be recorded of it, and its lane never be quiet.
+        """
+        asked = {
+            command[1]
+            for _, _, commands in transitions
+            for command in commands
+            if command[0] == kinds.ACTIVITY
+        }
+        for key in [key for key in self.inflight if key[0] == run_id and key[1] not in asked]:
+            self._stop(self.inflight.pop(key))
 
     def request_cancel(self, run_id: bytes, seq: int) -> None:
         """The run has asked for an activity's end; an attempt that has not begun never does."""

@@ -185,6 +185,8 @@ class Recovery:
         if state.closed:
             self._activities.cancel((run_id,))
             return
+        if inflight:
+            self._activities.drop_unknown(run_id, transitions)
         cancelled = {
             command[1]
             for _, _, commands in transitions

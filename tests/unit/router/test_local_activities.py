@@ -142,6 +142,17 @@ async def test_an_attempt_that_has_not_begun_here_is_not_cancelled_here() -> Non
     assert not activities.inflight
 
 
+async def test_what_the_journal_does_not_ask_for_any_more_is_stopped() -> None:
+    """The database has gone back: else the lane would wait for ever for what nobody records."""
+    runner = Runner(free=2)
+    activities, tasks = accepted(runner, 2)
+    activities.start_waiting()
+    asked = (kinds.ACTIVITY, 0, 0, "act", b"{}", b"")
+    activities.drop_unknown(RUN, [(1, [], [asked])])
+    assert list(activities.inflight.values()) == [tasks[0]]
+    assert runner.cancelled == [((RUN, 1, 1), "not_found")]
+
+
 async def test_an_outcome_counts_only_for_the_attempt_that_is_in_flight() -> None:
     activities, tasks = accepted(Runner(free=1), 1)
     activities.start_waiting()
