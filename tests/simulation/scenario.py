@@ -160,6 +160,8 @@ class Scenario:
                 world.network.faults.lose_next.add((process.name, "step"))
                 world.at(now_s + seconds / 3, lambda: self._kill(process, seconds))
             elif what == "set clock":
+                if now_s < self._settled_s:
+                    return  # one jump at a time
                 self._settled_s = now_s + SETTLED_S
                 world.server.jump_ms += world.random.choice(CLOCK_JUMPS_S) * 1000
             elif what == "go back":
