@@ -9,7 +9,7 @@ import pytest
 from hotmesh import activity, workflow
 from hotmesh.client import Client, WorkflowFailureError
 from hotmesh.common import RawValue
-from hotmesh.exceptions import TerminatedError, TimeoutError  # noqa: A004 - the failure
+from hotmesh.exceptions import RPCError, TerminatedError, TimeoutError  # noqa: A004 - the failure
 from support.running import SOON, execute, failure_of, start, working
 
 
@@ -175,6 +175,21 @@ async def test_runs_of_a_worker_that_left_wait_for_one_that_hosts_them(any_clien
         async with working(any_client, Ledger, activities=[first]):
             async with asyncio.timeout(30):
                 assert await handle.result() == [1, 2]
+
+
+async def test_a_query_for_a_closed_run_that_nobody_hosts_says_so_until_somebody_does(
+    any_client: Client,
+) -> None:
+    async with working(any_client, First):
+        async with working(any_client, Ledger):
+            handle = await start(any_client, Ledger.run, 0)
+            assert await handle.result() == []
+        with pytest.raises(RPCError, match="hosts its type 'Ledger'"):
+            await handle.query("size", rpc_timeout=timedelta(seconds=0.5))
+        asked = asyncio.create_task(handle.query("size", rpc_timeout=SOON))
+        await asyncio.sleep(0.1)  # it is on its way to where nobody is
+        async with working(any_client, Ledger):
+            assert await asked == 0
 
 
 async def test_a_dynamic_workflow_takes_whatever_nobody_else_hosts(any_client: Client) -> None:

@@ -66,7 +66,7 @@ async def why_unanswered(client: Client, workflow_id: str, run_id: bytes) -> str
     try:
         async with asyncio.timeout(LOOK_S):
             row = (await backend.find([(namespace, workflow_id, run_id)]))[0]
-            if row is None or row.status != RunStatus.RUNNING:
+            if row is None:
                 return ""
             return _why(row, Hosts(await backend.routers(namespace)))
     except (TimeoutError, HotMeshError, ValueError):
@@ -79,6 +79,8 @@ def _why(row: RunRow, hosts: Hosts) -> str:
         return f"No worker is running for its task queue {queue!r}."
     if not hosts.host(queue, "workflow_types", name):
         return f"No live worker of its task queue {queue!r} hosts its type {name!r}."
+    if row.status != RunStatus.RUNNING:
+        return ""  # a task that failed before it ended says nothing of now
     stored: Any = wire.load(row.attributes).get("hotmesh.task_failure")
     if isinstance(stored, dict):
         failure = cast("dict[str, Any]", stored)
