@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -61,7 +62,8 @@ class Server:
         """By how much its clock was set forward."""
         self.links: list[Link] = []
         self.times_gone_back = 0
-        self._copy = b""
+        self._copy = self.connection
+        self._old: list[sqlite3.Connection] = []
         self.raced: set[tuple[bytes, int]] = set()
         """Activities of which a task was made while the result of another one lay unread: who took
         the run over could not know of it. Their attempts are numbered anew."""
@@ -86,11 +88,14 @@ class Server:
 
     def copy(self) -> None:
         """Keep what it holds just now, for :meth:`go_back`."""
-        self._copy = self.connection.serialize()
+        self._copy = open_writer(":memory:")
+        self.connection.backup(self._copy)
 
     def go_back(self) -> None:
         """Hold what it held when it was copied, as another file put in the place of the first."""
-        self.connection.deserialize(self._copy)
+        self._old.append(self.connection)
+        self.connection = open_writer(":memory:")  # a cursor may still be open on the other
+        self._copy.backup(self.connection)
         self.times_gone_back += 1
         self._thread._generation += 1
 
