@@ -41,7 +41,7 @@ async def read(mesh: Mesh, limit: int) -> set[Pending]:
     while True:
         rows, cursor = await mesh.backend.pending(NAMESPACE, cursor, limit)
         assert len(rows) <= limit
-        found += [Pending(row.kind, bytes(row.run_id), row.number) for row in rows]
+        found += [row._replace(run_id=bytes(row.run_id)) for row in rows]
         if not cursor:
             assert len(set(found)) == len(found)
             return set(found)
@@ -108,13 +108,14 @@ async def test_what_will_never_come_is_found(mesh: Mesh, asked: tuple[Any, ...],
             command(kinds.TIMER, 10**13),
             {"timer_lane": [0], "timer_due": [10**13], "timer_run": [], "timer_key": [4]},
         ),
-        (command(kinds.ACTIVITY, 7, "pay"), "task"),
+        (command(kinds.ACTIVITY, 0, "pay"), "task"),
     ],
 )
 async def test_what_is_stored_will_come(mesh: Mesh, asked: tuple[Any, ...], columns: Any) -> None:
     router = await mesh.join()
     if columns == "task":
-        columns = task_columns(mesh, b"", "order", 1)
+        columns = task_columns(mesh, b"", "order", 1, activity_type="pay")
+        asked = command(kinds.ACTIVITY, mesh.queue_id, "pay")
     else:
         columns = {**columns, "timer_lane": [mesh.lane_of("order")]}
     await begun(mesh, router, asked, **columns)
@@ -177,3 +178,66 @@ async def test_what_is_in_a_side_queue_is_looked_at_as_the_rest(mesh: Mesh) -> N
 
 def acknowledged(row: MessageRow) -> dict[str, list[Any]]:
     return {"ack_lane": [row.lane], "ack_id": [row.id]}
+
+
+async def beside(mesh: Mesh) -> int:
+    """The id of another task queue of the namespace."""
+    return await mesh.backend.queue_id(NAMESPACE, "elsewhere")
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["another number", "another task queue"])
+async def test_a_message_in_a_wrong_lane_is_found(mesh: Mesh, number: int) -> None:
+    router = await mesh.join()
+    run_id = await begun(mesh, router, command(kinds.PATCH))
+    lane = mesh.lane_of("order")
+    wrong = [lane ^ 1, await beside(mesh) * LANES_PER_QUEUE + lane % LANES_PER_QUEUE][number]
+    (row,) = await read_sent(mesh, router, run_id)
+    await router.commit(**forwarded(row, wrong, MessageKind.EVENT))
+    (problem,) = await check(mesh.backend, NAMESPACE, 0.0)
+    assert (problem.workflow_id, problem.run_id) == ("order", run_id_text(run_id))
+    queue = ["work", "elsewhere"][number]
+    assert problem.what == (
+        f"a message lies in lane {wrong}, which is one of task queue {queue!r}; "
+        f"the run is in lane {lane} of 'work'"
+    )
+
+
+async def read_sent(mesh: Mesh, router: Router, run_id: bytes) -> list[MessageRow]:
+    """A message to the run, read by the router of its lane."""
+    await mesh.send("order", b"signal", run_id=run_id)
+    return await router.read_all(1)
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["another number", "another task queue"])
+async def test_a_timer_in_a_wrong_lane_is_found(mesh: Mesh, number: int) -> None:
+    router = await mesh.join()
+    lane = mesh.lane_of("order")
+    wrong = [lane ^ 1, await beside(mesh) * LANES_PER_QUEUE + lane % LANES_PER_QUEUE][number]
+    timer = {"timer_lane": [wrong], "timer_due": [10**13], "timer_run": [], "timer_key": [4]}
+    await begun(mesh, router, command(kinds.TIMER, 10**13), **timer)
+    (problem,) = await check(mesh.backend, NAMESPACE, 0.0)
+    assert problem.workflow_id == "order"
+    assert problem.what.startswith(f"a timer lies in lane {wrong}, which is one of task queue")
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"task_type": ["refund"]}, "activity 1 'pay' has a task of type 'refund'"),
+        (
+            {"task_queue": []},
+            "activity 1 'pay' has a task in the task queue of id {other}, not {own}",
+        ),
+        ({"task_lane": []}, "a task, or what becomes of it, lies in lane {lane}, which is one of"),
+    ],
+)
+async def test_a_task_in_a_wrong_place_is_found(mesh: Mesh, change: Any, what: str) -> None:
+    router = await mesh.join()
+    columns = task_columns(mesh, b"", "order", 1, activity_type="pay")
+    other, lane = await beside(mesh), mesh.lane_of("order") ^ 1
+    wrong = {"task_queue": [other], "task_lane": [lane]}
+    columns |= {name: value or wrong[name] for name, value in change.items()}
+    run_id = await begun(mesh, router, command(kinds.ACTIVITY, mesh.queue_id, "pay"), **columns)
+    (problem,) = await check(mesh.backend, NAMESPACE, 0.0)
+    assert (problem.workflow_id, problem.run_id) == ("order", run_id_text(run_id))
+    assert problem.what.startswith(what.format(own=mesh.queue_id, other=other, lane=lane))

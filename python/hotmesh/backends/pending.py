@@ -23,13 +23,23 @@ def unpack(cursor: bytes, first: dict[str, Place] = FIRST) -> tuple[str, Place]:
     if not cursor:
         return PENDING_KINDS[0], first[PENDING_KINDS[0]]
     kind, *place = json.loads(cursor)
-    return kind, tuple(bytes.fromhex(each[1:]) if isinstance(each, str) else each for each in place)
+    return kind, tuple(_unpacked(each) if isinstance(each, str) else each for each in place)
+
+
+def _unpacked(part: str) -> bytes | str:
+    return bytes.fromhex(part[1:]) if part[0] == "x" else part[1:]
 
 
 def pack(kind: str, place: Place) -> bytes:
     """The cursor of a place."""
-    parts = [f"x{each.hex()}" if isinstance(each, bytes) else each for each in place]
-    return json.dumps([kind, *parts]).encode()
+    return json.dumps([kind, *map(_packed, place)]).encode()
+
+
+def _packed(part: Any) -> Any:
+    if isinstance(part, bytes):
+        return f"x{part.hex()}"
+    # SQLite may have a text in any column, where it is damaged.
+    return f"s{part}" if isinstance(part, str) else part
 
 
 def following(kind: str, first: dict[str, Place] = FIRST) -> bytes:

@@ -362,6 +362,16 @@ class Pending(NamedTuple):
     run_id: bytes
     number: int
     """A message's id, a timer's key, a task's seq; nothing of a wait for mail."""
+    lane: int | None
+    """Where it lies, or where what becomes of it goes; None: it is not known."""
+    task_queue: str
+    """The name of the task queue that has the lane; "" if none has."""
+    queue_id: int = 0
+    """A task's: of the queue in which it can be claimed."""
+    activity_type: str = ""
+    """A task's: the type under which it can be claimed."""
+    damaged: str = ""
+    """The column that is so damaged that nobody reads the row; "" if none is known to be."""
 
 
 PENDING_KINDS = ("message", "timer", "task", "wait")
@@ -530,6 +540,9 @@ class Backend(Protocol):
         self, namespace: str, cursor: bytes, limit: int
     ) -> tuple[Sequence[Pending], bytes]:
         """One page of all that waits in a namespace, for whoever checks what is stored.
+
+        What lies in a lane of no task queue at all, where the backend can see that, is in the pages
+        of every namespace. Where a value is damaged it may be of another type than declared.
 
         Args:
             namespace: The namespace.

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import orjson
 
 from hotmesh.backends.protocol import Backend, RunFilter, RunRow, RunStatus
-from hotmesh.core import CoreError, Event, Ledger, Transition, decode_transition, kinds
+from hotmesh.core import CoreError, Event, Ledger, Transition, decode_transition, kinds, lane_of
 from hotmesh.engine import wire
+from hotmesh.limits import LANES_PER_QUEUE
 from hotmesh.visibility import Field, FieldIs
 
 PAGE = 500
@@ -37,14 +38,31 @@ class Problem(NamedTuple):
     what: str
 
 
+class _Place(NamedTuple):
+    """Where something lies, or where what becomes of it goes."""
+
+    kind: str
+    lane: int
+    task_queue: str
+
+
+class _Claim(NamedTuple):
+    """Where a task can be claimed."""
+
+    queue_id: int
+    activity_type: str
+
+
 @dataclass
 class _Held:
     """What waits for one run."""
 
     messages: int = 0
     timers: set[int] = field(default_factory=set[int])
-    tasks: set[int] = field(default_factory=set[int])
+    tasks: dict[int, _Claim] = field(default_factory=dict[int, _Claim])
     waits: int = 0
+    places: set[_Place] = field(default_factory=set[_Place])
+    damaged: list[str] = field(default_factory=list[str])
 
     def __str__(self) -> str:
         counts = {
@@ -90,14 +108,21 @@ async def look(backend: Backend, namespace: str) -> list[Problem]:
     while more:
         is_open = FieldIs(Field.STATUS, RunStatus.RUNNING)
         rows, more = await backend.runs(RunFilter(namespace, is_open, before, RUNS_PAGE))
+        last = before
         for row in rows:
+            if isinstance(row.run_id, str):  # SQLite keeps what it is given
+                problems.append(Problem(row.workflow_id, row.run_id, "its run id is no run id"))
+                continue
             before = bytes(row.run_id)
             frames = await backend.journal(namespace, before)
-            found = _of_run(frames, held.pop(before, _NOTHING))
+            waiting = held.pop(before, _NOTHING)
+            found = _of_run(frames, waiting)
+            found.wrong += waiting.damaged + _misplaced(row, waiting)
             if found.children:
                 found.wrong += await _of_children(backend, namespace, found)
             run_id = wire.run_id_text(before)
             problems += [Problem(row.workflow_id, run_id, what) for what in found.wrong]
+        more = more and before != last
     return problems + [
         Problem("", wire.run_id_text(run_id), f"left over of a run that is not open: {rest}")
         for run_id, rest in sorted(held.items())
@@ -110,17 +135,44 @@ async def _read_pending(backend: Backend, namespace: str) -> dict[bytes, _Held]:
     while more:
         rows, cursor = await backend.pending(namespace, cursor, PAGE)
         more = bool(cursor)
-        for kind, run_id, number in rows:
-            of_run = held.setdefault(bytes(run_id), _Held())
-            if kind == "message":
+        for row in rows:
+            of_run = held.setdefault(_bytes_of(row.run_id), _Held())
+            if row.kind == "message":
                 of_run.messages += 1
-            elif kind == "timer":
-                of_run.timers.add(number)
-            elif kind == "task":
-                of_run.tasks.add(number)
+            elif row.kind == "timer":
+                of_run.timers.add(row.number)
+            elif row.kind == "task":
+                of_run.tasks[row.number] = _Claim(row.queue_id, row.activity_type)
             else:
                 of_run.waits += 1
+            if row.damaged:
+                of_run.damaged.append(f"a {row.kind} is left unread: its {row.damaged} is damaged")
+            if row.lane is not None:
+                of_run.places.add(_Place(row.kind, row.lane, row.task_queue))
     return held
+
+
+def _bytes_of(run_id: Any) -> bytes:
+    """A run id as it is stored, damaged or not."""
+    return run_id.encode(errors="replace") if isinstance(run_id, str) else bytes(run_id)
+
+
+def _misplaced(row: RunRow, held: _Held) -> list[str]:
+    """What lies where nobody reads it as the run's.
+
+    A run's lane has the same number in its task queue and in a side queue, and what waits in one
+    of the two is sent on to where the run is.
+    """
+    number = lane_of(0, row.workflow_id)
+    return [
+        f"a {_KINDS[kind]} lies in lane {lane!r}, which is "
+        + (f"one of task queue {task_queue!r}" if task_queue else "of no task queue")
+        + f"; the run is in lane {row.lane!r} of {row.task_queue!r}"
+        for kind, lane, task_queue in sorted(held.places, key=repr)
+        if task_queue != row.task_queue
+        or not isinstance(lane, int)
+        or lane % LANES_PER_QUEUE != number
+    ]
 
 
 @dataclass
@@ -131,6 +183,8 @@ class _Found:
     wrong: list[str] = field(default_factory=list[str])
     children: list[Event] = field(default_factory=list[Event])
     """Open children that have started."""
+    queues: dict[int, int] = field(default_factory=dict[int, int])
+    """The ids of the task queues in which activities were put, by seq; 0: eager, in none."""
 
 
 def _of_run(frames: Sequence[bytes], held: _Held) -> _Found:
@@ -138,7 +192,10 @@ def _of_run(frames: Sequence[bytes], held: _Held) -> _Found:
     try:
         transitions = [decode_transition(bytes(frame)) for frame in frames]
         ledger = _ledger_of(transitions)
-    except CoreError as error:
+    except (
+        CoreError,
+        TypeError,
+    ) as error:  # no bytes at all, where SQLite was given something else
         found.wrong.append(f"its journal can't be read: {error}")
         return found
     if not transitions:
@@ -148,6 +205,8 @@ def _of_run(frames: Sequence[bytes], held: _Held) -> _Found:
     if ledger.closed:
         found.wrong.append("its journal ends with its end, but it is open")
         return found
+    for _, _, commands in transitions:
+        found.queues.update((each[1], each[2]) for each in commands if each[0] in _QUEUED)
     opened = [each for _, _, commands in transitions for each in commands if _is_open(each, ledger)]
     local = set(ledger.local_seqs())
     awaited = {seq * 4 for kind, seq, *_ in opened if kind == kinds.TIMER}
@@ -178,8 +237,15 @@ def _of_command(command: Event, is_local: bool, anchored: bool, found: _Found) -
         if not anchored:
             found.wrong.append(_say(command, "is done by nobody who would be missed"))
     elif kind == kinds.ACTIVITY:
-        if seq not in held.tasks and not held.messages:
-            found.wrong.append(_say(command, "has neither a task nor a result"))
+        claim = held.tasks.get(seq)
+        if claim is None:
+            if not held.messages:
+                found.wrong.append(_say(command, "has neither a task nor a result"))
+        elif claim.activity_type != command[3]:
+            found.wrong.append(_say(command, f"has a task of type {claim.activity_type!r}"))
+        elif claim.queue_id != found.queues[seq]:
+            what = f"has a task in the task queue of id {claim.queue_id!r}, not {found.queues[seq]}"
+            found.wrong.append(_say(command, what))
     elif kind == kinds.TIMER:
         if seq * 4 not in held.timers:
             found.wrong.append(_say(command, "is not stored"))
@@ -208,6 +274,15 @@ def _say(command: Event, what: str) -> str:
     kind, seq, _, name, _, _ = command
     return f"{_NAMES[kind]} {seq} {name!r} {what}" if name else f"{_NAMES[kind]} {seq} {what}"
 
+
+_QUEUED = (kinds.ACTIVITY, kinds.REDISPATCH)
+
+_KINDS: Mapping[str, str] = {
+    "message": "message",
+    "timer": "timer",
+    "task": "task, or what becomes of it,",
+    "wait": "wait for mail",
+}
 
 _NAMES: Mapping[int, str] = {
     kinds.ACTIVITY: "activity",

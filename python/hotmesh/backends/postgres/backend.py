@@ -23,6 +23,7 @@ from hotmesh.backends.postgres.filtering import Compiler
 from hotmesh.backends.postgres.large import any_large, journal, row_with_large
 from hotmesh.backends.postgres.link import SCHEMA_S, Connection, Link, LinkPool, Prepare
 from hotmesh.backends.postgres.listener import PAYLOAD_CHARS_MAX, Callback, Listener
+from hotmesh.backends.postgres.queues import queue_ids
 from hotmesh.backends.postgres.rows import listed_run, run_row, tasks_reply
 from hotmesh.backends.postgres.schema import ensure_schema, schema_exists
 from hotmesh.backends.postgres.session import PostgresSession
@@ -45,7 +46,6 @@ from hotmesh.backends.protocol import (
     Tasks,
     TasksReply,
 )
-from hotmesh.backends.queue_ids import wanted_queue_id
 from hotmesh.limits import BATCH_BYTES_MAX, NAMED_RUNS_MAX, SIDE_QUEUE_KEEP_MS
 from hotmesh.retrying import at_once
 
@@ -154,9 +154,8 @@ class PostgresBackend:
             await self.queue_id(namespace, task_queue)
         key = (namespace, task_queue, side)
         if key not in self._queue_ids:
-            columns = _queue_columns([key])
-            self._queue_ids[key] = await _repeat(
-                lambda: self._links.clients.value("queue_ids", *columns)
+            (self._queue_ids[key],) = await _repeat(
+                lambda: queue_ids(self._links.clients.fetch, [key])
             )
         return self._queue_ids[key]
 
@@ -167,9 +166,11 @@ class PostgresBackend:
         """Make the known task queues again if the database behind a new connection lacks them."""
         keys = list(self._queue_ids)
         if keys:
-            sql = self._statements["queue_ids"]
-            rows = await connection.fetch(sql, *_queue_columns(keys))
-            self._queue_ids.update(zip(keys, (row[0] for row in rows), strict=True))
+
+            async def fetch(name: str, *arguments: object) -> Sequence[Any]:
+                return await connection.fetch(self._statements[name], *arguments)
+
+            self._queue_ids.update(zip(keys, await queue_ids(fetch, keys), strict=True))
 
     # -- Clients --
 
@@ -265,8 +266,9 @@ class PostgresBackend:
         )
         found = [tuple(row.values()) for row in rows]
         ended = len(found) < limit
-        following_page = following(kind) if ended else pack(kind, found[-1][:-2])
-        return [Pending(kind, *row[-2:]) for row in found], following_page
+        columns = len(place)
+        following_page = following(kind) if ended else pack(kind, found[-1][:columns])
+        return [Pending(kind, *row[columns:]) for row in found], following_page
 
     async def tasks_of(
         self, namespace: str, run_id: bytes, seqs: Sequence[int]
@@ -423,11 +425,6 @@ class PostgresBackend:
     async def unlisten(self, channel: str, callback: Callback) -> None:
         """Stop calling back."""
         await self._links.listener.remove(channel, callback)
-
-
-def _queue_columns(keys: Sequence[tuple[str, str, str]]) -> Sequence[Sequence[object]]:
-    """Namespaces, task queues, sides and the ids they ask for."""
-    return list(zip(*((*key, wanted_queue_id(*key)) for key in keys), strict=True))
 
 
 async def _repeat(call: Callable[[], Awaitable[_Result]]) -> _Result:

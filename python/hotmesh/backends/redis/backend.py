@@ -8,16 +8,14 @@ connection is lost; the others say that their outcome is unknown.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import orjson
 
 from hotmesh.backends.outgoing import Tries
-from hotmesh.backends.pending import Place, following, pack, unpack
 from hotmesh.backends.pending_task import PendingTask, RunTasks
 from hotmesh.backends.protocol import (
-    PENDING_KINDS,
     Beat,
     HeldTask,
     MailItem,
@@ -40,6 +38,7 @@ from hotmesh.backends.redis import codec, durability, scripts
 from hotmesh.backends.redis.filtering import compiled, task_queues
 from hotmesh.backends.redis.hints import Hints
 from hotmesh.backends.redis.names import Names, namespace_key
+from hotmesh.backends.redis.pending_pages import pending_page
 from hotmesh.backends.redis.scripts import Script
 from hotmesh.backends.redis.servers import ClosedError, Route, Servers
 from hotmesh.backends.redis.session import RedisSession
@@ -60,9 +59,6 @@ TIMER_HORIZON_MS_MAX = 60_000
 """A delayed start beyond it tells nobody of its timer (`LATE_WITHIN_MS` in common.lua)."""
 
 _BOUND = codec.header({"bytes": BATCH_BYTES_MAX})
-_FIRST_PLACES: dict[str, Place] = dict.fromkeys(PENDING_KINDS, (0, b""))
-"""Of what waits: the first lane or task queue, from its beginning."""
-
 _Item = TypeVar("_Item", StartItem, SendItem, MailItem)
 _Outcome = TypeVar("_Outcome")
 
@@ -244,22 +240,11 @@ class RedisBackend:
         self, namespace: str, cursor: bytes, limit: int
     ) -> tuple[Sequence[Pending], bytes]:
         """One page of all that waits in a namespace: of one lane or one task queue at a time."""
-        kind, place = unpack(cursor, _FIRST_PLACES)
-        index, start = cast("tuple[int, bytes]", place)
-        queues = await self._names.queues_of(namespace)
-        per_queue = LANES_PER_QUEUE if kind in ("message", "timer") else 1
-        places = 1 if kind == "wait" else len(queues) * per_queue
-        if index >= places:
-            return [], following(kind, _FIRST_PLACES)
-        numbers: dict[str, Any] = {"kind": kind, "limit": limit}
-        if kind != "wait":
-            queue_id = queues[index // per_queue]
-            lane = queue_id * LANES_PER_QUEUE + index % per_queue
-            numbers |= {"queue": queue_id, "lane": lane}
-        words: codec.Words = [codec.header(numbers), start]
-        next_start, flat = await self._again(namespace, scripts.PENDING, words)
-        rows = [Pending(kind, *row) for row in zip(flat[::2], flat[1::2], strict=True)]
-        return rows, pack(kind, (index, next_start) if next_start else (index + 1, b""))
+
+        async def ask(numbers: Mapping[str, Any], start: bytes) -> Any:
+            return await self._again(namespace, scripts.PENDING, [codec.header(numbers), start])
+
+        return await pending_page(self._names, ask, namespace, cursor, limit)
 
     async def tasks_of(
         self, namespace: str, run_id: bytes, seqs: Sequence[int]

@@ -52,7 +52,13 @@ class Names:
         """
         key = self._key + b"schema"
         await self.route.command("SET", key, SCHEMA_VERSION, "NX")
-        found = int(cast("bytes", await self.route.command("GET", key)))
+        stored = cast("bytes", await self.route.command("GET", key))
+        if not stored.isdigit():
+            raise BackendError(
+                f"the schema version in Redis is damaged, it is {stored!r}: set the key "
+                f"{key.decode()!r} to {SCHEMA_VERSION} if that is what wrote it"
+            )
+        found = int(stored)
         if found > SCHEMA_VERSION:
             raise SchemaVersionError(found, SCHEMA_VERSION)
 
@@ -85,7 +91,11 @@ class Names:
         flat = cast("list[bytes]", found)
         wanted = [namespace.encode(), task_queue.encode()]
         names = (name.split(b"\0")[:2] for name in flat[1::2])
-        return [int(each) for each, name in zip(flat[::2], names, strict=True) if name == wanted]
+        return [
+            int(each)
+            for each, name in zip(flat[::2], names, strict=True)
+            if name == wanted and each.isdigit()
+        ]
 
     async def queue(self, queue_id: int) -> tuple[str, str]:
         """Namespace and task queue of an id.
@@ -100,18 +110,25 @@ class Names:
 
     async def _find(self, queue_id: int) -> tuple[str, str] | None:
         name: Any = await self.route.command("HGET", self._key + b"queue_names", queue_id)
-        return None if name is None else self._remember(queue_id, bytes(name).decode())
+        return (
+            None if name is None else self._remember(queue_id, bytes(name).decode(errors="replace"))
+        )
 
     async def queues_of(self, namespace: str) -> list[int]:
         """The ids of all task queues of a namespace."""
         ids = cast("list[bytes]", await self.route.command("HKEYS", self._key + b"queue_names"))
-        queues = [(int(queue_id), await self.namespace_of(int(queue_id))) for queue_id in ids]
+        queues = [(int(each), await self.namespace_of(int(each))) for each in ids if each.isdigit()]
         return sorted(queue_id for queue_id, home in queues if home == namespace)
 
     async def namespace_of(self, queue_id: int) -> str | None:
         """The namespace of a task queue, None if nobody has made this id."""
         known = self._queues.get(queue_id) or await self._find(queue_id)
         return None if known is None else known[0]
+
+    async def name_of(self, queue_id: int) -> str:
+        """The name of a task queue, "" if nobody has made this id."""
+        known = self._queues.get(queue_id) or await self._find(queue_id)
+        return "" if known is None else known[1]
 
     def _remember(self, queue_id: int, name: str) -> tuple[str, str]:
         namespace, task_queue, side = [*name.split("\0", 2), ""][:3]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from hotmesh.backends.protocol import Beat, HeldTask, Registration, RouterRow
 from hotmesh.backends.sqlite import statements
 from hotmesh.backends.sqlite.done import delete_old
-from hotmesh.backends.sqlite.starts import check_queue
+from hotmesh.backends.sqlite.starts import check_queue, is_queue_of
 from hotmesh.backends.sqlite.transaction import Transaction
 from hotmesh.backends.sqlite.visibility import delete_expired_runs
 from hotmesh.limits import LANES_PER_QUEUE, SIDE_QUEUE_KEEP_MS
@@ -36,8 +36,8 @@ def beat(tx: Transaction, registration: Registration) -> Beat:
     types = registration.workflow_types
     state = tx.one(_SQL["router_state"], (router_id,))
     if registration.beats and (
-        state is None or tx.one(_SQL["queue_of_id"], (registration.queue_id,)) is None
-    ):
+        state is None or not is_queue_of(tx, namespace, registration.queue_id)
+    ):  # or a row is damaged; the queue's is put right when the router joins again
         return Beat(False, tx.now_ms, (), (), 0, tx.clock_shift_ms, went_back=True)
     went_back = state is not None and state[2] < registration.beats
     check_queue(tx, namespace, registration.queue_id)

@@ -119,9 +119,11 @@ def _beat(tx: Transaction, batch: Tasks, lost: list[_Claim]) -> list[_Claim]:
 def _first_due(tx: Transaction, batch: Tasks) -> dict[str, int]:
     """When the first task of each hosted type becomes claimable; types without one are left out."""
     if batch.types is None:
-        return dict(tx.all(_FIRST_DUE_OF_ALL, (batch.queue_id,)))
-    rows = tx.all(_FIRST_DUE_OF_TYPES, (batch.queue_id, json.dumps(batch.types)))
-    return {name: due_ms for name, due_ms in rows if due_ms is not None}
+        rows = tx.all(_FIRST_DUE_OF_ALL, (batch.queue_id,))
+    else:
+        rows = tx.all(_FIRST_DUE_OF_TYPES, (batch.queue_id, json.dumps(batch.types)))
+    # None if there is none; anything else is damaged, and sorted behind all numbers.
+    return {name: due_ms for name, due_ms in rows if isinstance(due_ms, int)}
 
 
 def _claim(tx: Transaction, batch: Tasks, types: list[str], latest_ms: int) -> list[Row]:

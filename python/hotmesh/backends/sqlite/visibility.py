@@ -124,8 +124,9 @@ def pending(
     kind, place = unpack(cursor)
     rows = tx.all(_PENDING_SQL[f"pending_{kind}"], (namespace, *place, limit))
     ended = len(rows) < limit
-    following_page = following(kind) if ended else pack(kind, rows[-1][:-2])
-    return [Pending(kind, *row[-2:]) for row in rows], following_page
+    columns = len(place)
+    following_page = following(kind) if ended else pack(kind, rows[-1][:columns])
+    return [Pending(kind, *row[columns:]) for row in rows], following_page
 
 
 def tasks_of(

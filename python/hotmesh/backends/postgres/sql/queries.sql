@@ -143,10 +143,18 @@ select * from hotmesh.tasks(@23@);
 select hotmesh.complete_task(@5@);
 
 -- name: queue_ids
--- The ids of task queues and side queues, made on first use.
-select hotmesh.queue_id(queue.namespace, queue.task_queue, queue.side, queue.wanted)
+-- The ids of task queues and side queues, made on first use; null where another has the wanted one.
+select hotmesh.queue_id(queue.namespace, queue.task_queue, queue.side, queue.wanted, false)
 from unnest($1::text[], $2::text[], $3::text[], $4::int[])
     queue (namespace, task_queue, side, wanted);
+
+-- name: queues_of_ids
+-- The queues with ids from one to another.
+select id, namespace, task_queue, side from hotmesh.queue where id >= $1::int and id < $2::int;
+
+-- name: put_queue
+-- A task queue or side queue under an id, whatever has it now.
+select hotmesh.queue_id($1::text, $2::text, $3::text, $4::int, true);
 
 -- name: note
 -- Write into the records of runs.
@@ -450,28 +458,33 @@ select pg_notify(hint.channel, hint.payload)
 from unnest($1::text[], $2::text[]) hint (channel, payload);
 
 -- name: pending_message
--- Messages that wait, in order: place, then run and message id.
-select stream.lane, stream.id, stream.run_id, stream.id
-from hotmesh.stream join hotmesh.queue on queue.id = stream.lane / 64
-where queue.namespace = $1 and (stream.lane, stream.id) > ($2::int, $3::bigint)
+-- Messages that wait, in order: place, then run, message id, lane and its task queue.
+select stream.lane, stream.id, stream.run_id, stream.id, stream.lane, coalesce(queue.task_queue, '')
+from hotmesh.stream left join hotmesh.queue on queue.id = stream.lane / 64
+where (queue.namespace = $1 or queue.id is null)
+    and (stream.lane, stream.id) > ($2::int, $3::bigint)
 order by stream.lane, stream.id limit $4;
 
 -- name: pending_timer
--- Timers, in order: place, then run and key.
-select timer.lane, timer.due_ms, timer.run_id, timer.key, timer.run_id, timer.key
-from hotmesh.timer join hotmesh.queue on queue.id = timer.lane / 64
-where queue.namespace = $1
+-- Timers, in order: place, then run, key, lane and its task queue.
+select timer.lane, timer.due_ms, timer.run_id, timer.key, timer.run_id, timer.key, timer.lane,
+    coalesce(queue.task_queue, '')
+from hotmesh.timer left join hotmesh.queue on queue.id = timer.lane / 64
+where (queue.namespace = $1 or queue.id is null)
     and (timer.lane, timer.due_ms, timer.run_id, timer.key)
         > ($2::int, $3::bigint, $4::bytea, $5::bigint)
 order by timer.lane, timer.due_ms, timer.run_id, timer.key limit $6;
 
 -- name: pending_task
--- Activity tasks, in order: place, then run and seq.
-select task.run_id, task.seq, task.run_id, task.seq
-from hotmesh.task join hotmesh.queue on queue.id = task.lane / 64
-where queue.namespace = $1 and (task.run_id, task.seq) > ($2::bytea, $3::int)
+-- Activity tasks, in order: place, then run, seq, lane and its task queue, and where they are claimed.
+select task.run_id, task.seq, task.run_id, task.seq, task.lane, coalesce(queue.task_queue, ''),
+    task.queue_id, task.activity_type
+from hotmesh.task left join hotmesh.queue on queue.id = task.lane / 64
+where (queue.namespace = $1 or queue.id is null) and (task.run_id, task.seq) > ($2::bytea, $3::int)
 order by task.run_id, task.seq limit $4;
 
 -- name: pending_wait
--- Runs that wait for mail, in order: place, then run and a number.
-select id, run_id, id from hotmesh.wait where namespace = $1 and id > $2::bigint order by id limit $3;
+-- Runs that wait for mail, in order: place, then run, a number, lane and its task queue.
+select wait.id, wait.run_id, wait.id, wait.lane, coalesce(queue.task_queue, '')
+from hotmesh.wait left join hotmesh.queue on queue.id = wait.lane / 64
+where wait.namespace = $1 and wait.id > $2::bigint order by wait.id limit $3;

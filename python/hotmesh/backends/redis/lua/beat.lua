@@ -24,9 +24,16 @@ end
 -- Take free lanes of a queue up to a fair share among so many routers (0: no share at all).
 local function take_share(of_queue, routers, lanes, surplus)
   local share = routers > 0 and math.ceil(LANES_PER_QUEUE / routers) or 0
-  local owners, flat = {}, call('HGETALL', P .. 'owners:' .. of_queue)
+  -- What nobody alive has is free, whatever is stored.
+  local owners, alive_ones, flat = {}, {}, call('HGETALL', P .. 'owners:' .. of_queue)
   for i = 1, #flat, 2 do
-    owners[tonumber(flat[i])] = flat[i + 1]
+    local index, owner = tonumber(flat[i]), flat[i + 1]
+    if alive_ones[owner] == nil then
+      alive_ones[owner] = call('ZSCORE', P .. 'leases', owner) and true or false
+    end
+    if index and alive_ones[owner] then
+      owners[index] = owner
+    end
   end
   local owned = 0
   for _, owner in pairs(owners) do
@@ -64,7 +71,7 @@ end
 
 -- The live routers that host a type, if its side queue is in use and this router is one of them.
 local function side_routers(side, workflow_type)
-  local used = tonumber(call('HGET', P .. 'side:' .. side, 'used') or 0)
+  local used = tonumber(call('HGET', P .. 'side:' .. side, 'used') or 0) or now
   if used + h.side_keep < now and call('EXISTS', P .. 'moved:' .. side) == 0
     or not hosts(types, workflow_type) then
     return 0
@@ -104,7 +111,7 @@ local function settle_clock()
 end
 
 local alive = call('HGET', P .. 'router:' .. router, 'alive')
-local known = tonumber(call('HGET', P .. 'router:' .. router, 'beats') or 0)
+local known = tonumber(call('HGET', P .. 'router:' .. router, 'beats') or 0) or 0
 if alive == '0' or (not alive and (h.beats > 0 or not h.join)) then
   return { 0, now, {}, {}, 0, shift, 0 }
 end
@@ -124,7 +131,19 @@ end
 forget_dead()
 delete_expired(EXPIRED_PER_BEAT)
 
-local routers = call('SCARD', P .. 'members:' .. queue)
+local function count_members()
+  local members, count = call('SMEMBERS', P .. 'members:' .. queue), 0
+  for i = 1, #members do
+    if call('ZSCORE', P .. 'leases', members[i]) then
+      count = count + 1
+    else
+      call('SREM', P .. 'members:' .. queue, members[i]) -- it is damaged
+    end
+  end
+  return count
+end
+
+local routers = count_members()
 local lanes, surplus = {}, {}
 if h.hosts then
   take_share(queue, routers, lanes, surplus)

@@ -11,6 +11,7 @@
 --   lane:<lane>        stream of unhandled messages; id "<number>-<kind>", one field: run id, frame
 --   timers:<lane>      zset, score = due, member = run id .. due .. ":" .. key
 --   late               zset of lanes that got a timer from someone other than their reader
+--   late_counter       its newest score
 --   run:<run id>       hash: s status, w workflow id, t type, l lane, h header, i input, o result,
 --                      b started, e closed, x seconds kept, u unread events, m side queue while
 --                      it is open in one, p the run that had the workflow id before, if any,
@@ -59,6 +60,10 @@ local LATE_WITHIN_MS = 60 * 1000 -- no reader's horizon is further away
 local clock = call('TIME')
 local wall = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local shift = tonumber(call('GET', P .. 'clock_shift') or 0)
+if not shift then
+  return redis.error_reply('ERR the key ' .. P .. 'clock_shift is damaged, it is no number: set it to '
+    .. 'milliseconds by which the time of this database is ahead of the clock, 0 as a rule')
+end
 local read = wall + shift
 -- The store's time: what is due and leases go by it, it does not jump. A caller who takes it for
 -- h.steady or later may have seen a jump that was not taken out yet.
@@ -114,7 +119,12 @@ local number, last_reserved = 0, -1
 local function append(lane, kind, run, frame)
   number = number + 1
   if number > last_reserved then
-    last_reserved = call('INCRBY', P .. 'counter', NUMBERS_PER_BLOCK)
+    last_reserved = redis.pcall('INCRBY', P .. 'counter', NUMBERS_PER_BLOCK)
+    if type(last_reserved) == 'table' then
+      -- It is damaged, and this script may have begun to write. More than any stream has seen:
+      last_reserved = wall * NUMBERS_PER_BLOCK
+      call('SET', P .. 'counter', text(last_reserved))
+    end
     number = last_reserved - NUMBERS_PER_BLOCK + 1
   end
   call('XADD', P .. 'lane:' .. lane, text(number) .. '-' .. kind, run, frame)
@@ -132,7 +142,12 @@ end
 
 -- Tell the lane's reader to look at all its timers again: this one may lie behind its cursor.
 local function mark_late(lane)
-  call('ZADD', P .. 'late', call('INCR', P .. 'late_counter'), lane)
+  local count = redis.pcall('INCR', P .. 'late_counter')
+  if type(count) == 'table' then -- as above
+    count = wall
+    call('SET', P .. 'late_counter', text(count))
+  end
+  call('ZADD', P .. 'late', text(count), lane)
 end
 
 local function put_attribute(key, name, value)

@@ -1,5 +1,6 @@
 -- One page of what waits in a lane (h.kind "message" or "timer"), in a queue ("task"), or of the runs
--- that wait for mail ("wait"). Answers {next start or "" at the end, run ids and numbers, flat}.
+-- that wait for mail ("wait"). Answers {next start or "" at the end, rows, flat}: run id and number, of
+-- tasks the lane ("" if the task itself is gone) and type too.
 local start = take()
 local rows = {}
 
@@ -48,6 +49,8 @@ if h.kind == 'task' then
   for i = 1, #found do
     rows[#rows + 1] = string.sub(found[i], 1, RUN_ID_BYTES)
     rows[#rows + 1] = number_of(string.sub(found[i], RUN_ID_BYTES + 1))
+    rows[#rows + 1] = call('HGET', P .. 'task:' .. found[i], 'l') or ''
+    rows[#rows + 1] = types[math.floor(at / 2) + 1]
   end
   if #found == h.limit then
     return { at .. ':' .. (from + #found), rows }

@@ -307,7 +307,7 @@ local function read_timers()
   local target, late, answers = now + h.horizon, {}, {}
   local marked = call('ZRANGEBYSCORE', P .. 'late', '(' .. h.late_seen, '+inf')
   for i = 1, #marked do
-    late[tonumber(marked[i])] = true
+    late[tonumber(marked[i]) or 0] = true
   end
   for i = 1, #h.lanes do
     local lane, read_until = h.lanes[i], h.timers_until[i]
@@ -326,7 +326,7 @@ local function read_timers()
       answers[#answers + 1] = { lane, reached, members }
     end
   end
-  return answers, tonumber(call('GET', P .. 'late_counter') or 0)
+  return answers, tonumber(call('GET', P .. 'late_counter') or 0) or h.late_seen
 end
 
 if call('HGET', P .. 'router:' .. router, 'alive') ~= '1' then

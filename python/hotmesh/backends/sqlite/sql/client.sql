@@ -2,9 +2,13 @@
 -- A task queue, or a side queue of one, on its first use.
 INSERT INTO queue (id, namespace, name, side, home) VALUES (?, ?, ?, ?, ?);
 
--- name: queue_of_id
--- Whether a queue has an id.
-SELECT 1 FROM queue WHERE id = ?;
+-- name: queues_of_ids
+-- The queues with ids from one to another.
+SELECT id, namespace, name, side FROM queue WHERE id >= ? AND id < ?;
+
+-- name: delete_queue
+-- What is in the way of a queue's row.
+DELETE FROM queue WHERE id = ? OR (namespace = ? AND name = ? AND side = ?);
 
 -- name: queue_in_namespace
 -- Whether a task queue is one of a namespace.

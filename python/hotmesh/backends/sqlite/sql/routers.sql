@@ -2,7 +2,8 @@
 -- Routers that have been silent for longer than their lease, but the one that asks.
 UPDATE router SET state = 0, lease_until_ms = column1
 FROM (VALUES (?, ?))
-WHERE state = 1 AND lease_until_ms < column1 AND router_id <> column2
+WHERE state = 1 AND router_id <> column2
+    AND (lease_until_ms < column1 OR typeof(lease_until_ms) <> 'integer')
 RETURNING router_id;
 
 -- name: take_jump_out
@@ -13,7 +14,7 @@ WHERE state = 1 AND seen_ms > column2;
 
 -- name: latest_seen
 -- When a live router was last seen.
-SELECT max(seen_ms) FROM router WHERE state = 1;
+SELECT max(seen_ms) FROM router WHERE state = 1 AND typeof(seen_ms) = 'integer';
 
 -- name: free_lanes
 -- All lanes of a router.
@@ -25,8 +26,8 @@ DELETE FROM lane WHERE owner = ?
     AND EXISTS (SELECT 1 FROM queue WHERE queue.id = lane.lane / 64 AND queue.namespace = ?);
 
 -- name: router_state
--- Whether a router is alive, dead or gone, and where, and its beats.
-SELECT state, namespace, beats FROM router WHERE router_id = ?;
+-- Whether a router is alive, dead or gone, and where, and its beats (0 if they are damaged).
+SELECT state, namespace, iif(typeof(beats) = 'integer', beats, 0) FROM router WHERE router_id = ?;
 
 -- name: put_router
 -- Join or renew.
@@ -37,7 +38,7 @@ VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?, ?)
 ON CONFLICT (router_id) DO UPDATE SET
     queue_id = excluded.queue_id, hosts_workflows = excluded.hosts_workflows,
     workflow_types = excluded.workflow_types, seen_ms = excluded.seen_ms,
-    lease_until_ms = excluded.lease_until_ms, beats = max(beats, excluded.beats),
+    lease_until_ms = excluded.lease_until_ms, beats = max(iif(typeof(beats) = 'integer', beats, 0), excluded.beats),
     info = excluded.info;
 
 -- name: count_routers
@@ -54,12 +55,14 @@ SELECT q.id, q.side, q.used_ms > ? OR EXISTS (SELECT 1 FROM moved AS m WHERE m.q
 FROM queue AS q WHERE q.home = ? ORDER BY q.id;
 
 -- name: owned_lanes
--- The lanes of a queue that are taken, and by whom.
-SELECT lane, owner FROM lane WHERE lane >= ? AND lane < ?;
+-- The lanes of a queue that are taken, and by whom. What nobody alive has is free, whatever its row says.
+SELECT l.lane, l.owner FROM lane AS l JOIN router AS r ON r.router_id = l.owner AND r.state = 1
+WHERE l.lane >= ? AND l.lane < ?;
 
 -- name: take_lane
 -- A free lane becomes this router's.
-INSERT INTO lane (lane, owner) VALUES (?, ?);
+INSERT INTO lane (lane, owner) VALUES (?, ?)
+ON CONFLICT (lane) DO UPDATE SET owner = excluded.owner;
 
 -- name: release_lane
 -- A lane becomes free.

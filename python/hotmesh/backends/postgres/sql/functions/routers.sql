@@ -1,8 +1,9 @@
 -- The id of a task queue, or of its side queue for a type; its lanes are made with it. A new one gets
 -- the id that its name asks for (or the next free one), so that a database which has lost it gives
--- the same one again.
+-- the same one again. Null if that id is taken: the caller finds another and says `sure`, or finds
+-- that the row in the way is damaged.
 create or replace function hotmesh.queue_id(
-    queue_namespace text, queue_name text, queue_side text, wanted int
+    queue_namespace text, queue_name text, queue_side text, wanted int, sure boolean
 ) returns int language plpgsql as $$
 declare
     found_id int;
@@ -11,7 +12,7 @@ begin
     select queue.id into found_id from hotmesh.queue
     where queue.namespace = queue_namespace and queue.task_queue = queue_name
         and queue.side = queue_side;
-    if found then
+    if found and (not sure or found_id = wanted) then
         return found_id;
     end if;
     if queue_side <> '' then
@@ -23,18 +24,23 @@ begin
     select queue.id into found_id from hotmesh.queue
     where queue.namespace = queue_namespace and queue.task_queue = queue_name
         and queue.side = queue_side;
-    if found then
+    if found and not sure then
         return found_id;
     end if;
-    found_id := wanted;
-    while exists (select from hotmesh.queue where queue.id = found_id) loop
-        found_id := found_id + 1;
-    end loop;
+    if sure then
+        delete from hotmesh.queue
+        where queue.id = wanted or (
+            queue.namespace = queue_namespace and queue.task_queue = queue_name
+            and queue.side = queue_side
+        );
+    elsif exists (select from hotmesh.queue where queue.id = wanted) then
+        return null;
+    end if;
     insert into hotmesh.queue (id, namespace, task_queue, side, home)
-    values (found_id, queue_namespace, queue_name, queue_side, home_id);
+    values (wanted, queue_namespace, queue_name, queue_side, home_id);
     insert into hotmesh.lane (lane)
-    select found_id * 64 + n from generate_series(0, 63) n;
-    return found_id;
+    select wanted * 64 + n from generate_series(0, 63) n on conflict (lane) do nothing;
+    return wanted;
 end $$;
 
 
@@ -73,8 +79,8 @@ begin
     if router_beats > 0 then
         select router.beats < router_beats into went_back
         from hotmesh.router
-        join hotmesh.queue on queue.id = router.queue_id
-        where router.router_id = own_id;
+        join hotmesh.queue on queue.id = router_queue
+        where router.router_id = own_id and queue.namespace = router_namespace;
         if not found then
             now := hotmesh.now_ms();
             went_back := true;
@@ -95,7 +101,8 @@ begin
     values (own_lock, now, router_lease_ms, router_queue, hosts, types, router_beats + 1, own_id,
         router_namespace, router_info)
     on conflict (router_id) do update set
-        hosts_workflows = excluded.hosts_workflows, workflow_types = excluded.workflow_types,
+        queue_id = excluded.queue_id, hosts_workflows = excluded.hosts_workflows,
+        workflow_types = excluded.workflow_types,
         seen_ms = excluded.seen_ms, lease_ms = excluded.lease_ms, info = excluded.info,
         beats = greatest(router.beats, excluded.beats)
     where router.namespace = router_namespace
@@ -130,7 +137,12 @@ begin
         end loop;
     end if;
     select coalesce(array_agg(lane.lane order by lane.lane), '{}') into lanes
-    from hotmesh.lane where lane.owner = own_id;
+    from hotmesh.lane
+    where lane.owner = own_id and lane.lane / 64 in (
+        -- A lane of another queue is none that it could read: its row is damaged.
+        select queue.id from hotmesh.queue
+        where queue.id = router_queue or queue.home = router_queue
+    );
 end $$;
 
 
@@ -147,11 +159,19 @@ declare
     );
 begin
     if cardinality(owned) < fair then
+        -- What nobody alive has is free, and a row that is missing too: it was damaged.
+        insert into hotmesh.lane (lane)
+        select queue * 64 + n from generate_series(0, 63) n
+        where not exists (select from hotmesh.lane known where known.lane = queue * 64 + n)
+        on conflict (lane) do nothing;
         update hotmesh.lane set owner = own_id
         where lane.lane in (
             select free.lane from hotmesh.lane free
             where free.lane >= queue * 64 and free.lane < queue * 64 + 64
-                and free.owner is null
+                and not exists (
+                    select from hotmesh.router holder
+                    where holder.router_id = free.owner and holder.alive
+                )
             order by free.lane limit fair - cardinality(owned)
         );
     end if;
