@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hotmesh import activity, workflow
+from hotmesh import activity, meshflow, workflow
 from hotmesh.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from hotmesh.common import RetryPolicy
 from hotmesh.engine import wire
@@ -69,7 +69,7 @@ class Victim:
         return await tried
 
     async def wait_for_mail(self) -> None:
-        await workflow.wait_for(workflow.info().workflow_id)
+        await meshflow.workflow.wait_for(workflow.info().workflow_id)
 
 
 async def test_a_damaged_row_hurts_its_own_run_only(

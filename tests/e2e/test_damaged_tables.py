@@ -15,10 +15,11 @@ from hotmesh.backends.protocol import MailItem
 from hotmesh.client import Client, WorkflowQueryFailedError
 from hotmesh.common import RetryPolicy
 from hotmesh.exceptions import HotMeshError, RPCError
+from hotmesh.limits import ROPE_BYTES
 from support.flips import TABLES, Column
 from support.places import postgres_place, redis_place, sqlite_place
 from support.running import SOON, eventually, start, working
-from support.table_flips import GLOBAL_KINDS, all_columns, damage, documented_kinds, put_clock_shift
+from support.table_flips import GLOBAL_KINDS, all_columns, damage, documented_kinds, put_rare
 
 NEIGHBOURS = 40
 AT_ONCE = 6
@@ -167,7 +168,7 @@ def hosting(client: Client) -> contextlib.AbstractAsyncContextManager[object]:
 async def fill(client: Client, url: str) -> None:
     """Leave rows in every table."""
     busy = await start(client, Busy.run)
-    await start(client, "Unhosted")
+    await start(client, "Unhosted", bytes(ROPE_BYTES))  # SQLite has it in pieces
     await start(client, Neighbour.run, start_delay=LATE)
     await (await start(client, Neighbour.run, expire=timedelta(hours=1))).result()
     await client.connection.backend.mail([MailItem("default", "nobody", b"data")])
@@ -178,10 +179,9 @@ async def fill(client: Client, url: str) -> None:
         return (await busy.describe()).raw_info.transitions >= 2
 
     await eventually(has_retry, "it waits for its retry")
-    await asyncio.sleep(
-        0.5
-    )  # the answer that nobody takes is stored, the run that nobody hosts moved
-    await put_clock_shift(url)
+    # The answer that nobody takes is stored, the run that nobody hosts moved.
+    await asyncio.sleep(0.5)
+    await put_rare(url)
 
 
 async def goes_on_without(url: str, column: Column) -> None:

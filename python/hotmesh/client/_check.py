@@ -42,7 +42,8 @@ class _Place(NamedTuple):
     """Where something lies, or where what becomes of it goes."""
 
     kind: str
-    lane: int
+    lane: int | str
+    """A text at most where SQLite was given one."""
     task_queue: str
 
 
@@ -192,10 +193,8 @@ def _of_run(frames: Sequence[bytes], held: _Held) -> _Found:
     try:
         transitions = [decode_transition(bytes(frame)) for frame in frames]
         ledger = _ledger_of(transitions)
-    except (
-        CoreError,
-        TypeError,
-    ) as error:  # no bytes at all, where SQLite was given something else
+    # A TypeError: no bytes at all, where SQLite was given something else.
+    except (CoreError, TypeError) as error:
         found.wrong.append(f"its journal can't be read: {error}")
         return found
     if not transitions:
