@@ -1,4 +1,7 @@
-"""The thread that runs the workflow code of a router, so that its event loop never waits for it.
+"""The thread that runs a router's workflow code, so that its event loop never waits long for that.
+
+Nearly all work is done within milliseconds. Who asks for it stands still for so long, as in a call:
+a round through the event loop costs more than a small batch. After that it is awaited.
 
 One piece of work at a time. Code that the watchdog can't interrupt, because it is in a call that
 does not return to Python, is left behind: its thread goes on with whatever holds it up, nothing of
@@ -13,7 +16,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from hotmesh.exceptions import DeadlockError
 from hotmesh.printing import printable
@@ -23,6 +26,9 @@ from hotmesh.router.watchdog import LeftBehind, Watchdog
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+CALL_SECONDS = 0.01
+"""How long the event loop stands still for a piece of work, before it is awaited."""
 
 CANCEL_SECONDS = 1.0
 """How long who is cancelled waits for the code that runs for it."""
@@ -42,9 +48,46 @@ class StuckError(Exception):
         self.thread = thread
 
 
-class _Work(NamedTuple):
-    run: Callable[[], Any]
-    future: asyncio.Future[Any] | None
+class _Work:
+    """A piece of work, and what came of it."""
+
+    __slots__ = ("done", "error", "future", "result", "run")
+
+    def __init__(self, run: Callable[[], Any]) -> None:
+        self.run = run
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.done = threading.Lock()
+        """Held until there is an outcome."""
+        self.done.acquire()
+        self.future: asyncio.Future[None] | None = None
+        """Wakes who awaits it."""
+
+    def settle(self, result: object, error: BaseException | None) -> None:
+        """Say what came of it, from any thread."""
+        self.result, self.error = result, error
+        self.done.release()
+        future = self.future
+        if future is None:
+            return  # whoever comes to await it looks again first
+        try:
+            future.get_loop().call_soon_threadsafe(_wake, future)
+        except RuntimeError:
+            return  # the loop is closed: nobody waits
+
+    def outcome(self) -> Any:
+        """What it returned.
+
+        Raises:
+            BaseException: What it raised.
+        """
+        error = self.error
+        if error is None:
+            return self.result
+        try:
+            raise error
+        finally:
+            del error, self.error  # no circle through its traceback
 
 
 class WorkflowThread:
@@ -107,21 +150,35 @@ class WorkflowThread:
         if self._inline:
             with collection_paused():
                 return work()
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._work.put(_Work(work, future))
-        try:
-            return await future
-        except asyncio.CancelledError:
-            # What it works on must not be taken apart under its hands.
-            await asyncio.wait([future], timeout=CANCEL_SECONDS)
-            raise
+        asked = _Work(work)
+        patience = CALL_SECONDS if self._current is None else 0  # others may be long
+        self._work.put(asked)
+        if not asked.done.acquire(timeout=patience):
+            future = asked.future = asyncio.get_running_loop().create_future()
+            if not asked.done.acquire(blocking=False):
+                try:
+                    await future
+                except asyncio.CancelledError:
+                    # What it works on must not be taken apart under its hands.
+                    await asyncio.wait([future], timeout=CANCEL_SECONDS)
+                    raise
+        result: T = asked.outcome()
+        return result
 
     def post(self, work: Callable[[], None]) -> None:
         """Run a piece of work that nobody waits for, such as the clean-up of a run that goes."""
         if self._inline or self._thread is None:
             work()
         else:
-            self._work.put(_Work(lambda: self.watchdog.watch(work), None))
+            self._work.put(_Work(lambda: self._look_after(work)))
+
+    def _look_after(self, work: Callable[[], None]) -> None:
+        try:
+            self.watchdog.watch(work)
+        except LeftBehind:
+            raise
+        except BaseException as error:  # whatever it is, nobody waits for it
+            logger.warning("the code of a run that leaves memory failed", exc_info=printable(error))
 
     def _begin(self) -> None:
         self._thread = threading.Thread(
@@ -147,11 +204,7 @@ class WorkflowThread:
             except BaseException as failure:  # noqa: BLE001 - raised where it is awaited
                 error = failure
             self._current = None
-            if work.future is None and error is not None:
-                logger.warning(
-                    "the code of a run that leaves memory failed", exc_info=printable(error)
-                )
-            _settle(work.future, result, error)
+            work.settle(result, error)
             del work, result, error
 
     def _leave_behind(self, watchdog: Watchdog) -> None:
@@ -162,24 +215,9 @@ class WorkflowThread:
         self.watchdog = Watchdog(self._limit_seconds, self._leave_behind)
         self._current = None
         self._begin()
-        _settle(stuck.future, None, StuckError(watchdog.error(), thread))
+        stuck.settle(None, StuckError(watchdog.error(), thread))
 
 
-def _settle(
-    future: asyncio.Future[Any] | None, result: object, error: BaseException | None
-) -> None:
-    if future is None:
-        return
-    try:
-        future.get_loop().call_soon_threadsafe(_resolve, future, result, error)
-    except RuntimeError:
-        return  # the loop is closed: nobody waits
-
-
-def _resolve(future: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
-    if future.done():
-        return
-    if error is not None:
-        future.set_exception(error)
-    else:
-        future.set_result(result)
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from hotmesh.router import workflow_thread
 from hotmesh.router.watchdog import Watchdog
 from hotmesh.router.workflow_thread import StuckError, WorkflowThread
 
@@ -41,6 +42,39 @@ async def test_what_work_raises_is_raised_where_it_is_awaited(thread: WorkflowTh
     with pytest.raises(ZeroDivisionError):
         await thread.run(lambda: 1 // 0)
     assert await thread.run(lambda: "goes on") == "goes on"
+
+
+async def test_quick_work_takes_no_turn_of_the_loop(
+    thread: WorkflowThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workflow_thread, "CALL_SECONDS", 60)
+    turned: list[bool] = []
+    asyncio.get_running_loop().call_soon(turned.append, True)
+    assert await thread.run(lambda: "at once") == "at once"
+    assert not turned
+
+
+async def test_the_loop_turns_while_work_takes_long(thread: WorkflowThread) -> None:
+    gate = threading.Event()
+    asyncio.get_running_loop().call_soon(gate.set)
+    assert await thread.run(gate.wait)
+
+
+async def test_the_loop_does_not_stand_still_behind_the_work_of_others(
+    thread: WorkflowThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, began = threading.Event(), threading.Event()
+
+    def work() -> None:
+        began.set()
+        gate.wait()
+
+    first = asyncio.create_task(thread.run(work))
+    await asyncio.to_thread(began.wait)
+    monkeypatch.setattr(workflow_thread, "CALL_SECONDS", 60)
+    asyncio.get_running_loop().call_soon(gate.set)
+    assert await thread.run(lambda: "after the first") == "after the first"
+    await first
 
 
 async def test_debugging_needs_the_callers_thread() -> None:
