@@ -192,7 +192,7 @@ class ApplicationError(FailureError):
         super().__init__(message, exc_args=(f"{type}: {message}" if type else message,))
         self._details = details
         self._type = type
-        self._non_retryable = non_retryable
+        self._non_retryable = bool(non_retryable)
         self._next_retry_delay = next_retry_delay
         self._category = category
 
@@ -293,7 +293,7 @@ class ServerError(FailureError):
 
     def __init__(self, message: str, *, non_retryable: bool = False) -> None:
         super().__init__(message)
-        self._non_retryable = non_retryable
+        self._non_retryable = bool(non_retryable)
 
     @property
     def non_retryable(self) -> bool:

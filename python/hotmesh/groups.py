@@ -68,7 +68,7 @@ def requested_delay(error: BaseException) -> timedelta | None:
     asked = [
         each.next_retry_delay
         for each in leaves(error)
-        if isinstance(each, ApplicationError) and each.next_retry_delay is not None
+        if isinstance(each, ApplicationError) and isinstance(each.next_retry_delay, timedelta)
     ]
     return max(asked, default=None)
 

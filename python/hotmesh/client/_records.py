@@ -22,7 +22,7 @@ from hotmesh.engine.attributes import (
     untyped_attributes,
 )
 from hotmesh.engine.options import checked_name
-from hotmesh.exceptions import ConversionError, InvalidArgumentError
+from hotmesh.exceptions import ConversionError, HotMeshError, InvalidArgumentError
 
 
 def checked_search(attributes: TypedSearchAttributes | SearchAttributes | None) -> SearchDocument:
@@ -42,9 +42,13 @@ def checked_search(attributes: TypedSearchAttributes | SearchAttributes | None) 
             for name, values in attributes.items():
                 checked_name(name, "search attribute name")
                 encode_search_attribute_values(values)
-    except TypeError as error:
+        document = search_document(attributes)
+        record_of(document)
+    except HotMeshError:
+        raise
+    except (TypeError, ValueError) as error:  # also what JSON can't express
         raise InvalidArgumentError(f"Search attributes: {error}") from error
-    return search_document(attributes)
+    return document
 
 
 def record_items(

@@ -341,6 +341,7 @@ def encode_failure(converter: DataConverter, exception: BaseException) -> bytes:
     failure = Failure()
     try:
         converter.failure_converter.to_failure(exception, converter.payload_converter, failure)
+        return failure.to_json()
     except BaseException as err:
         if is_from_outside(err):
             raise

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any, ClassVar, cast
 
 from hotmesh.common import Payload
@@ -121,6 +122,8 @@ class DefaultFailureConverter(FailureConverter):
             failure.application_failure_info = _unknown_error(exception)
             return
         failure.message = exception.message
+        if not isinstance(failure.message, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            failure.message = message_of(exception)
         for error_type, write in _WRITERS:
             if isinstance(exception, error_type):
                 write(exception, converter, failure)
@@ -173,12 +176,21 @@ def _values(payloads: Sequence[Payload], converter: PayloadConverter) -> list[An
     return converter.from_payloads(payloads) if payloads else []
 
 
+_APPLICATION_FIELDS = {"type": str, "next_retry_delay": timedelta, "category": int}
+
+
 # -- Writing: one function per error that has an info of its own --
 
 
 def _write_application(
     error: ApplicationError, converter: PayloadConverter, failure: Failure
 ) -> None:
+    for name, kind in _APPLICATION_FIELDS.items():
+        value = getattr(error, name)
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(
+                f"{name} of an ApplicationError must be {kind.__name__}, not {type(value).__name__}"
+            )
     failure.application_failure_info = ApplicationFailureInfo(
         type=error.type or "",
         non_retryable=error.non_retryable,

@@ -171,6 +171,9 @@ async def test_signal_with_start_starts_and_then_only_signals(client: Client, ha
         ({"arg": 1, "args": [2]}, "arg and args"),
         ({"start_signal_args": [1]}, "start_signal"),
         ({"search_attributes": {"k": "text"}}, "lists"),
+        ({"search_attributes": {"k": [2**70]}}, "64-bit"),
+        ({"search_attributes": {"k": [10**5000]}}, "digits"),
+        ({"search_attributes": {"k": ["\ud800"]}}, "surrogates"),
         (
             {
                 "id_reuse_policy": WorkflowIDReusePolicy.TERMINATE_IF_RUNNING,

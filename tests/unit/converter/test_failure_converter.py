@@ -361,3 +361,37 @@ async def test_a_codec_sees_the_members_of_a_group() -> None:
     await apply_codec_to_failure(Looks(), stored, True)
     assert any(b"secret" in each for each in seen)
     assert any(b"detail" in each for each in seen)
+
+
+class Unprintable:
+    """A value of a user's that is of no use as a message."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("type", 2**70),
+        ("next_retry_delay", "10 s"),
+        ("next_retry_delay", float("nan")),
+        ("category", "benign"),
+        ("category", 2**70),
+    ],
+)
+def test_an_error_with_a_field_that_cannot_be_stored_gets_through(field: str, value: Any) -> None:
+    made: Any = ApplicationError
+    data = encode_failure(DEFAULT, made("paid twice", **{field: value}))
+    found = decode_failure(DEFAULT, data)
+    assert isinstance(found, ApplicationError)
+    assert "ApplicationError" in found.message
+
+
+@pytest.mark.parametrize("message", [2**70, ValueError("what it says"), Unprintable(), None])
+def test_a_message_that_is_no_text_becomes_one(message: Any) -> None:
+    found = decode_failure(DEFAULT, encode_failure(DEFAULT, ApplicationError(message)))
+    assert isinstance(found, ApplicationError)
+    assert isinstance(found.message, str)
