@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from hotmesh.backends.protocol import ConflictPolicy, RunStatus, StartItem
 from hotmesh.client._connection import Connection
@@ -46,8 +45,7 @@ class LookAgainError(Exception):
     """The workflow's newest run is closed, and not the one that the caller has looked at."""
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(NamedTuple):
     """What a start led to."""
 
     run_id: bytes
@@ -193,14 +191,14 @@ async def _header(
 ) -> dict[str, Any]:
     """The run's header: only what differs from the default, so that a plain start has none."""
     header: dict[str, Any] = {}
-    for key, value, name in (
-        ("exec", options.execution_timeout, "execution_timeout"),
-        ("run", options.run_timeout, "run_timeout"),
-        ("task", options.task_timeout, "task_timeout"),
-        ("delay", options.start_delay, "start_delay"),
-    ):
-        if value is not None and (whole := milliseconds(value, name)):
-            header[key] = whole
+    if options.execution_timeout is not None:
+        _put_time(header, "exec", options.execution_timeout, "execution_timeout")
+    if options.run_timeout is not None:
+        _put_time(header, "run", options.run_timeout, "run_timeout")
+    if options.task_timeout is not None:
+        _put_time(header, "task", options.task_timeout, "task_timeout")
+    if options.start_delay is not None:
+        _put_time(header, "delay", options.start_delay, "start_delay")
     if options.retry_policy is not None:
         header["retry"] = retry_document(options.retry_policy, f"workflow {options.workflow!r}")
     if options.cron_schedule:
@@ -237,6 +235,12 @@ async def _header(
             "runs are not tied to builds: use workflow.patched() for changed code",
         )
     return header
+
+
+def _put_time(header: dict[str, Any], key: str, value: timedelta, name: str) -> None:
+    whole = milliseconds(value, name)
+    if whole:
+        header[key] = whole
 
 
 def _expiry(expire: timedelta | float | None) -> int:

@@ -91,20 +91,13 @@ class RunState:
         attributes: bytes = b"",
     ) -> RunState:
         """A run as it is stored; what of it can't be read is the state's ``damage``."""
-        try:
-            document: dict[str, Any] = wire.load(header or b"")
-        except ValueError as error:
-            document, damage = {}, _corrupt(run_id, "header", str(error))
-        else:
-            damage = None
-            if type(document) is not dict:
-                document, damage = {}, _corrupt(run_id, "header", "it is no document")
-        if damage is None and not (workflow_id and workflow_type):
-            damage = _corrupt(run_id, "row", "it has no workflow id or no type")
-        if damage is None and body is None and header is not None:
-            damage = _corrupt(run_id, "input", "it is missing")
-        if damage is None and DAMAGED_ATTRIBUTE in attributes:
-            damage = _corrupt(run_id, "record", "a value is no JSON")
+        document: dict[str, Any] = {}
+        damage: HotMeshError | None = None
+        is_plain = workflow_id and workflow_type and body is not None and not attributes
+        if header or not is_plain:  # few are
+            document, damage = _checked(
+                run_id, workflow_id, workflow_type, header, body, attributes
+            )
         details = RunDetails(
             namespace,
             workflow_id or "",
@@ -196,6 +189,30 @@ class RunState:
     def add_child(self, command: Event) -> None:
         """A child was asked for."""
         self.children[command[1]] = orjson.loads(command[4])
+
+
+def _checked(
+    run_id: bytes,
+    workflow_id: str | None,
+    workflow_type: str | None,
+    header: bytes | None,
+    body: bytes | None,
+    attributes: bytes,
+) -> tuple[dict[str, Any], CorruptRowError | None]:
+    """A run's header, and what of the run can't be read."""
+    try:
+        document: dict[str, Any] = wire.load(header or b"")
+    except ValueError as error:
+        return {}, _corrupt(run_id, "header", str(error))
+    if type(document) is not dict:
+        return {}, _corrupt(run_id, "header", "it is no document")
+    if not (workflow_id and workflow_type):
+        return document, _corrupt(run_id, "row", "it has no workflow id or no type")
+    if body is None and header is not None:
+        return document, _corrupt(run_id, "input", "it is missing")
+    if DAMAGED_ATTRIBUTE in attributes:
+        return document, _corrupt(run_id, "record", "a value is no JSON")
+    return document, None
 
 
 def _corrupt(run_id: bytes, what: str, reason: str) -> CorruptRowError:
