@@ -134,3 +134,30 @@ async def test_no_large_value_is_in_the_drivers_hands(
     stale = await router.step(journal_run=[run_id], journal_seq=[2], journal_frame=[rope])
     assert stale.stale == [run_id]
     assert await writers[0].fetchval("select count(*) from hotmesh.piece") == 0
+
+
+@pytest.mark.parametrize("lost", ["true", "number = 1"])
+async def test_a_large_value_that_is_not_all_there_is_not_stored(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch, writers: list[Any], lost: str
+) -> None:
+    """A server that crashes, or a standby that takes over, has nothing of what was sent ahead."""
+    run = Link._run
+
+    async def losing(link: Link, sql: str, arguments: tuple[object, ...]) -> Any:
+        if "hotmesh.whole" in sql:
+            await writers[0].execute(f"delete from hotmesh.piece where {lost}")
+        return await run(link, sql, arguments)
+
+    router = await mesh.join()
+    run_id = await mesh.start("order")
+    await router.read_all(1)
+    monkeypatch.setattr(Link, "_run", losing)
+    with pytest.raises(BackendUnavailableError, match="sent ahead"):
+        await router.commit(
+            journal_run=[run_id], journal_seq=[0], journal_frame=[os.urandom(LARGE_BYTES)]
+        )
+    with pytest.raises(BackendUnavailableError, match="sent ahead"):
+        await mesh.start("other", input=os.urandom(LARGE_BYTES))
+    monkeypatch.undo()
+    assert await mesh.backend.journal("default", run_id) == []
+    assert await mesh.start("other") is not None

@@ -44,11 +44,12 @@ async def row_with_large(link: Link | LinkPool, name: str, *arguments: object) -
         arguments: Of its parameters. Large values are looked for in lists.
 
     Raises:
-        BackendUnavailableError: The connection broke. Pieces that are left are deleted some day.
+        BackendUnavailableError: The connection broke, or what was sent ahead was lost (a crash of
+            the server, a failover). Pieces that are left are deleted some day.
         BackendError: Postgres refused it; nothing was applied.
     """
     call, given = os.urandom(16), list(arguments)
-    places: set[int] = set()
+    large: list[tuple[int, int, int]] = []  # place, item and size of each
     for place, argument in enumerate(arguments, 1):
         if not isinstance(argument, (list, tuple)):
             continue
@@ -56,20 +57,26 @@ async def row_with_large(link: Link | LinkPool, name: str, *arguments: object) -
         at = [index for index, each in enumerate(items) if _is_large(each)]
         if not at:
             continue
-        places.add(place)
         for index in at:
+            large.append((place, index + 1, len(items[index])))
             await _send(link, (call, place, index + 1), items[index])
         given[place - 1] = [None if index in at else each for index, each in enumerate(items)]
     whole = link.statements["whole"]
     after = len(arguments) + 1
+    columns = [list(column) for column in zip(*large, strict=True)] or [[], [], []]
+    places = set(columns[0])
 
     def parameter(found: re.Match[str]) -> str:
         number = int(found[1])
-        return whole.format(argument=number, call=after) if number in places else found[0]
+        if number not in places:
+            return found[0]
+        return whole.format(
+            argument=number, call=after, places=after + 1, numbers=after + 2, sizes=after + 3
+        )
 
     sql = _PARAMETER.sub(parameter, link.statements[name])
     try:
-        return (await link.query(name, sql, *given, call))[0]
+        return (await link.query(name, sql, *given, call, *columns))[0]
     except BackendUnavailableError:
         raise
     except BackendError:

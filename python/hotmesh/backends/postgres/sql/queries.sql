@@ -97,7 +97,7 @@ where exists (
 
 -- name: whole
 -- An array argument of another statement, with the large items put in that were sent ahead.
-hotmesh.whole(${argument}, ${call}, {argument})
+hotmesh.whole(${argument}, ${call}, {argument}, ${places}, ${numbers}, ${sizes})
 
 -- name: put_piece
 -- A piece of a large item of an argument of a call that is to come.

@@ -1,15 +1,25 @@
 -- An array argument of a call, with the large items put in that were sent ahead in pieces.
-create or replace function hotmesh.whole(items bytea[], own_call bytea, own_place int)
-returns bytea[] language plpgsql as $$
+-- That table is empty after a crash and on a standby that takes over: what is no longer all there must
+-- not be taken for the value.
+create or replace function hotmesh.whole(
+    items bytea[], own_call bytea, own_place int, places int[], numbers int[], sizes bigint[]
+) returns bytea[] language plpgsql as $$
 declare
     sent record;
+    data bytea;
 begin
     for sent in
-        select piece.item, string_agg(piece.data, ''::bytea order by piece.number) as data
-        from hotmesh.piece where piece.call = own_call and piece.place = own_place
-        group by piece.item
+        select large.number, large.size
+        from unnest(places, numbers, sizes) large (place, number, size)
+        where large.place = own_place
     loop
-        items[sent.item] := sent.data;
+        select string_agg(piece.data, ''::bytea order by piece.number) into data
+        from hotmesh.piece
+        where piece.call = own_call and piece.place = own_place and piece.item = sent.number;
+        if octet_length(data) is distinct from sent.size then
+            raise exception 'what was sent ahead of this call is gone' using errcode = '57000';
+        end if;
+        items[sent.number] := data;
     end loop;
     delete from hotmesh.piece where piece.call = own_call and piece.place = own_place;
     return items;
