@@ -35,7 +35,7 @@ from hotmesh.router.task_failures import TaskFailures
 
 logger = logging.getLogger(__name__)
 
-STARTED_AT_A_TIME = 32
+STARTED_AT_A_TIME = 256
 """Activities that are begun before the runs of those that have ended already move on."""
 
 IDLE_POLL_SECONDS = 1.0
@@ -364,8 +364,8 @@ class Pipe:
     async def _start_activities(self, effects: Effects) -> None:
         """Begin what was committed. Runs whose activities end at once move on at once.
 
-        A few at a time: a run then goes from one activity to the next while all that it needs is
-        in the processor's cache.
+        Not all at once, so that what a run needs is found in the processor's cache; but many, for
+        each time costs a change of threads.
         """
         activities, began = self._activities, time.perf_counter()
         activities.accept(effects.placed)
