@@ -9,7 +9,8 @@ venv=.venv-test
 
 section "Packages"
 tools/ensure_packages.sh cargo:cargo cc:gcc \
-    postgres:postgresql pgbouncer:pgbouncer redis-server:redis-server nats-server:nats-server
+    postgres:postgresql pgbouncer:pgbouncer redis-server:redis-server nats-server:nats-server \
+    openssl:openssl
 for component in clippy rustfmt; do
     cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1 || rustup component add "$component"
 done

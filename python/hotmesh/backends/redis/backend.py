@@ -97,9 +97,12 @@ class RedisBackend:
             await self._names.route.drop_idle()
 
     async def connect(self) -> None:
-        """Find the nodes, check the layout's version, and warn of settings that lose data."""
+        """Find the nodes, check the user's rights and the layout's version, and warn of settings
+        that lose data.
+        """
         try:
             await self._servers.discover()
+            await self._names.check_rights()
             await self._names.check_schema()
             await durability.check(self._servers)
         except BaseException:

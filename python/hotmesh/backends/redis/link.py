@@ -6,17 +6,20 @@ repeated. A call that was cut short closes the connection, since its answer may 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, cast
 
 import hiredis
 from redis import exceptions as redis_errors
+from redis.asyncio.connection import SSLConnection
 
+from hotmesh.backends.redis import tls
 from hotmesh.backends.redis.failures import call_failure, connect_failure
 from hotmesh.backends.redis.packing import Word, is_large, pieces
 from hotmesh.backends.redis.scripts import Script
 from hotmesh.core.rope import Rope
-from hotmesh.exceptions import BackendError
+from hotmesh.exceptions import BackendAccessError, BackendError
 from hotmesh.redaction import Redaction
 
 _pack = cast("Callable[[tuple[Word, ...]], bytes]", cast("Any", hiredis).pack_command)
@@ -68,24 +71,54 @@ class Link:
         self.address = address
         self._redaction = redaction
         self._checks_health = bool(getattr(connection, "health_check_interval", 0))
+        self._secure = isinstance(connection, SSLConnection)
 
     async def open(self) -> None:
         """Connect and authenticate.
 
         Raises:
             BackendUnavailableError: the node can't be reached.
-            BackendAccessError: it refuses the user, the password or the database, or its
-                certificate can't be trusted.
+            BackendAccessError: it refuses the user, the password or the database, its
+                certificate can't be trusted, or only one of the two speaks TLS.
         """
         failure: BackendError | None = None
         try:
-            await self.connection.connect()
+            await (self._shake_hands() if self._secure else self.connection.connect())
         except (redis_errors.RedisError, OSError) as error:
             text = self._redaction.hide(str(error) or type(error).__name__)
-            failure = connect_failure(str(self.address), error, text)
+            if await self._wants_tls(error):
+                failure = BackendAccessError(
+                    f"Redis at {self.address} speaks TLS, and the URL does not: use rediss://"
+                )
+            else:
+                failure = connect_failure(str(self.address), error, text)
             self._redaction.because(failure, error)
         if failure is not None:
             raise failure
+
+    async def _shake_hands(self) -> None:
+        """Connect with TLS; one that does not know TLS is found out before the time is over."""
+        connecting = asyncio.ensure_future(self.connection.connect())
+        try:
+            await asyncio.wait([connecting], timeout=tls.USUALLY_S)
+            if not connecting.done() and await tls.answers_plainly(*self.address):
+                raise BackendAccessError(
+                    f"Redis at {self.address} does not speak TLS, which the URL asks for: give it "
+                    "a certificate, or use redis://"
+                )
+            await connecting
+        finally:
+            if not connecting.done():
+                connecting.cancel()
+                await asyncio.wait([connecting])
+
+    async def _wants_tls(self, error: Exception) -> bool:
+        """Whether a connection without TLS has failed because the server wants it."""
+        if self._secure or not self.address.port:
+            return False
+        if not isinstance(error, (redis_errors.ConnectionError, redis_errors.InvalidResponse)):
+            return False
+        return await tls.answers_encrypted(*self.address)
 
     async def close(self) -> None:
         """Drop the connection without waiting for the node."""

@@ -15,7 +15,7 @@ from hotmesh.backends.queue_ids import wanted_queue_id
 from hotmesh.backends.redis import codec, scripts
 from hotmesh.backends.redis.link import Link
 from hotmesh.backends.redis.servers import Route, Servers
-from hotmesh.exceptions import BackendError, SchemaVersionError
+from hotmesh.exceptions import BackendAccessError, BackendError, SchemaVersionError
 
 SCHEMA_VERSION = 1
 """Layout of the keys; a newer one in the database is refused."""
@@ -35,6 +35,7 @@ class Names:
     """
 
     def __init__(self, servers: Servers, prefix: str) -> None:
+        self._servers = servers
         self._key = f"{{{quote(prefix, safe='')}}}:".encode()
         self.route = Route(servers, self._key, size=2, prepare=self._meet_connection)
         self._ids: dict[tuple[str, str, str], int] = {}
@@ -43,6 +44,22 @@ class Names:
     async def exists(self) -> bool:
         """Whether the schema version was ever written."""
         return await self.route.command("GET", self._key + b"schema") is not None
+
+    async def check_rights(self) -> None:
+        """Ask for the rights of all that may be called: one that is missing is named here, and not
+        in the midst of the work that needs it.
+
+        Raises:
+            BackendAccessError: the user lacks some; the message names them.
+        """
+        words: codec.Words = [codec.EMPTY_HEADER, *scripts.COMMANDS]
+        refused = cast("list[bytes]", await self.route.evaluate(scripts.RIGHTS, words))
+        if refused:
+            where = ", ".join(map(str, self._servers.masters()))
+            raise BackendAccessError(
+                f"Redis at {where} does not let this user run {b', '.join(refused).decode()}. "
+                "docs/operations.md lists the rights it needs"
+            )
 
     async def check_schema(self) -> None:
         """Write the schema version into a new database, compare it in an old one.

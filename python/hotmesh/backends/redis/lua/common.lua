@@ -43,6 +43,19 @@
 
 local P = KEYS[1]
 local call = redis.call
+
+-- `needed` is set before this file. Servers before Redis 7 can't be asked.
+local missing = {}
+for i = 1, redis.acl_check_cmd and #needed or 0 do
+  if not redis.acl_check_cmd(needed[i], P) then
+    missing[#missing + 1] = string.lower(needed[i])
+  end
+end
+if #missing > 0 then
+  return redis.error_reply('NOPERM on keys that begin with ' .. P .. ' this user may not run '
+    .. table.concat(missing, ', '))
+end
+
 local h = ARGV[1] and cjson.decode(ARGV[1]) or {}
 
 local RUNNING = '1'
