@@ -7,8 +7,9 @@ import contextlib
 import contextvars
 import gc
 import threading
+import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from hotmesh import activity
 from hotmesh.common import Payload, RawValue, RetryPolicy
 from hotmesh.converter import DataConverter, PayloadCodec, encode_failure
 from hotmesh.core import kinds
+from hotmesh.engine.activity_task import ActivityTask
 from hotmesh.exceptions import (
     ApplicationError,
     CancelledError,
@@ -668,26 +670,29 @@ async def test_a_broken_executor_is_reported_as_fatal() -> None:
     assert [type(error).__name__ for error in fatal] == ["BrokenThreadPool"]
 
 
+class Watched(ActivityTask):
+    """One that can be asked whether it is still there; whatever an attempt is made of has it."""
+
+    __slots__ = ("__weakref__",)
+
+
 async def test_ended_attempts_leave_nothing_to_the_garbage_collector() -> None:
     harness = Harness(greet, greet_slowly)
+    watched: list[weakref.ref[Watched]] = []
 
     async def attempts(name: str) -> None:
         for _ in range(10):
-            await harness.start(harness.task(name, "Ada"))
+            made = harness.task(name, "Ada")
+            task = Watched(*(getattr(made, each.name) for each in fields(ActivityTask)))
+            watched.append(weakref.ref(task))
+            await harness.start(task)
+            del task
         harness.runner.tick()
 
-    await attempts("greet_slowly")
-    gc.collect()
     gc.disable()
     try:
         await attempts("greet")
         await attempts("greet_slowly")
-        gc.set_debug(gc.DEBUG_SAVEALL)
-        gc.collect()
-        # What other threads of this process left behind is none of an attempt's.
-        left = [each for each in gc.garbage if type(each).__module__.startswith("hotmesh.")]
-        assert len(left) < 10, left
+        assert [each() for each in watched if each() is not None] == []
     finally:
-        gc.set_debug(0)
-        gc.garbage.clear()
         gc.enable()
