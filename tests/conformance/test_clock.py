@@ -47,6 +47,24 @@ async def test_a_clock_set_back_is_made_up_for(mesh: Mesh, clock: JumpingClock) 
     assert (await router.beat()).shift_ms == beat.shift_ms
 
 
+async def test_a_clock_set_back_after_the_last_router_stood_down(
+    mesh: Mesh, clock: JumpingClock
+) -> None:
+    """Its claims would last longer by the jump."""
+    router = await mesh.join()
+    before = router.last_beat.now_ms
+    await router.backend.stand_down(NAMESPACE, router.router_id, SOON_MS, [])
+    await clock.jump(-HOUR_MS)
+    heir = await mesh.join()
+    assert before <= heir.last_beat.now_ms < before + SOON_MS
+    await clock.jump(HOUR_MS)
+    heir.registration = heir.registration._replace(
+        jump_ms=HOUR_MS, jump_shift_ms=heir.last_beat.shift_ms
+    )
+    await heir.beat()
+    assert before <= (await heir.beat()).now_ms < before + SOON_MS
+
+
 async def test_a_small_correction_is_followed(mesh: Mesh, clock: JumpingClock) -> None:
     router = await mesh.join()
     await clock.jump(-500)

@@ -1,5 +1,6 @@
 """What only Postgres can get wrong: transactions that end late, in another order, or not at all."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from typing import Any
@@ -7,10 +8,12 @@ from typing import Any
 import asyncpg
 import pytest
 
-from conformance.mesh import Mesh, Router
+from conformance.mesh import Mesh, Router, task_columns, until
+from conformance.test_standing_down import BEGUN, held, stand_down
 from hotmesh.backends.postgres.address import parse_address
 from hotmesh.backends.postgres.large import LARGE_BYTES, PIECE_BYTES
 from hotmesh.backends.postgres.link import Link
+from hotmesh.backends.protocol import LOST
 from hotmesh.core.rope import Rope
 from hotmesh.exceptions import BackendUnavailableError
 
@@ -161,3 +164,33 @@ async def test_a_large_value_that_is_not_all_there_is_not_stored(
     monkeypatch.undo()
     assert await mesh.backend.journal("default", run_id) == []
     assert await mesh.start("other") is not None
+
+
+async def test_a_task_waits_for_who_ends_the_activity_just_now(
+    postgres_url: str, mesh: Mesh
+) -> None:
+    """What has stood down and is finished, in a transaction that is not over, is not made anew."""
+    silent, other = await mesh.join(), await mesh.join()
+    run_id = await mesh.start("order")
+    await stand_down(silent, held(mesh, run_id, BEGUN))
+    await other.beat()
+    connection = await asyncpg.connect(postgres_url)
+    transaction = connection.transaction()
+    await transaction.start()
+    await connection.execute("delete from hotmesh.task where run_id = $1", run_id)
+    await connection.execute("insert into hotmesh.ended (run_id, seq) values ($1, 7)", run_id)
+    making = asyncio.create_task(
+        other.commit(**task_columns(mesh, run_id, "order", 7, attempt=LOST))
+    )
+
+    async def waits() -> bool:
+        return await connection.fetchval(
+            "select exists (select from pg_locks where not granted and transactionid is not null)"
+        )
+
+    await until(waits)
+    await transaction.commit()
+    await making
+    await connection.close()
+    reply = await other.work(room=1)
+    assert (list(reply.tasks), reply.next_due_ms) == ([], None)

@@ -4,9 +4,17 @@ import asyncio
 import threading
 from typing import Any
 
-from conformance.mesh import LONG_LEASE_MS, SHORT_LEASE_MS, Mesh, Router, task_columns, until
+from conformance.mesh import (
+    LONG_LEASE_MS,
+    NAMESPACE,
+    SHORT_LEASE_MS,
+    Mesh,
+    Router,
+    task_columns,
+    until,
+)
 from conformance.test_tasks import beat, drain_start, finish
-from hotmesh.backends.protocol import HeldTask, RunStatus, TaskRow
+from hotmesh.backends.protocol import LOST, HeldTask, RunStatus, TaskRow
 
 BEGUN, NOT_BEGUN = 1, 0
 
@@ -66,6 +74,45 @@ async def test_whoever_takes_the_lane_leaves_the_task_as_it_is(mesh: Mesh) -> No
     await other.commit(**task_columns(mesh, run_id, "order", 7, attempt=1))
     assert list((await other.work(room=1)).tasks) == []
     assert list((await silent.work(**finish(claim_of(run_id)))).lost) == []
+
+
+async def test_no_task_is_made_of_what_has_ended_meanwhile(mesh: Mesh) -> None:
+    """Else its attempts would be numbered anew."""
+    silent, other = await mesh.join(), await mesh.join()
+    run_id = await mesh.start("order")
+    await stand_down(silent, held(mesh, run_id, BEGUN, 1), held(mesh, run_id, NOT_BEGUN, 2))
+    await other.beat()
+    assert list((await silent.work(**finish(claim_of(run_id, 1)))).lost) == []
+    (task,) = await other.claim()
+    assert list((await other.work(**finish(task))).lost) == []
+    for seq in (1, 2):
+        await other.commit(**task_columns(mesh, run_id, "order", seq, attempt=LOST))
+    reply = await other.work(room=10)
+    assert (list(reply.tasks), reply.next_due_ms) == ([], None)
+
+
+async def test_no_task_is_made_of_what_a_client_has_completed(mesh: Mesh) -> None:
+    router = await mesh.join()
+    run_id = await mesh.start("order")
+    for seq, is_held in ((1, False), (2, True)):
+        if is_held:
+            await stand_down(router, held(mesh, run_id, BEGUN, seq))
+            router = await mesh.join()
+        lane = await mesh.backend.complete_task(NAMESPACE, run_id, seq, 1, b"done")
+        assert lane == mesh.lane_of("order")
+        await router.commit(**task_columns(mesh, run_id, "order", seq, attempt=LOST))
+    reply = await router.work(room=10)
+    assert (list(reply.tasks), reply.next_due_ms) == ([], None)
+
+
+async def test_a_task_is_made_of_what_was_lost_or_stays_as_it_is(mesh: Mesh) -> None:
+    silent, other = await mesh.join(), await mesh.join()
+    run_id = await mesh.start("order")
+    await stand_down(silent, held(mesh, run_id, NOT_BEGUN, 1))
+    await other.beat()
+    for seq in (1, 2):
+        await other.commit(**task_columns(mesh, run_id, "order", seq, attempt=LOST))
+    assert {(task.seq, task.attempt) for task in await other.claim(2)} == {(1, 1), (2, 2)}
 
 
 async def test_an_attempt_that_somebody_made_a_task_of_is_claimed_while_nobody_has(

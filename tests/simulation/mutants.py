@@ -20,6 +20,10 @@ from hotmesh.router.moving import Mover
 from hotmesh.router.pipe import Pipe
 
 
+def _nothing(*_: Any) -> None:
+    """In place of a check."""
+
+
 @contextlib.contextmanager
 def events_after_activities() -> Iterator[None]:
     """What a step has read is handed over when activities have moved runs on, and acknowledged."""
@@ -113,6 +117,13 @@ def results_lost_with_the_tenure() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def attempts_numbered_anew() -> Iterator[None]:
+    """What ends while its run is taken over is made a task once more."""
+    with mock.patch.object(step, "_drop_ended", _nothing):
+        yield
+
+
+@contextlib.contextmanager
 def moves_that_wake_nobody() -> Iterator[None]:
     """A run that moves with nothing but what only its old router knew of is looked at by nobody."""
     send_after = Mover._send_after
@@ -126,18 +137,28 @@ def moves_that_wake_nobody() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def jumps_believed() -> Iterator[None]:
-    """What is due follows the database's clock, wherever it is set."""
+def settled_clocks_believed() -> Iterator[None]:
+    """Where the database has taken a jump out of its time, that is followed wherever it is."""
+    learn_beat = BackendClock.learn_beat
 
-    def believe(clock: BackendClock, by_ms: float) -> None:
-        clock._offset += by_ms
+    def believe(clock: BackendClock, sent: float, backend_ms: int, shift_ms: int) -> None:
+        if shift_ms != clock.shift_ms:
+            clock.is_read = False
+        learn_beat(clock, sent, backend_ms, shift_ms)
 
-    with mock.patch.object(BackendClock, "_saw_jump", believe):
+    with mock.patch.object(BackendClock, "learn_beat", believe):
         yield
 
 
-def _nothing(*_: Any) -> None:
-    """In place of a check."""
+@contextlib.contextmanager
+def jumps_believed() -> Iterator[None]:
+    """What is due follows the database's clock, wherever it is set."""
+
+    def believe(clock: BackendClock, earliest: float) -> None:
+        clock._offset = earliest
+
+    with mock.patch.object(BackendClock, "_saw_jump", believe):
+        yield
 
 
 @contextlib.contextmanager
@@ -173,8 +194,10 @@ MUTANTS: dict[str, tuple[Callable[[], AbstractContextManager[None]], str]] = {
         (renewed_whatever_the_attempt, "attempts"),
         (repeats_not_looked_for, "repeats"),
         (results_lost_with_the_tenure, "tenures"),
+        (attempts_numbered_anew, "tenures"),
         (moves_that_wake_nobody, "moves"),
         (jumps_believed, "clocks"),
+        (settled_clocks_believed, "clocks"),
         (cursors_kept, "restores"),
         (holes_written, "restores"),
     )

@@ -68,7 +68,7 @@ class Profile:
 PLAIN_PROFILE = Profile(PLAIN, TROUBLES)
 WIDE_PROFILE = Profile(
     WORKFLOWS,
-    (*TROUBLES, "set clock", "set clock", "stall tasks", "stall tasks", "hold up", "hold up"),
+    (*TROUBLES, "set clock", "set clock twice", "stall tasks", "stall tasks", "hold up", "hold up"),
     halves=0.3,
 )
 WIDE = 3
@@ -151,7 +151,8 @@ PROFILES = {
     ),
     "clocks": Profile(
         (Naps, Naps, Groups, Chain),
-        ("set clock", "set clock", "set clock", "stall step"),  # somebody notices each jump
+        # Somebody notices each jump.
+        ("set clock", "set clock", "set clock twice", "stall step"),
         fewest_troubles=2,
         lose_requests=(0.0, 0.01),
         lose_answers=(0.0, 0.01),

@@ -41,6 +41,9 @@ CLOCK_JUMPS_S = (-3600, -10, 5, 20)
 """By how much the clock is set. What is stored before a jump forward is noticed may be late by as
 much, up to a minute."""
 
+SOON_S = 0.5
+"""Within which the clock jumps again: before everybody has made up for the first jump."""
+
 SETTLED_S = 3.0
 """Within which live workers have made up for a jump, or for a database that has gone back."""
 
@@ -160,10 +163,10 @@ class Scenario:
                 world.network.faults.lose_next.add((process.name, "step"))
                 world.at(now_s + seconds / 3, lambda: self._kill(process, seconds))
             elif what == "set clock":
-                if now_s < self._settled_s:
-                    return  # one jump at a time
-                self._settled_s = now_s + SETTLED_S
-                world.server.jump_ms += world.random.choice(CLOCK_JUMPS_S) * 1000
+                self._set_clock()
+            elif what == "set clock twice":
+                self._set_clock()
+                world.at(now_s + world.random.uniform(0.0, SOON_S), self._set_clock)
             elif what == "go back":
                 world.server.copy()
                 world.at(now_s + seconds, self._go_back)
@@ -178,6 +181,10 @@ class Scenario:
                     world.network.faults.stalls[process.name, kind] = now_s + seconds
 
         return happen
+
+    def _set_clock(self) -> None:
+        self._settled_s = self.world.clock.now_s + SETTLED_S
+        self.world.server.jump_ms += self.world.random.choice(CLOCK_JUMPS_S) * 1000
 
     def _go_back(self) -> None:
         self._settled_s = self.world.clock.now_s + SETTLED_S

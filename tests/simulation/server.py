@@ -23,7 +23,6 @@ from hotmesh.backends.sqlite.queues import ensure_queue
 from hotmesh.backends.sqlite.session import SqliteSession
 from hotmesh.backends.sqlite.thread import DatabaseThread, _Job
 from hotmesh.backends.sqlite.transaction import Transaction
-from hotmesh.core import Event, decode_event, kinds
 from hotmesh.exceptions import BackendUnavailableError
 from simulation.clock import VirtualClock
 
@@ -64,9 +63,6 @@ class Server:
         self.times_gone_back = 0
         self._copy = self.connection
         self._old: list[sqlite3.Connection] = []
-        self.raced: set[tuple[bytes, int]] = set()
-        """Activities of which a task was made while the result of another one lay unread: who took
-        the run over could not know of it. Their attempts are numbered anew."""
         self.problems: list[str] = []
         """What must never be so, and was."""
         self.committed: Callable[[], None] | None = None
@@ -251,10 +247,6 @@ def judged(
     return apply
 
 
-def _is_outcome(event: Event, seq: int) -> bool:
-    return kinds.ACTIVITY_COMPLETED <= event[0] <= kinds.ACTIVITY_TIMED_OUT and event[1] == seq
-
-
 class Link:
     """What a process has in place of the threads of an open database."""
 
@@ -266,8 +258,6 @@ class Link:
         network.server.links.append(self)
         self.kind = "client"
         """What kind of call the next one is."""
-        self.tasks: Sequence[tuple[bytes, int]] = ()
-        """The activities of which it makes tasks."""
         self.judged: Tasks | None = None
         """What it says of attempts, if it does."""
 
@@ -276,21 +266,7 @@ class Link:
         if self.judged is not None:
             work = judged(work, self.judged, self._network.server.problems)
             self.judged = None
-        if self.tasks:
-            work, self.tasks = self._watched(work, self.tasks), []
         return self._network.call(self._process, kind, work, writes=writes)
-
-    def _watched(
-        self, work: Callable[[Transaction], T], tasks: Sequence[tuple[bytes, int]]
-    ) -> Callable[[Transaction], T]:
-        def apply(tx: Transaction) -> T:
-            for run_id, seq in tasks:
-                rows = tx.all("SELECT frame FROM stream WHERE run_id = ? AND kind = 2", (run_id,))
-                if any(_is_outcome(decode_event(frame), seq) for (frame,) in rows):
-                    self._network.server.raced.add((run_id, seq))
-            return work(tx)
-
-        return apply
 
     async def write(self, work: Callable[[Transaction], T]) -> T:
         """As a store's."""
@@ -322,7 +298,6 @@ class SimulatedSession(SqliteSession):
     async def step(self, step: Step) -> StepReply:
         """See the protocol."""
         self._store.kind = "step"
-        self._store.tasks = [*zip(step.task_run, step.task_seq, strict=True)]
         return await super().step(step)
 
     async def load(self, run_ids: Sequence[bytes]) -> Any:

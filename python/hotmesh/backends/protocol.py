@@ -48,6 +48,11 @@ new_list = cast("Callable[[], list[Any]]", list)
 OUTSIDE = b"outside"
 """Who has the claim of an attempt that a client completes: it stays when routers leave."""
 
+LOST = -1
+"""In place of the attempts that a new task has used: one, by somebody who may have stood down. The
+activity may have ended since, as a task or by a client, and its result be on its way: no task is
+made then, whose attempts would be numbered anew."""
+
 KEEP = -1
 """A lease that ends when it would have ended anyway."""
 
@@ -132,7 +137,7 @@ class Step:
     task_run: list[bytes] = field(default_factory=new_list)
     task_seq: list[int] = field(default_factory=new_list)
     task_attempt: list[int] = field(default_factory=new_list)
-    """Attempts already used; the next claim makes it one more."""
+    """Attempts already used; the next claim makes it one more. ``LOST``: see there."""
     task_delay: list[int] = field(default_factory=new_list)
     task_frame: list[bytes] = field(default_factory=new_list)
     task_state: list[bytes] = field(default_factory=new_list)

@@ -67,24 +67,29 @@ class BackendClock:
         latest, earliest = backend_ms - received, backend_ms + 1 - sent
         if not self.is_read:
             self._adopt(sent, received, latest)
-        elif latest > self._offset + self._slack + STEP_MS:
-            self._saw_jump(latest - self._offset)
-        elif earliest < self._offset - STEP_MS:
-            self._saw_jump(earliest - 1 - self._offset)
+        elif latest > self._offset + self._slack + STEP_MS or earliest < self._offset - STEP_MS:
+            self._saw_jump(earliest)
         else:
             self.jump_ms = 0
             if latest > self._offset or earliest < self._offset:
                 self._adopt(sent, received, latest)
 
     def learn_beat(self, sent: float, backend_ms: int, shift_ms: int) -> None:
-        """As :meth:`learn`, from a beat: with it the backend has settled what it was told of."""
+        """As :meth:`learn`, from a beat: with it the backend has settled what it was told of.
+
+        Back it is followed: whatever is reckoned by the later time is late. It is never followed
+        forward, even where its shift has changed: it may have jumped once more since what it has
+        taken out of its time was measured, and whoever sees that has it taken out as well.
+        """
         settled = shift_ms != self.shift_ms
         self.shift_ms = shift_ms
         received = self._monotonic() * 1000
-        latest = backend_ms - received
+        latest, earliest = backend_ms - received, backend_ms + 1 - sent
         if settled:
             self._settled = received
-        if settled or (self.is_read and latest < self._offset - STEP_MS):
+        if self.is_read and latest > self._offset + self._slack + STEP_MS:
+            self._saw_jump(earliest)
+        elif settled or (self.is_read and earliest < self._offset - STEP_MS):
             self._adopt(sent, received, latest)
         else:
             self.learn(sent, backend_ms)
@@ -111,9 +116,13 @@ class BackendClock:
         self.is_read = True
         self.jump_ms = 0
 
-    def _saw_jump(self, by_ms: float) -> None:
+    def _saw_jump(self, earliest: float) -> None:
+        """Tell of a jump by what it was at most: taken out, it leaves what is due late, not early.
+
+        Told by less, jump after jump would leave the store's time further ahead of an even one.
+        """
         is_new = not self.jump_ms
-        self.jump_ms = math.ceil(by_ms)
+        self.jump_ms = math.ceil(earliest - self._offset)
         if is_new:
             self.on_jump()
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from hotmesh.backends.protocol import Step
+from hotmesh.backends.protocol import LOST, Step
 from hotmesh.core import CoreError, Event, Transition, encode_event, kinds
 from hotmesh.engine.activity_options import OPTIONS_REMEMBERED_MAX, read_options
 from hotmesh.engine.activity_task import ActivityTask, Outcome
@@ -88,11 +88,8 @@ class LocalActivities:
         """What came of first attempts whose tasks the next step stores."""
         self._outside: dict[Key, tuple[int, Outcome]] = {}
         """Lane and outcome of first attempts that a client completes, until it has."""
-        self._recovered: dict[Key, int] = {}
-        """Activities of which nobody knew who does them, with their lane: tasks were made of them.
-        Who had begun them may have finished them before."""
-        self._completed: list[Key] = []
-        """Those whose result is recorded: it may have come before there was a task to delete."""
+        self._lost: set[Key] = set()
+        """Those among the tasks of the next step that somebody else may have finished before."""
         self._not_begun: set[Key] = set()
         """Those among the failed that are first attempts still."""
 
@@ -340,6 +337,7 @@ class LocalActivities:
         memory.step_bytes += size
         self._settled[key] = outcome
         if outcome.kind == "async":
+            self._lost.add(key)
             self._outside[key] = (task.lane, outcome)
         if key in memory.effects.cancelled:  # asked for while the attempt was still going on
             memory.effects.recalls.append((*key, cancelled_frame(task.seq), True))
@@ -350,10 +348,11 @@ class LocalActivities:
         key = (state.details.run_id, command[1])
         _, outcome = self._failed.get(key) or self._outside.get(key, (0, None))
         if outcome is None:
-            self._recovered[key] = state.details.lane
+            self._lost.add(key)
             return self.redispatch(state, command, b"")
         self._settled[key] = outcome
         if outcome.kind == "async":
+            self._lost.add(key)
             self._outside[key] = (state.details.lane, outcome)
         return self.redispatch(state, command, outcome.state)
 
@@ -369,21 +368,20 @@ class LocalActivities:
 
     def amend_tasks(self, step: Step) -> None:
         """Fill in what the core does not know of the tasks that began here: how they ended."""
-        for run_id, seq in self._completed:
-            step.drop_task_run.append(run_id)
-            step.drop_task_seq.append(seq)
-        self._completed = []
-        if not self._settled:
+        if not (self._settled or self._lost):
             return
         for index, key in enumerate(zip(step.task_run, step.task_seq, strict=True)):
             outcome = self._settled.get(key)
             step.task_delay[index] = 0 if outcome is None else outcome.delay_ms
             if key in self._not_begun:
                 step.task_attempt[index] = 0
+            elif key in self._lost:
+                step.task_attempt[index] = LOST
             if outcome is not None and outcome.kind == "async":
                 step.outside_run.append(key[0])
                 step.outside_seq.append(key[1])
         self._settled = {}
+        self._lost = set()
 
     def stored(self, step: Step) -> None:
         """A step is committed: what ended here is among the tasks."""
@@ -407,7 +405,7 @@ class LocalActivities:
     ) -> None:
         """Outcomes among a run's jobs are recorded; what was placed starts with the next commit."""
         inflight = self.inflight
-        if inflight or self._outside or self._recovered:
+        if inflight or self._outside:
             for job in jobs:
                 if kinds.ACTIVITY_COMPLETED <= job[0] <= kinds.ACTIVITY_TIMED_OUT:
                     key = (run_id, job[1])
@@ -415,7 +413,7 @@ class LocalActivities:
                     if ended is not None:
                         self._memory.effects.ended.append((ended, job))
                     else:
-                        self._recorded_task(key)
+                        self._outside.pop(key, None)
         for task in placed:
             inflight[run_id, task.seq] = task
             if self.unstarted:
@@ -427,23 +425,17 @@ class LocalActivities:
         ended = self.inflight.pop((run_id, outcome[1]), None)
         if ended is not None:
             self._memory.effects.ended.append((ended, outcome))
-        elif self._outside or self._recovered:
-            self._recorded_task((run_id, outcome[1]))
+        elif self._outside:
+            self._outside.pop((run_id, outcome[1]), None)
         self.inflight[run_id, task.seq] = task
         if self.unstarted:
             self.unstarted.pop((run_id, task.seq), None)
-
-    def _recorded_task(self, key: Key) -> None:
-        """The outcome of an attempt that is not made here is recorded."""
-        outside, recovered = self._outside.pop(key, None), self._recovered.pop(key, None)
-        if outside is not None or recovered is not None:
-            self._completed.append(key)
 
     def cancel(self, run_ids: Collection[bytes]) -> None:
         """The runs are closed: nobody wants the outcome."""
         for key in [key for key in self.inflight if key[0] in run_ids]:
             self._stop(self.inflight.pop(key))
-        for known in (self._failed, self._outside, self._recovered):
+        for known in (self._failed, self._outside):
             for key in [key for key in known if key[0] in run_ids]:
                 del known[key]
         self._not_begun.intersection_update(self._failed)
@@ -511,7 +503,6 @@ class LocalActivities:
     def forget_lanes(self, lanes: Collection[int]) -> None:
         """Others see to these lanes now."""
         self.unstarted = {key: lane for key, lane in self.unstarted.items() if lane not in lanes}
-        self._recovered = {k: lane for k, lane in self._recovered.items() if lane not in lanes}
         for known in (self._failed, self._outside):
             for key in [key for key, (lane, _) in known.items() if lane in lanes]:
                 del known[key]

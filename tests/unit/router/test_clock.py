@@ -72,7 +72,7 @@ def test_a_jump_is_told_and_not_followed() -> None:
         place.read()
         assert place.late_ms == was + by_ms
         assert place.jumps == 1
-        assert abs(place.clock.jump_ms - by_ms) <= 11
+        assert by_ms <= place.clock.jump_ms <= by_ms + 16
         # Taken out, the backend's time is not ahead of what it would be without the jump.
         place.ahead_ms -= place.clock.jump_ms
         assert place.ahead_ms <= 1_000_000_000
@@ -112,6 +112,32 @@ def test_what_a_beat_has_settled_is_followed() -> None:
     place.read(shift_ms=HOUR_MS - 900)
     assert 0 <= place.late_ms <= 10
     assert place.clock.wall_ms() == place.clock.now_ms() - HOUR_MS + 900
+
+
+def test_nothing_is_followed_forward_however_the_shift_has_changed() -> None:
+    """A jump back, and one forward before the first was taken out."""
+    for told in (True, False):
+        place = Place()
+        place.read(shift_ms=0)
+        place.ahead_ms -= HOUR_MS
+        if told:  # else by somebody else
+            place.read()
+        place.ahead_ms += HOUR_MS
+        place.ahead_ms += HOUR_MS  # taken out
+        place.read(shift_ms=HOUR_MS)
+        assert place.late_ms >= HOUR_MS
+        assert HOUR_MS <= place.clock.jump_ms <= HOUR_MS + 16
+        place.ahead_ms -= HOUR_MS
+        place.read(shift_ms=0)
+        assert 0 <= place.late_ms <= 10
+        assert place.clock.jump_ms == 0
+
+
+def test_a_slow_beat_takes_nothing_back() -> None:
+    place = Place()
+    place.read(shift_ms=0)
+    place.read(700, 900, shift_ms=0)
+    assert 0 <= place.late_ms <= 10
 
 
 def test_a_clock_set_back_behind_which_nobody_has_been_is_followed_with_a_beat() -> None:

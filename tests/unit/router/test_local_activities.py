@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from hotmesh.backends.protocol import Step
+from hotmesh.backends.protocol import LOST, Step
 from hotmesh.core import encode_event, kinds
 from hotmesh.engine.activity_task import (
     ActivityTask,
@@ -253,25 +253,26 @@ async def test_a_failed_attempt_is_not_settled_once_the_tenure_is_over() -> None
     assert late == [(task, "retry")]
 
 
-@pytest.mark.parametrize("fast", [False, True])
-@pytest.mark.parametrize("how", ["recovered", "completed by a client"])
-async def test_a_task_made_after_its_result_came_is_deleted(how: str, fast: bool) -> None:
-    """Who had begun the activity has finished it: its attempts are not handed out again."""
+@pytest.mark.parametrize(
+    ("outcome", "attempts"), [(None, LOST), (Outcome("async"), LOST), (Outcome("retry"), 1)]
+)
+async def test_a_task_of_what_others_may_have_ended_is_marked(
+    outcome: Outcome | None, attempts: int
+) -> None:
+    """Who had begun it, or a client: it is not to be done again under numbers that were used."""
     activities = activities_on(Runner(free=1))
-    (following,) = placed(1)
     state = RunState(RunDetails("n", "w", RUN, "t", "q", 64, {}, b""))
-    command = (kinds.ACTIVITY, 5, 0, "act", b"{}", b"")
-    if how == "completed by a client":
-        activities._failed[RUN, 5] = (64, Outcome("async"))
-    activities.redispatch_lost(state, command)
-    result = (kinds.ACTIVITY_COMPLETED, 5, 1, "", b"", b"")
-    if fast:
-        activities.followed(result, following)
-    else:
-        activities.recorded(RUN, [result], [following])
+    if outcome is not None:
+        activities._failed[RUN, 5] = (64, outcome)
+    activities.redispatch_lost(state, (kinds.ACTIVITY, 5, 0, "act", b"{}", b""))
     step = Step(b"r" * 16, [64])
+    step.task_run, step.task_seq = [RUN, RUN], [4, 5]
+    step.task_attempt, step.task_delay = [1, 1], [0, 0]
     activities.amend_tasks(step)
-    assert (step.drop_task_run, step.drop_task_seq) == ([RUN], [5])
+    assert step.task_attempt == [1, attempts]
+    step.task_attempt = [1, 1]
+    activities.amend_tasks(step)
+    assert step.task_attempt == [1, 1]
 
 
 async def test_what_blocks_until_the_tenure_is_over_is_not_recorded() -> None:

@@ -80,8 +80,8 @@ def _settle_clock(tx: Transaction, registration: Registration, *, is_known: bool
     """Keep the store's time going evenly.
 
     A jump that a live router has seen is taken out of it, unless the clock was settled since. And
-    it never goes back behind what a live router has seen, but for a second that may be due to the
-    usual corrections of clocks.
+    it never goes back behind what any router has seen that has not left, but for a second that may
+    be due to the usual corrections of clocks.
     """
     jump_ms = registration.jump_ms
     if jump_ms and is_known and registration.jump_shift_ms == tx.clock_shift_ms:

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
-from hotmesh.backends.protocol import OUTSIDE, MessageKind, RunStatus, Step, StepReply
+from hotmesh.backends.protocol import LOST, OUTSIDE, MessageKind, RunStatus, Step, StepReply
 from hotmesh.backends.sqlite import pieces, statements
 from hotmesh.backends.sqlite.done import write_done
 from hotmesh.backends.sqlite.moves import forget_moved, move_runs
@@ -199,7 +199,7 @@ def _write_timers(tx: Transaction, step: Step) -> None:
 def _write_tasks(tx: Transaction, step: Step, queue_id: int) -> None:
     if step.task_run:
         now = tx.now_ms
-        columns = (
+        columns: list[Sequence[object]] = [
             step.task_queue,
             step.task_type,
             step.task_lane,
@@ -208,8 +208,12 @@ def _write_tasks(tx: Transaction, step: Step, queue_id: int) -> None:
             step.task_attempt,
             [now + delay for delay in step.task_delay],
             [now] * len(step.task_run),
-        )
+        ]
+        if LOST in step.task_attempt:
+            columns[5] = [1 if each == LOST else each for each in step.task_attempt]
         tx.run_rows(_INSERT_TASKS, columns, (step.task_frame, step.task_state))
+        if LOST in step.task_attempt:
+            _drop_ended(tx, step)
     if step.outside_run:
         pairs = zip(step.outside_run, step.outside_seq, strict=True)
         tx.run_many(_SQL["outside_task"], [(OUTSIDE, *pair, queue_id) for pair in pairs])
@@ -218,6 +222,15 @@ def _write_tasks(tx: Transaction, step: Step, queue_id: int) -> None:
         tx.run_rows(_DELETE_TASKS, (step.drop_task_run, step.drop_task_seq, queues))
     if step.recall_task_run:
         _recall_tasks(tx, step, queue_id)
+
+
+def _drop_ended(tx: Transaction, step: Step) -> None:
+    """No task is made of what has ended already, while nobody knew of it that reads the journal."""
+    columns = (step.task_run, step.task_seq, step.task_attempt)
+    for run_id, seq, attempt in zip(*columns, strict=True):
+        if attempt == LOST:
+            tx.run(_SQL["drop_ended_task"], (run_id, seq))
+            tx.run(_SQL["forget_ended"], (run_id, seq))
 
 
 def _recall_tasks(tx: Transaction, step: Step, queue_id: int) -> None:

@@ -75,6 +75,8 @@ def _finish(tx: Transaction, batch: Tasks, lost: list[_Claim]) -> list[int]:
             lost.append((run_id, seq, attempt))
             continue
         lanes.append(deleted[0])
+        if deleted[1]:
+            tx.run(_SQL["note_ended"], (run_id, seq))
         runs.append(run_id)
         frames.append(frame)
     tx.deliver(lanes, runs, [MessageKind.RESULT] * len(lanes), frames)
@@ -172,6 +174,8 @@ def complete_from_outside(
     if attempt and claimed is not None and claimed[0] != attempt:
         return None
     lane: int = run[1]
-    tx.run(_SQL["delete_task"], (run_id, seq))
+    deleted = tx.one(_SQL["delete_task"], (run_id, seq))
+    if deleted is None or deleted[0]:
+        tx.run(_SQL["note_ended"], (run_id, seq))
     tx.deliver([lane], [run_id], [MessageKind.RESULT], [frame])
     return lane

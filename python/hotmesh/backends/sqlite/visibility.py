@@ -178,7 +178,8 @@ def delete_expired_runs(tx: Transaction, limit: int) -> int:
 
 def _delete(tx: Transaction, rows: Sequence[Row]) -> int:
     run_ids = [(row[0],) for row in rows]
-    for statement in ("delete_journal", "delete_pieces", "delete_attributes", "delete_tasks"):
+    rows_of = ("journal", "pieces", "attributes", "tasks", "ended")
+    for statement in (f"delete_{each}" for each in rows_of):
         tx.run_many(_SQL[statement], run_ids)
     tx.run_many(_SQL["delete_current"], [(row[1], row[2], row[0]) for row in rows])
     tx.run_many(_SQL["delete_run"], run_ids)

@@ -143,7 +143,8 @@ create table hotmesh.timer (
 );
 
 -- Activity tasks. Claimable when due; a claim moves `due_ms` to the end of its lease and sets
--- `owner`, so a row that is due and still has an owner was lost by it.
+-- `owner`, so a row that is due and still has an owner was lost by it. `held`: by a router that stood
+-- down; the run's journal does not have it as a task yet.
 create table hotmesh.task (
     due_ms bigint not null,
     scheduled_ms bigint not null,
@@ -152,6 +153,7 @@ create table hotmesh.task (
     seq int not null,
     attempt int not null,
     recalled boolean not null default false,
+    held boolean not null default false,
     owner bytea,
     run_id bytea not null,
     activity_type text collate "C" not null,
@@ -167,6 +169,14 @@ create table hotmesh.task (
 
 -- Claims ask for the types that a worker hosts: what nobody hosts is in nobody's way.
 create index task_due on hotmesh.task (queue_id, activity_type, due_ms);
+
+-- Activities that have ended before their run's journal has them as tasks: there is to be no other task
+-- of one. Gone once the journal says so.
+create table hotmesh.ended (
+    seq int not null,
+    run_id bytea not null,
+    primary key (run_id, seq)
+) with (autovacuum_vacuum_cost_delay = 0);
 
 -- Mail that nobody has waited for yet, and runs that wait for mail; a key is in one of the two.
 create table hotmesh.mail (

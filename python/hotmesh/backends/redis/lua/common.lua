@@ -15,14 +15,16 @@
 --   run:<run id>       hash: s status, w workflow id, t type, l lane, h header, i input, o result,
 --                      b started, e closed, x seconds kept, u unread events, m side queue while
 --                      it is open in one, p the run that had the workflow id before, if any,
---                      a:<name> attributes
+--                      a:<name> attributes, d:<seq> an activity that has ended before the journal
+--                      has it as a task: there is to be no other task of it
 --   names              hash, name of an attribute = how many runs have it
 --   current:<wf id>    run id of the id's newest run
 --   journal:<run id>   list of frames; a frame's seq is its index
 --   runs               zset of all run ids, in lexical (so in time) order
 --   expiring           zset of closed run ids, score = when they are to be deleted
 --   task:<run id><seq> hash: q queue id, k activity type, l lane, f frame, n attempts used, y state, b scheduled,
---                      o owner ("" while unclaimed), c cancel requested
+--                      o owner ("" while unclaimed), c cancel requested, e held by a router that
+--                      stood down: the journal does not have it as a task yet
 --   open:<run id>      set of the seqs of the run's tasks
 --   tasks:<queue>:<k>  zset of waiting tasks (run id .. seq) of a type, score = due
 --   claims:<queue>:<k> zset of claimed tasks, score = end of the claim's lease
@@ -473,6 +475,11 @@ local function look_at_task(run, seq)
     or call('ZSCORE', claims_of(found[1], found[2]), run .. seq)
   return { seq, tonumber(found[3]) or 0, tonumber(due or 0), found[4] or '', found[5] or '',
     found[6] or '', tonumber(found[7]) or 0, found[8] and 1 or 0 }
+end
+
+-- An activity has ended that its run's journal may not have as a task.
+local function note_ended(run, seq)
+  call('HSET', P .. 'run:' .. run, 'd:' .. seq, 1)
 end
 
 local function free_lanes(owner, of_queue)

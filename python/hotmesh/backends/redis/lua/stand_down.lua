@@ -19,6 +19,7 @@ for i = 1, #h.seq do
   if not found[1] and was_alive and is_wanted(i, run) then
     put_task(run, seq, h.queue[i], kind, h.lane[i], ARGV[frames + i], h.attempt[i], '',
       begun and router or '')
+    call('HSET', P .. 'task:' .. member, 'e', 1)
     if begun then
       call('ZADD', claims_of(h.queue[i], kind), text(now + h.lease), member)
     else

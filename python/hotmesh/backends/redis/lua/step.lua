@@ -6,6 +6,7 @@
 
 local DONE, FENCED, REFUSED, STALE = 0, 1, 2, 3
 local TIMERS_PER_LANE = 500
+local LOST = -1
 
 local router = take()
 local journal_run, journal_frame = column(#h.journal_seq), column(#h.journal_seq)
@@ -113,10 +114,12 @@ end
 local function apply_tasks()
   for i = 1, #h.task_seq do
     local run, seq, queue = ARGV[task_run + i], h.task_seq[i], h.task_queue[i]
-    if call('EXISTS', P .. 'task:' .. run .. seq) == 0 then
+    local attempt = h.task_attempt[i]
+    local has_ended = attempt == LOST and call('HDEL', P .. 'run:' .. run, 'd:' .. seq) == 1
+    if not has_ended and call('EXISTS', P .. 'task:' .. run .. seq) == 0 then
       local place = waiting_of(queue, ARGV[task_type + i])
       put_task(run, seq, queue, ARGV[task_type + i], h.task_lane[i], ARGV[task_frame + i],
-        h.task_attempt[i], ARGV[task_state + i], '')
+        math.abs(attempt), ARGV[task_state + i], '')
       call('ZADD', place, text(now + h.task_delay[i]), run .. seq)
     end
   end

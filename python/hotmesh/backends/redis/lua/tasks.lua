@@ -24,7 +24,7 @@ local beat_run = column(#h.beat_seq)
 
 -- The columns of a task if this attempt is the one that is claimed.
 local function claimed(run, seq, attempt)
-  local found = call('HMGET', P .. 'task:' .. run .. seq, 'n', 'o', 'l', 'c', 'q', 'k')
+  local found = call('HMGET', P .. 'task:' .. run .. seq, 'n', 'o', 'l', 'c', 'q', 'k', 'e')
   if tonumber(found[1] or -1) == attempt and found[2] ~= '' and found[3] and found[5]
     and found[6] then
     return found
@@ -38,6 +38,9 @@ for i = 1, #h.finish_seq do
   local found = claimed(run, seq, h.finish_attempt[i])
   if found then
     delete_task(run, seq)
+    if found[7] then
+      note_ended(run, seq)
+    end
     append(found[3], RESULT, run, ARGV[finish_frame + i])
     finished[found[3]] = true
   else

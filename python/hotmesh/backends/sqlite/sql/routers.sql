@@ -7,14 +7,14 @@ WHERE state = 1 AND router_id <> column2
 RETURNING router_id;
 
 -- name: take_jump_out
--- What live routers were given of a jump of the clock.
+-- What routers were given of a jump of the clock.
 UPDATE router SET seen_ms = seen_ms - column1, lease_until_ms = lease_until_ms - column1
 FROM (VALUES (?, ?))
-WHERE state = 1 AND seen_ms > column2;
+WHERE state <> 2 AND seen_ms > column2;
 
 -- name: latest_seen
--- When a live router was last seen.
-SELECT max(seen_ms) FROM router WHERE state = 1 AND typeof(seen_ms) = 'integer';
+-- When a router was last seen that has not left: one that is dead may have claims still.
+SELECT max(seen_ms) FROM router WHERE state <> 2 AND typeof(seen_ms) = 'integer';
 
 -- name: free_lanes
 -- All lanes of a router.
@@ -77,10 +77,12 @@ WHERE router_id = ? AND namespace = ? AND state = 1;
 -- name: hold_task
 -- What a router had in hand that stands down, unless its run is closed or does not know of it.
 INSERT INTO task (
-    queue_id, activity_type, lane, run_id, seq, attempt, frame, owner, due_ms, scheduled_ms, state
+    queue_id, activity_type, lane, run_id, seq, attempt, frame, owner, due_ms, scheduled_ms, state,
+    held
 )
 SELECT
-    column1, column2, column3, column4, column5, column6, column7, column9, column10, column11, x''
+    column1, column2, column3, column4, column5, column6, column7, column9, column10, column11, x'',
+    1
 FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?))
 WHERE EXISTS (SELECT 1 FROM run WHERE run_id = column4 AND status = 1 AND lane = column3)
     AND (column8 < 0 OR EXISTS (SELECT 1 FROM journal WHERE run_id = column4 AND seq = column8))

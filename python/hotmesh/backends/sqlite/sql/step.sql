@@ -93,6 +93,15 @@ INSERT INTO task
 SELECT * FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) WHERE column1 IS NOT NULL
 ON CONFLICT (run_id, seq) DO NOTHING;
 
+-- name: drop_ended_task
+-- The task just made of an activity that ended before.
+DELETE FROM task WHERE (run_id, seq) IN (
+    SELECT e.run_id, e.seq FROM ended AS e WHERE e.run_id = ? AND e.seq = ?);
+
+-- name: forget_ended
+-- The journal has it as a task now.
+DELETE FROM ended WHERE run_id = ? AND seq = ?;
+
 -- name: outside_task
 -- The first attempt of a task is under way: a client completes it.
 UPDATE task SET owner = ?

@@ -1,8 +1,13 @@
 -- name: finish_task
--- Delete a task if this attempt of it is the claimed one; returns the lane to tell.
+-- Delete a task if this attempt of it is the claimed one; returns the lane to tell, and whether the
+-- task was held.
 DELETE FROM task WHERE run_id = ? AND seq = ? AND attempt = ? AND owner IS NOT NULL
     AND EXISTS (SELECT 1 FROM queue WHERE queue.id = task.queue_id AND queue.namespace = ?)
-RETURNING lane;
+RETURNING lane, held;
+
+-- name: note_ended
+-- An activity has ended that its run's journal may not have as a task.
+INSERT OR IGNORE INTO ended (run_id, seq) VALUES (?, ?);
 
 -- name: retry_task
 -- Give a failed attempt back, to be claimed again later.
@@ -57,8 +62,8 @@ FROM (VALUES (?, ?, ?, ?)) WHERE run_id = column1 AND seq = column2;
 SELECT CASE WHEN owner IS NOT NULL THEN attempt END FROM task WHERE run_id = ? AND seq = ?;
 
 -- name: delete_task
--- A task that was finished from outside.
-DELETE FROM task WHERE run_id = ? AND seq = ?;
+-- A task that was finished from outside; returns whether it was held.
+DELETE FROM task WHERE run_id = ? AND seq = ? RETURNING held;
 
 -- name: abandon_tasks
 -- Claims of a router that left: as if their lease were over.

@@ -118,6 +118,10 @@ DELETE FROM attribute WHERE run_id = ?;
 -- What a pruned run left in the task queues.
 DELETE FROM task WHERE run_id = ?;
 
+-- name: delete_ended
+-- Notes of a run's activities that ended early.
+DELETE FROM ended WHERE run_id = ?;
+
 -- name: delete_current
 -- A pruned run's workflow id, unless a newer run holds it.
 DELETE FROM current WHERE namespace = ? AND workflow_id = ? AND run_id = ?;

@@ -10,6 +10,7 @@ begin
     delete from hotmesh.journal where journal.run_id = any (run_ids);
     delete from hotmesh.attribute where attribute.run_id = any (run_ids);
     delete from hotmesh.wait where wait.run_id = any (run_ids);
+    delete from hotmesh.ended where ended.run_id = any (run_ids);
     with gone as (
         delete from hotmesh.run where run.run_id = any (run_ids)
         returning run.run_id, run.lane, run.workflow_id

@@ -180,8 +180,9 @@ end $$;
 
 
 -- Keep the store's time going evenly. A jump that a live router has seen is taken out of it, unless
--- the clock was settled since. And it never goes back behind what a live router has seen, but for a
--- second that may be due to the usual corrections of clocks.
+-- the clock was settled since. And it never goes back behind what any router has seen that has not
+-- left (one that is dead may have claims still), but for a second that may be due to the usual
+-- corrections of clocks.
 create or replace function hotmesh.settle_clock(own_id bytea, jump bigint, jump_shift bigint)
 returns void language plpgsql as $$
 begin
@@ -192,15 +193,15 @@ begin
         where clock.shift_ms = jump_shift;
         if found and jump > 0 then
             update hotmesh.router set seen_ms = router.seen_ms - jump
-            where router.alive and router.seen_ms > hotmesh.now_ms();
+            where router.seen_ms > hotmesh.now_ms();
         end if;
     end if;
     if exists (
-        select from hotmesh.router where router.alive and router.seen_ms > hotmesh.now_ms() + 1000
+        select from hotmesh.router where router.seen_ms > hotmesh.now_ms() + 1000
     ) then
         perform from hotmesh.clock for update;
         update hotmesh.clock set shift_ms = clock.shift_ms + greatest(0, (
-            select max(router.seen_ms) - hotmesh.now_ms() from hotmesh.router where router.alive
+            select max(router.seen_ms) - hotmesh.now_ms() from hotmesh.router
         ));
     end if;
 end $$;
@@ -265,11 +266,12 @@ begin
     was_alive := found;
     insert into hotmesh.task (
         due_ms, scheduled_ms, queue_id, activity_type, lane, seq, attempt, owner, run_id, frame,
-        state
+        state, held
     )
     select case when held.attempt > 0 then now + claim_ms else now end, now, held.queue,
         held.activity_type, held.lane, held.seq, held.attempt,
-        case when held.attempt > 0 then own_id end, held.run_id, held.frame, ''
+        case when held.attempt > 0 then own_id end, held.run_id, held.frame, '',
+        true
     from unnest(queues, types, lanes, run_ids, seqs, attempts, frames, transitions)
         held (queue, activity_type, lane, run_id, seq, attempt, frame, transition)
     where exists (

@@ -474,8 +474,22 @@ begin
     insert into hotmesh.task
         (due_ms, scheduled_ms, queue_id, activity_type, lane, seq, attempt, run_id, frame, state)
     select now + unnest(delays), now, unnest(queues), unnest(types), unnest(lanes),
-        unnest(seqs), unnest(attempts), unnest(run_ids), unnest(frames), unnest(states)
+        unnest(seqs), abs(unnest(attempts)), unnest(run_ids), unnest(frames), unnest(states)
     on conflict (run_id, seq) do nothing;
+    if -1 = any (attempts) then
+        -- A statement of its own: where one that was there is finished just now, the insert has
+        -- waited for that, and this one sees what it has left.
+        for i in 1 .. cardinality(attempts) loop
+            if attempts[i] = -1 then
+                delete from hotmesh.ended
+                where ended.run_id = run_ids[i] and ended.seq = seqs[i];
+                if found then
+                    delete from hotmesh.task
+                    where task.run_id = run_ids[i] and task.seq = seqs[i];
+                end if;
+            end if;
+        end loop;
+    end if;
 end $$;
 
 

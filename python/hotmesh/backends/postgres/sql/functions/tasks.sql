@@ -72,6 +72,7 @@ set plan_cache_mode = force_generic_plan
 as $$
 declare
     task_lane int;
+    was_held boolean;
     is_recalled boolean;
     shift bigint;
     hosted text[] := coalesce(types, hotmesh.waiting_types(queue));
@@ -93,8 +94,12 @@ begin
                     select from hotmesh.queue q
                     where q.id = task.queue_id and q.namespace = own_namespace
                 ))
-            returning task.lane into task_lane;
+            returning task.lane, task.held into task_lane, was_held;
             if found then
+                if was_held then
+                    insert into hotmesh.ended (run_id, seq)
+                    values (finish_run[i], finish_seq[i]) on conflict (run_id, seq) do nothing;
+                end if;
                 insert into hotmesh.stream (lane, kind, run_id, frame)
                 values (task_lane, 2, finish_run[i], finish_frame[i]);
                 finished_lanes := finished_lanes || task_lane;
@@ -198,6 +203,7 @@ create or replace function hotmesh.complete_task(
 declare
     run_lane int;
     claimed boolean;
+    was_held boolean;
 begin
     select run.lane into run_lane
     from hotmesh.run join hotmesh.queue on queue.id = run.lane / 64
@@ -212,7 +218,12 @@ begin
     if completed_attempt > 0 and not claimed then
         return null;
     end if;
-    delete from hotmesh.task where task.run_id = completed_run and task.seq = completed_seq;
+    delete from hotmesh.task where task.run_id = completed_run and task.seq = completed_seq
+    returning task.held into was_held;
+    if not found or was_held then
+        insert into hotmesh.ended (run_id, seq)
+        values (completed_run, completed_seq) on conflict (run_id, seq) do nothing;
+    end if;
     insert into hotmesh.stream (lane, kind, run_id, frame)
     values (run_lane, 2, completed_run, result_frame);
     return run_lane;

@@ -121,7 +121,8 @@ CREATE TABLE timer (
     PRIMARY KEY (lane, due_ms, run_id, key)
 ) WITHOUT ROWID;
 
--- Activity tasks; due_ms is when a task may be claimed (for a claimed one: its lease's end).
+-- Activity tasks; due_ms is when a task may be claimed (for a claimed one: its lease's end). held: by
+-- a router that stood down; the run's journal does not have it as a task yet.
 CREATE TABLE task (
     run_id BLOB NOT NULL,
     seq INTEGER NOT NULL,
@@ -133,12 +134,21 @@ CREATE TABLE task (
     scheduled_ms INTEGER NOT NULL,
     owner BLOB,
     recalled INTEGER NOT NULL DEFAULT 0,
+    held INTEGER NOT NULL DEFAULT 0,
     state BLOB NOT NULL,
     frame BLOB NOT NULL,
     PRIMARY KEY (run_id, seq)
 ) WITHOUT ROWID;
 -- Claims ask for the types that a worker hosts: what nobody hosts is in nobody's way.
 CREATE INDEX task_due ON task (queue_id, activity_type, due_ms);
+
+-- Activities that have ended before their run's journal has them as tasks: there is to be no other task
+-- of one. Gone once the journal says so.
+CREATE TABLE ended (
+    run_id BLOB NOT NULL,
+    seq INTEGER NOT NULL,
+    PRIMARY KEY (run_id, seq)
+) WITHOUT ROWID;
 
 -- Runs that wait for mail, and mail that nobody waited for yet; both first in, first out.
 CREATE TABLE wait (
