@@ -91,7 +91,7 @@ async def _elements(patch: pytest.MonkeyPatch, call: Call) -> int:
         assert text.count(there) == 1
         text = text.replace(there, instead)
     digest = hashlib.sha1(text, usedforsecurity=False).hexdigest().encode()
-    patch.setattr(scripts, "TASKS", scripts.Script(script.name, text, digest))
+    patch.setattr(scripts, "TASKS", script._replace(text=text, digest=digest))
     once = RedisBackend._once
 
     async def run(*args: Any) -> Any:

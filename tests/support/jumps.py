@@ -63,4 +63,4 @@ def _jumping(script: scripts.Script) -> scripts.Script:
     jump = b"(tonumber(call('GET', P .. 'test_jump') or 0)) + "
     text = script.text.replace(there, there + jump, 1)
     digest = hashlib.sha1(text, usedforsecurity=False).hexdigest()
-    return scripts.Script(script.name, text, digest.encode())
+    return script._replace(text=text, digest=digest.encode())
