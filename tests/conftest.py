@@ -19,7 +19,8 @@ from support.places import postgres_place, redis_place, sqlite_place
 
 SOURCE = Path(__file__).resolve().parent.parent / "python"
 
-hypothesis.settings.register_profile("fast", deadline=None)
+hypothesis.settings.register_profile("fast", deadline=None, max_examples=30)
+hypothesis.settings.register_profile("full", deadline=None)
 hypothesis.settings.register_profile("slow", deadline=None, max_examples=5_000)
 hypothesis.settings.load_profile(os.environ.get("HOTMESH_TEST_PROFILE", "fast"))
 

@@ -17,7 +17,7 @@ from support.running import ONCE, QUEUE, SOON, execute, start
 
 LEASE_S = 1.0
 
-entered, gate = threading.Event(), threading.Event()
+entered, gate, may_block = threading.Event(), threading.Event(), threading.Event()
 attempts: list[tuple[str, int]] = []
 
 
@@ -25,6 +25,7 @@ attempts: list[tuple[str, int]] = []
 def _fresh() -> None:
     entered.clear()
     gate.clear()
+    may_block.set()
     attempts.clear()
 
 
@@ -48,6 +49,8 @@ async def waits_and_blocks(name: str) -> str:
     """Runs as a task of the event loop."""
     number = _note()
     await asyncio.sleep(0)
+    while not may_block.is_set():
+        await asyncio.sleep(0.001)
     entered.set()
     gate.wait()
     return f"{name} {number}"
@@ -101,8 +104,11 @@ async def fails_first() -> str:
 @contextlib.asynccontextmanager
 async def on_another_loop(
     url: str, make: Callable[[Client], Worker] | None = None, *, wait: bool = True
-) -> AsyncIterator[None]:
-    """A worker in a thread, so that what blocks its event loop does not block the test's."""
+) -> AsyncIterator[threading.Event]:
+    """A worker in a thread, so that what blocks its event loop does not block the test's.
+
+    Who sets the event asks it to stop.
+    """
     began, end = threading.Event(), threading.Event()
 
     async def work() -> None:
@@ -116,7 +122,7 @@ async def on_another_loop(
     try:
         if wait:
             await asyncio.to_thread(began.wait)
-        yield
+        yield end
     finally:
         gate.set()
         end.set()
@@ -166,6 +172,43 @@ async def test_a_worker_that_is_alone_goes_on_where_it_was(database_url: str) ->
         gate.set()
         assert await in_time(handle.result(), 6) == ["held 1", "beside 1"]
     assert sorted(attempts) == [("blocks", 1), ("quick", 1)]
+
+
+@pytest.mark.parametrize("name", ["blocks", "waits_and_blocks"])
+async def test_a_worker_that_was_told_to_stop_meanwhile_keeps_its_attempt(
+    database_url: str, name: str
+) -> None:
+    """What it has done under the tenure that is over is stored before it leaves."""
+
+    def slow_to_beat(client: Client) -> Worker:
+        """The beat that is under way will say that all is well."""
+        backend: Any = client.backend
+        beat = backend.beat
+
+        async def slowly(registration: Any) -> Any:
+            answer = await beat(registration)
+            if registration.beats > 1:
+                may_block.set()
+            await asyncio.sleep(LEASE_S / 8)
+            return answer
+
+        backend.beat = slowly
+        return worker_of(client)
+
+    if name == "waits_and_blocks":
+        may_block.clear()
+    async with (
+        await Client.connect(database_url) as client,
+        on_another_loop(database_url, slow_to_beat) as end,
+    ):
+        handle = await start(client, Holds.run, name, False)
+        await asyncio.to_thread(entered.wait)
+        async with worker_of(client):
+            await in_time(execute(client, Innocent.run), 4)
+            end.set()
+            gate.set()
+            assert await in_time(handle.result(), 6) == ["held 1", "beside 1"]
+    assert attempts.count((name, 1)) == 1
 
 
 async def test_a_worker_that_is_blocked_while_it_begins_keeps_its_attempt(

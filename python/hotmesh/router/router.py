@@ -7,16 +7,14 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import orjson
 
 from hotmesh.backends.protocol import Backend, Beat, Registration
 from hotmesh.engine.activity_task import ActivityTask
 from hotmesh.engine.definition import WorkflowDefinition
-from hotmesh.engine.details import EngineOptions
 from hotmesh.exceptions import BackendError, BackendUnavailableError
 from hotmesh.limits import (
     CACHE_BYTES_MAX,
@@ -35,8 +33,9 @@ from hotmesh.router.notifier import Notifier
 from hotmesh.router.pace import AverageCost
 from hotmesh.router.pipe import Pipe
 from hotmesh.router.pipe_context import PipeContext
-from hotmesh.router.publishing import Bus, Publisher
+from hotmesh.router.publishing import Publisher
 from hotmesh.router.replaying import Engine
+from hotmesh.router.router_options import RouterOptions
 from hotmesh.router.tasks import TaskPump
 from hotmesh.router.tenure import Tenure
 from hotmesh.router.workflow_thread import WorkflowThread
@@ -72,33 +71,6 @@ FAREWELL_SECONDS = 5.0
 
 GOODBYE_SECONDS = 1.0
 """How long each step of the farewell after them may take."""
-
-
-@dataclass(slots=True)
-class RouterOptions:
-    """What a worker tells its router."""
-
-    open: Callable[[], Awaitable[None]]
-    """Opens the backend unless it is open."""
-    namespace: str
-    task_queue: str
-    engine: EngineOptions
-    definitions: Mapping[str | None, WorkflowDefinition]
-    runner: Any = None
-    """The activity runner; its ``on_heartbeat`` is to be :meth:`WorkerRouter.heartbeat`. The router
-    sets its ``on_free``."""
-    bus: Bus | None = None
-    lease_ms: int = 10_000
-    max_cached: int = 1000
-    deadlock_seconds: float = 2.0
-    inline: bool = False
-    """Whether workflow code runs on the event loop's own thread."""
-    eager: bool = True
-    identity: str = ""
-    build_id: str = ""
-    activity_types: Sequence[str] = ()
-    claims_tasks: bool = True
-    extra: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 class WorkerRouter:
@@ -527,22 +499,24 @@ class WorkerRouter:
         self.end_tenure()
         for pipe in self.pipes:
             pipe.kill()
-        if not tenure.stored:
-            await self._in_time(
-                self._backend.stand_down(
-                    self._options.namespace,
-                    self._router_id,
-                    self._options.lease_ms,
-                    tenure.held.tasks,
-                )
-            )
-            tenure.stored = True
+        await self._in_time(self._stand_down(tenure))
         if self.pump is not None:
             self.pump.adopt(tenure)  # before anything that may take as long as a claim lasts
         if self._pipe_tasks:
             await asyncio.wait(set(self._pipe_tasks))
         self._joined = False  # until it has: a join that fails is tried again with the next beat
         await self._join()
+
+    async def _stand_down(self, tenure: Tenure) -> None:
+        """Have the store know what a tenure that is over had in hand, unless the deputy has."""
+        if not tenure.stored:
+            await self._backend.stand_down(
+                self._options.namespace,
+                self._router_id,
+                self._options.lease_ms,
+                tenure.held.tasks,
+            )
+            tenure.stored = True
 
     # When the event loop is held up; a thread asks
 
@@ -626,12 +600,14 @@ class WorkerRouter:
         finished = asyncio.Event()
         beats = asyncio.create_task(self._keep_lease(finished), name="hotmesh-last-beats")
         try:
+            pump = await self._bring_in(pump)
             if self.pump is not None:
                 self.pump.stop()
             for pipe in self.pipes:
                 pipe.start_nothing()
             if self._options.runner is not None:
                 await self._options.runner.shutdown()
+            pump = await self._bring_in(pump)  # the tenure may have ended just now
             for pipe in self.pipes:
                 pipe.stop()
             await _end({*self._pipe_tasks, *({pump} if pump is not None else ())}, FAREWELL_SECONDS)
@@ -642,6 +618,26 @@ class WorkerRouter:
             if self._deputy is not None:
                 await self._deputy.stop()
             await self._leave()
+
+    async def _bring_in(self, pump: asyncio.Task[None] | None) -> asyncio.Task[None] | None:
+        """What was begun under a tenure that is over is stored on the way down as well.
+
+        The next beat would have seen to it; but there is none.
+        """
+        tenure = self.tenure
+        if self.pump is None or pump is None or not tenure.over or tenure.is_handed_over:
+            return pump
+        try:
+            async with asyncio.timeout(GOODBYE_SECONDS / 2):
+                await self._stand_down(tenure)
+        except (*PASSING, TimeoutError) as error:
+            about = str(error) or "the database is silent"
+            complain(logger, self._backend.url, "what was begun goes to others: %s", about)
+            return pump
+        self.pump.adopt(tenure)
+        if not pump.done() or pump.cancelled() or pump.exception() is not None:
+            return pump
+        return asyncio.create_task(self.pump.run(), name="hotmesh-tasks")
 
     async def _keep_lease(self, finished: asyncio.Event) -> None:
         interval = self._options.lease_ms / 1000 / BEATS_PER_LEASE

@@ -118,6 +118,8 @@ class TaskPump:
         if tenure.is_handed_over:
             return
         for task in tenure.held.begun:
+            if self._stopping and not task.started_ms:
+                continue  # its claim is given up with the others
             self._claimed[task.key] = task
             if not task.started_ms:  # it was about to
                 task.started_ms = self._clock.now_ms()

@@ -21,7 +21,8 @@ from hotmesh.events import bus_for
 from hotmesh.forks import Guard
 from hotmesh.limits import LEASE_MS_DEFAULT
 from hotmesh.printing import printable
-from hotmesh.router.router import RouterOptions, WorkerRouter
+from hotmesh.router.router import WorkerRouter
+from hotmesh.router.router_options import RouterOptions
 from hotmesh.worker import _collector
 from hotmesh.worker._activity_processes import SharedStateManager
 from hotmesh.worker._activity_runner import ActivityRunner

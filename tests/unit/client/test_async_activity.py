@@ -11,6 +11,7 @@ from hotmesh.client import (
     Client,
     RPCError,
     RPCStatusCode,
+    _async_attempt,
 )
 from hotmesh.client._async_attempt import TaskToken
 from hotmesh.converter import DataConverter, decode_failure, decode_values
@@ -52,7 +53,9 @@ class Scene:
 
 
 @pytest.fixture
-async def scene(client: Client, hands: Hands) -> Scene:
+async def scene(client: Client, hands: Hands, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    """No worker is there whose function might be about to raise."""
+    monkeypatch.setattr(_async_attempt, "RAISED_WITHIN_S", 0.05)
     await client.start_workflow("Greet", id="w", task_queue=QUEUE)
     scene = Scene(client, hands, await hands.next())
     command = (kinds.ACTIVITY, SEQ, scene.queue_id, "pay", wire.dump(OPTIONS), b"[]")
