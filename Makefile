@@ -20,7 +20,7 @@ demo: $(VENV)/bin/python ## Build, and run the program of the README on an SQLit
 test: ## Check everything: linters, types, Rust tests; both cores, servers with the Rust core
 	@PYTHON=$(PYTHON) tools/check.sh
 
-test-full: ## The same, both cores on every server
+test-full: ## The same, both cores on every server, and many seeds of the simulation
 	@PYTHON=$(PYTHON) tools/check.sh --full
 
 test-env: ## Install what the tests need, build the wheel, install it in a clean environment
@@ -51,7 +51,7 @@ bench: test-env ## Measure the release wheel on each backend, and compare with t
 	$(TEST_VENV)/bin/python -m pip install --quiet --group bench
 	$(TEST_VENV)/bin/python $(BENCH)
 
-soak: test-env ## Run the long tests (kill -9 loops), which `make test` leaves out
+soak: test-env ## Run the long tests (kill -9 loops, hundreds of seeds), which `make test` leaves out
 	HOTMESH_TEST_INSTALLED=1 $(TEST_VENV)/bin/pytest -m soak --timeout 0 tests
 
 clean: ## Remove what builds and tests left behind

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What `make test` and CI run, from an empty machine to the last test; stops at the first failure.
-# --full: as `make test-full`, both cores on every server.
+# --full: as `make test-full`, both cores on every server, and many seeds of the simulation.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/sections.sh
@@ -27,6 +27,9 @@ run_tests() {
 }
 
 # Servers once, with the Rust core; `make test-full` has both cores everywhere.
+if [ "${1:-}" = --full ]; then
+    export HOTMESH_TEST_SEEDS=${HOTMESH_TEST_SEEDS:-100}
+fi
 run_tests rust
 if [ "${1:-}" = --full ]; then
     run_tests python

@@ -11,6 +11,9 @@ seed finds can be looked at again and again.
 - `process`: a simulated process with a client, and a worker if it has one.
 - `world`: what happens when: turns loops, delivers calls, moves time on.
 - `app`: workflows and activities whose results do not depend on faults.
+- `grouped`: more of them, with groups of exceptions.
+- `hauled`: one with large values, and limits so low that they are.
+- `catalogue`: all of them, and what each comes to.
 - `deputy`: a router's deputy, on a loop beside the one that it watches.
 - `plan`: what clients do and which faults there are, made from a seed by the odds of a profile.
 - `scenario`: plays a plan.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import json
 import time
@@ -15,7 +14,7 @@ from typing import Any, TypeAlias
 
 from hotmesh import activity, workflow
 from hotmesh.common import RetryPolicy
-from hotmesh.exceptions import ActivityError, ApplicationError, RPCError
+from hotmesh.exceptions import ApplicationError, RPCError
 
 QUEUE = "simulated"
 
@@ -60,6 +59,11 @@ class Record:
     def began(self) -> None:
         """An attempt has begun."""
         self.attempts[_key()] += 1
+
+
+def large(number: int) -> str:
+    """A value that says of itself what it must be."""
+    return f"{number};" * (1500 + number % 7 * 500)
 
 
 def _key() -> Attempt:
@@ -116,11 +120,20 @@ class Activities:
     @activity.defn(name="add_at_second")
     @_attempt
     async def add_at_second(self, number: int) -> int:
-        """Fail at first."""
+        """Fail at first; some with a group."""
         await asyncio.sleep(0.01 + number % 3 * 0.4)
         if activity.info().attempt == 1:
-            raise ApplicationError("not yet")
+            failure = ApplicationError("not yet")
+            raise ExceptionGroup("so far", [failure]) if number % 2 else failure
         return number + 1
+
+    @activity.defn(name="carry")
+    @_attempt
+    async def carry(self, text: str) -> str:
+        """Take something large, and give something large."""
+        number = int(text.partition(";")[0])
+        await asyncio.sleep(0.01 + number % 5 * 0.1)
+        return large(number + 1)
 
     @activity.defn(name="add_for_long")
     @_attempt
@@ -149,7 +162,7 @@ class Activities:
         """Every activity, for a worker."""
         return [
             *(self.add, self.add_slowly, self.add_carefully, self.add_for_long),
-            *(self.add_at_second, self.look_at_clock, self.tell),
+            *(self.add_at_second, self.look_at_clock, self.tell, self.carry),
         ]
 
 
@@ -266,33 +279,6 @@ class Naps:
 
 
 @workflow.defn
-class Groups:
-    """A task group of which a member fails; a shielded one; a scope that ends by a timeout."""
-
-    @workflow.run
-    async def run(self, first: int, count: int) -> int:
-        async def one(number: int) -> int:
-            return await workflow.execute_activity("add_slowly", number, **EAGER)
-
-        async def fails() -> None:
-            await workflow.execute_activity("add", first, **EAGER)
-            raise ApplicationError("as was to be expected")
-
-        with contextlib.suppress(TimeoutError, ActivityError):
-            async with asyncio.timeout(0.05 + first % 3 * 0.1):
-                await workflow.execute_activity("add_for_long", first, **EAGER)
-        try:
-            async with asyncio.TaskGroup() as group:
-                for number in range(first, first + count):
-                    group.create_task(one(number))
-                group.create_task(fails())
-        except* (ApplicationError, ActivityError):  # those that were cancelled
-            pass
-        results = await asyncio.gather(*[one(number) for number in range(first, first + count)])
-        return sum(results)
-
-
-@workflow.defn
 class Sends:
     """Signals another workflow that it has started, and waits for it."""
 
@@ -372,24 +358,3 @@ class Endless:
             await workflow.execute_activity("add_slowly", first, **EAGER)
             await workflow.execute_activity("add_carefully", first, **TASK)
             await asyncio.sleep(0.1)
-
-
-PLAIN = (Chain, Fan, Tree, Collect, Sends, Late, Asks, Again, Endless)
-
-WORKFLOWS = (*PLAIN, Passes, Naps, Groups)
-
-
-def expected(kind: Any, first: int, count: int) -> Any:
-    """What a workflow returns, whatever happens meanwhile."""
-    numbers = range(first, first + count)
-    if kind is Chain or kind is Again:
-        return first + count
-    if kind is Naps:
-        return count
-    if kind is Fan or kind is Groups:
-        return sum(number + 1 for number in numbers)
-    if kind is Tree:
-        return sum(number + 2 for number in numbers) + 1
-    if kind is Asks:
-        return first + sum(number + 1 for number in numbers)
-    return list(numbers)

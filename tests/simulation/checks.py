@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from hotmesh.client._check import Problem, look
-from hotmesh.core import decode_transition, kinds
-from hotmesh.exceptions import CancelledError, TerminatedError
-from simulation.app import Attempt, Record, expected
+from hotmesh.core import CodecError, Transition, decode_transition, kinds
+from hotmesh.exceptions import ApplicationError, CancelledError, TerminatedError
+from simulation.app import Attempt, Record
+from simulation.catalogue import expected
 from simulation.server import Snapshot
 
 if TYPE_CHECKING:
@@ -42,8 +44,10 @@ def _check_outcome(case: Case) -> None:
     if case.ending and isinstance(case.outcome, CancelledError | TerminatedError):
         assert case.is_ending, f"{case.id}: {case.outcome!r} though nobody asked"
         return
-    wanted = expected(case.kind, case.first, case.count)
-    assert case.outcome == wanted, f"{case.id}: {case.outcome!r} in place of {wanted!r}"
+    wanted, outcome = expected(case.kind, case.first, case.count), case.outcome
+    if isinstance(outcome, ApplicationError) and outcome.members:
+        outcome = sorted(str(each) for each in outcome.members)
+    assert outcome == wanted, f"{case.id}: {case.outcome!r} in place of {wanted!r}"
 
 
 def _check_attempts(world: World, record: Record) -> None:
@@ -60,7 +64,11 @@ def _check_store(world: World) -> None:
         orphans = rows(f"SELECT * FROM {table} WHERE run_id NOT IN (SELECT run_id FROM run)")
         assert not orphans.fetchall(), f"rows without a run in {table}"
     for table in LEFTOVERS:
-        left = rows(f"SELECT * FROM {table}").fetchall()
+        left = [
+            row
+            for row in rows(f"SELECT * FROM {table}").fetchall()
+            if world.server.damaged.keys().isdisjoint(row)
+        ]
         if table == "timer" and _has_side_queues(world):
             continue  # a run that moves leaves its timers where they were, until they are due
         assert not left, f"left over in {table}: {left}"
@@ -82,7 +90,9 @@ def _has_side_queues(world: World) -> bool:
 
 
 def is_allowed(world: World, problem: Problem) -> bool:
-    """Whether it is a timer of a closed run that has moved."""
+    """Whether it is a timer of a closed run that has moved, or left by a run that is damaged."""
+    if problem.workflow_id in world.server.damaged.values():
+        return True
     return not problem.workflow_id and "timer" in problem.what and _has_side_queues(world)
 
 
@@ -90,6 +100,8 @@ def _check_accepted(world: World, cases: list[Case], record: Record) -> None:
     """What the sender was told is accepted is in the journal, as often as it was sent."""
     journals = _jobs(world)
     for case in cases:
+        if case.id in world.server.damaged.values():
+            continue  # its journal can't be read
         words = [what.split()[0] for what in case.accepted]
         sent = Counter(_SENT[word] for word in words if word in _SENT)
         seen = Counter(kind for kind in journals.get(case.id, ()) if kind in sent)
@@ -102,11 +114,26 @@ def _check_accepted(world: World, cases: list[Case], record: Record) -> None:
 
 def _jobs(world: World) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
-    for workflow_id, frame in world.server.connection.execute(
-        "SELECT r.workflow_id, j.frame FROM run AS r JOIN journal AS j ON j.run_id = r.run_id"
-    ):
-        found.setdefault(workflow_id, []).extend(job[0] for job in decode_transition(frame)[1])
+    runs = world.server.connection.execute("SELECT workflow_id, run_id FROM run").fetchall()
+    for workflow_id, run_id in runs:
+        if run_id in world.server.damaged:
+            continue
+        for _, jobs, _ in _transitions(world, run_id):
+            found.setdefault(workflow_id, []).extend(job[0] for job in jobs)
     return found
+
+
+def _transitions(world: World, run_id: bytes) -> Iterator[Transition]:
+    rows = world.server.connection.execute
+    journal = rows("SELECT seq, frame FROM journal WHERE run_id = ? ORDER BY seq", (run_id,))
+    for seq, frame in journal.fetchall():
+        parts = rows(
+            "SELECT data FROM piece WHERE run_id = ? AND part = ? ORDER BY number", (run_id, seq)
+        )
+        try:
+            yield decode_transition(b"".join(data for (data,) in parts) if frame is None else frame)
+        except CodecError as error:
+            raise AssertionError(f"transition {seq} of {run_id.hex()}: {error}") from error
 
 
 def is_wanted(world: World, attempt: Attempt, reason: str) -> bool:
@@ -136,7 +163,10 @@ def lost_work(world: World) -> list[str]:
     try:
         looking.send(None)
     except StopIteration as end:
-        return [f"{each.workflow_id}: {each.what}" for each in end.value if each.workflow_id]
+        whole = [
+            each for each in end.value if each.workflow_id not in world.server.damaged.values()
+        ]
+        return [f"{each.workflow_id}: {each.what}" for each in whole if each.workflow_id]
     raise RuntimeError("a snapshot does not wait")
 
 
@@ -164,9 +194,11 @@ def open_ends(world: World, cases: list[Case]) -> str:
             for table in ("stream", "timer", "task", "wait")
         }
         lines.append(f"open: {workflow_id} lane {lane}, {transitions} transitions, {counts}")
-        for (frame,) in rows("SELECT frame FROM journal WHERE run_id = ? ORDER BY seq", (run_id,)):
-            _, jobs, commands = decode_transition(frame)
-            lines.append(f"  {_names(jobs)} → {_names(commands)}")
+        try:
+            for _, jobs, commands in _transitions(world, run_id):
+                lines.append(f"  {_names(jobs)} → {_names(commands)}")
+        except AssertionError as error:
+            lines.append(f"  {error}")
     for table in ("task", "router", "stream", "timer"):
         found = rows(f"SELECT * FROM {table}")
         names = [each[0] for each in found.description]

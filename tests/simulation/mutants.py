@@ -8,12 +8,15 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest import mock
 
-from hotmesh.backends.sqlite import step, tasks
+from hotmesh.backends.sqlite import pieces, step, tasks
 from hotmesh.backends.sqlite.session import SqliteSession
 from hotmesh.backends.sqlite.transaction import Transaction
 from hotmesh.core._python.output import Output
 from hotmesh.core._python.router import Router
 from hotmesh.core._python.run import Arrival, MessageOrigin, Run
+from hotmesh.core.rope import Bytes
+from hotmesh.engine import verdict
+from hotmesh.exceptions import is_cancelled_exception, leaves
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.local_activities import LocalActivities
 from hotmesh.router.moving import Mover
@@ -184,22 +187,69 @@ def holes_written() -> Iterator[None]:
         yield
 
 
-MUTANTS: dict[str, tuple[Callable[[], AbstractContextManager[None]], str]] = {
-    mutant.__name__: (mutant, profile)
-    for mutant, profile in (
-        (events_after_activities, "closes"),
-        (anchors_let_go_early, "losses"),
-        (finished_whatever_the_attempt, "attempts"),
-        (retried_whatever_the_attempt, "attempts"),
-        (renewed_whatever_the_attempt, "attempts"),
-        (repeats_not_looked_for, "repeats"),
-        (results_lost_with_the_tenure, "tenures"),
-        (attempts_numbered_anew, "tenures"),
-        (moves_that_wake_nobody, "moves"),
-        (jumps_believed, "clocks"),
-        (settled_clocks_believed, "clocks"),
-        (cursors_kept, "restores"),
-        (holes_written, "restores"),
+@contextlib.contextmanager
+def groups_not_looked_into() -> Iterator[None]:
+    """A group is none of the exceptions that end a workflow, whatever is in it."""
+    with mock.patch.object(verdict, "leaves", lambda error: [error]):
+        yield
+
+
+@contextlib.contextmanager
+def cancelled_members_counted() -> Iterator[None]:
+    """What a group has cancelled stands for itself beside what has ended the group."""
+
+    def members(error: BaseException) -> list[BaseException]:
+        found = leaves(error)
+        return [ValueError() if is_cancelled_exception(each) else each for each in found]
+
+    with mock.patch.object(verdict, "leaves", members):
+        yield
+
+
+@contextlib.contextmanager
+def last_pieces_lost() -> Iterator[None]:
+    """Of what is stored in pieces the last one is missing."""
+    cut = pieces._pieces
+
+    def some(value: Bytes) -> Iterator[memoryview]:
+        found = list(cut(value))
+        yield from found[:-1] or found
+
+    with mock.patch.object(pieces, "_pieces", some):
+        yield
+
+
+@contextlib.contextmanager
+def recorded_results_counted() -> Iterator[None]:
+    """Large results hold up further activities when they are journaled already."""
+
+    def keep(activities: LocalActivities) -> bool:
+        return not activities._unrecorded
+
+    with mock.patch.object(LocalActivities, "_drop_recorded", keep):
+        yield
+
+
+MUTANTS: dict[str, tuple[Callable[[], AbstractContextManager[None]], str, int]] = {
+    mutant.__name__: (mutant, profile, seed)
+    for mutant, profile, seed in (
+        (events_after_activities, "closes", 10),
+        (anchors_let_go_early, "losses", 10),
+        (finished_whatever_the_attempt, "attempts", 0),
+        (retried_whatever_the_attempt, "attempts", 11),
+        (renewed_whatever_the_attempt, "attempts", 1),
+        (repeats_not_looked_for, "repeats", 10),
+        (results_lost_with_the_tenure, "tenures", 7),
+        (attempts_numbered_anew, "tenures", 3),
+        (moves_that_wake_nobody, "moves", 9),
+        (jumps_believed, "clocks", 11),
+        (settled_clocks_believed, "clocks", 93),
+        (groups_not_looked_into, "groups", 11),
+        (cancelled_members_counted, "groups", 42),
+        (last_pieces_lost, "large", 8),
+        (recorded_results_counted, "large", 8),
+        (cursors_kept, "restores", 10),
+        (holes_written, "restores", 10),
     )
 }
-"""Each with the profile whose seeds find it."""
+"""Each with the profile whose seeds find it, and one of them."""

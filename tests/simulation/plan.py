@@ -8,21 +8,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from simulation.app import (
-    PLAIN,
-    WORKFLOWS,
     Again,
     Asks,
     Chain,
     Collect,
     Endless,
     Fan,
-    Groups,
     Late,
     Naps,
     Passes,
     Sends,
     Tree,
 )
+from simulation.catalogue import ENDLESS, GROUPED, PLAIN, WORKFLOWS
+from simulation.grouped import Groups, Renews
+from simulation.hauled import Hauls
 
 FAULTS_END_S = 8.0
 """Virtual seconds after which nothing goes wrong any more."""
@@ -61,6 +61,8 @@ class Profile:
     """Chance that a worker hosts half of the workflows only."""
     most_cases: int = 8
     counts: tuple[int, int] = (1, 4)
+    large: bool = False
+    """Whether limits are low, so that values are large."""
     begin_s: float = 4.0
     """Within which the workflows begin."""
 
@@ -141,6 +143,21 @@ PROFILES = {
         fewest_troubles=3,
         lose_requests=(0.05, 0.2),
         lose_hints=(0.0, 0.3),
+    ),
+    "groups": Profile(
+        GROUPED,
+        (*TROUBLES, "hold up"),
+        lose_requests=(0.0, 0.05),
+        lose_answers=(0.0, 0.05),
+        cached=(1000, 3, 0),
+    ),
+    "large": Profile(
+        (Hauls, Hauls, Chain),
+        (*TROUBLES, "hold up", "lose a piece", "lose a piece"),
+        lose_requests=(0.0, 0.05),
+        lose_answers=(0.0, 0.05),
+        cached=(1000, 3, 0, 0),
+        large=True,
     ),
     "restores": Profile(
         (Chain, Fan, Tree, Again, Naps, Groups),
@@ -253,8 +270,8 @@ def _case(source: random.Random, number: int, profile: Profile) -> Case:
         f"{kind.__name__}-{number}",
         after_s=source.uniform(0.0, 2.0),
     )
-    if kind is Endless:
+    if kind in ENDLESS:
         case.ending = source.choice(["cancel", "terminate"])
-    elif source.random() < 0.15 and kind is not Again:
+    elif source.random() < 0.15 and kind not in (Again, Renews):
         case.ending = "cancel"
     return case

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -11,19 +12,12 @@ from hotmesh.client._check import look
 from hotmesh.common import WorkflowIDConflictPolicy
 from hotmesh.exceptions import BackendUnavailableError, HotMeshError, RPCError, RPCStatusCode
 from simulation import checks
-from simulation.app import (
-    QUEUE,
-    WORKFLOWS,
-    Activities,
-    Asks,
-    Attempt,
-    Collect,
-    Passes,
-    Record,
-)
+from simulation.app import QUEUE, Activities, Asks, Attempt, Collect, Passes, Record
+from simulation.catalogue import WORKFLOWS, arguments
 from simulation.clock import VirtualClock, virtual
+from simulation.hauled import low_limits
 from simulation.log import overheard
-from simulation.plan import FAULTS_END_S, Case, Plan, plan_of
+from simulation.plan import FAULTS_END_S, PROFILES, Case, Plan, plan_of
 from simulation.process import AGAIN_S, Process
 from simulation.world import World
 
@@ -78,7 +72,7 @@ class Scenario:
         self._start_worker({**first, "hosts": WORKFLOWS})  # somebody hosts each type
         for options in others:
             self._start_worker(options)
-        client = world.spawn("client")
+        client = self._client = world.spawn("client")
         asked = [client.run(self._ask(client, case)) for case in self.plan.cases]
         for when_s, what, seconds in self.plan.troubles:
             world.at(begun_s + when_s, self._trouble(what, seconds))
@@ -167,6 +161,8 @@ class Scenario:
             elif what == "set clock twice":
                 self._set_clock()
                 world.at(now_s + world.random.uniform(0.0, SOON_S), self._set_clock)
+            elif what == "lose a piece":
+                self._lose_piece()
             elif what == "go back":
                 world.server.copy()
                 world.at(now_s + seconds, self._go_back)
@@ -185,6 +181,20 @@ class Scenario:
     def _set_clock(self) -> None:
         self._settled_s = self.world.clock.now_s + SETTLED_S
         self.world.server.jump_ms += self.world.random.choice(CLOCK_JUMPS_S) * 1000
+
+    def _lose_piece(self) -> None:
+        """Of what a run is made of; who finds out sets the run aside, until a client ends it."""
+        workflow_id = self.world.server.lose_piece(self.world.random)
+        for case in self.plan.cases:
+            if case.id == workflow_id and not case.ending:
+                case.ending = "terminate"
+                self._client.run(self._end(case))
+
+    async def _end(self, case: Case) -> None:
+        await asyncio.sleep(case.after_s)
+        case.is_ending = True
+        handle = self._client.connect().get_workflow_handle(case.id)
+        await self._accepted(case, "terminate", handle.terminate)
 
     def _go_back(self) -> None:
         self._settled_s = self.world.clock.now_s + SETTLED_S
@@ -232,7 +242,7 @@ class Scenario:
             try:
                 handle = await client.start_workflow(
                     case.kind.run,
-                    args=[case.first, case.count],
+                    args=arguments(case.kind, case.first, case.count),
                     id=case.id,
                     task_queue=QUEUE,
                     id_conflict_policy=policy,
@@ -317,8 +327,9 @@ def simulate(seed: int, profile: str = "mixed") -> World:
         AssertionError: Something does not hold; it names the seed.
     """
     clock = VirtualClock()
+    limited = low_limits() if PROFILES[profile].large else contextlib.nullcontext()
     try:
-        with virtual(clock, seed), overheard() as log:
+        with virtual(clock, seed), limited, overheard() as log:
             world = World(clock, seed)
             try:
                 Scenario(world, plan_of(seed, profile)).play()

@@ -19,6 +19,7 @@ from hotmesh.backends.protocol import Beat, Registration, Step, StepReply, Tasks
 from hotmesh.backends.sqlite.backend import SqliteBackend
 from hotmesh.backends.sqlite.connection import open_writer
 from hotmesh.backends.sqlite.hints import Hints
+from hotmesh.backends.sqlite.pieces import RESULT
 from hotmesh.backends.sqlite.queues import ensure_queue
 from hotmesh.backends.sqlite.session import SqliteSession
 from hotmesh.backends.sqlite.thread import DatabaseThread, _Job
@@ -63,6 +64,8 @@ class Server:
         self.times_gone_back = 0
         self._copy = self.connection
         self._old: list[sqlite3.Connection] = []
+        self.damaged: dict[bytes, str] = {}
+        """Runs that have lost a piece of what they are made of, with their workflow ids."""
         self.problems: list[str] = []
         """What must never be so, and was."""
         self.committed: Callable[[], None] | None = None
@@ -81,6 +84,22 @@ class Server:
         if self.committed is not None and (writes or outcome.job.writes):
             self.committed()
         return outcome.result
+
+    def lose_piece(self, source: random.Random) -> str | None:
+        """Lose one of a value that an open run is made of; its workflow id, if there was one."""
+        found = self.connection.execute(
+            "SELECT r.workflow_id, p.run_id, p.part, p.number FROM piece AS p "
+            "JOIN run AS r USING (run_id) WHERE r.status = 1 AND p.part <> ?",
+            (RESULT,),
+        ).fetchall()
+        if not found:
+            return None
+        workflow_id, *key = source.choice(found)
+        self.connection.execute(
+            "DELETE FROM piece WHERE run_id = ? AND part = ? AND number = ?", key
+        )
+        self.damaged[key[0]] = workflow_id
+        return workflow_id
 
     def copy(self) -> None:
         """Keep what it holds just now, for :meth:`go_back`."""

@@ -1,0 +1,56 @@
+"""A workflow with large values, and limits so low that values of some kilobytes are large."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Iterator
+from unittest import mock
+
+from hotmesh import limits, workflow
+from hotmesh.backends.sqlite import pieces
+from hotmesh.router import local_activities
+from simulation.app import EAGER, TASK
+
+SCALE = 256
+"""What is large is so much smaller here."""
+
+LARGE_BYTES = 100
+"""From which on results in the process of their workflow are counted."""
+
+_SCALED = (
+    *("BATCH_BYTES_MAX", "STEP_BYTES_MAX", "LARGE_TURN_BYTES", "ROPE_BYTES", "JOURNAL_BYTES_MAX"),
+    *("CACHE_BYTES_MAX", "RESULTS_BYTES_MAX", "PLACED_BYTES_MAX"),
+)
+
+
+@contextlib.contextmanager
+def low_limits() -> Iterator[None]:
+    """In the block the limits in bytes are low, wherever the engine has them by name."""
+    with contextlib.ExitStack() as stack:
+        named = [module for name, module in sys.modules.items() if name.startswith("hotmesh.")]
+        for name in _SCALED:
+            low = getattr(limits, name) // SCALE
+            for module in named:
+                if name in vars(module):
+                    stack.enter_context(mock.patch.object(module, name, low))
+        stack.enter_context(mock.patch.object(local_activities, "LARGE_BYTES", LARGE_BYTES))
+        low = pieces.PIECE_BYTES // SCALE
+        stack.enter_context(mock.patch.object(pieces, "PIECE_BYTES", low))
+        yield
+
+
+@workflow.defn
+class Hauls:
+    """Gets something large, has it carried, beside others at last, and gives something large."""
+
+    @workflow.run
+    async def run(self, first: int, count: int, text: str) -> str:
+        for number in range(first, first + count - 1):
+            options = TASK if number % 3 == 0 else EAGER
+            text = await workflow.execute_activity("carry", text, **options)
+        carried = [workflow.execute_activity("carry", text, **EAGER) for _ in range(count)]
+        texts: set[str] = set(await asyncio.gather(*carried))
+        (text,) = texts
+        return text
