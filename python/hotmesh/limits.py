@@ -36,6 +36,9 @@ JOURNAL_BYTES_MAX = 32 * 1024 * 1024
 """Bytes of a run's journal up to which it is decoded as a whole when it is loaded; a larger one is
 decoded row by row, and let go of as it is replayed."""
 
+GIVE_BACK_BYTES = 32 * 1024 * 1024
+"""Large values that are let go of before the C library is asked to give back what is free."""
+
 CACHE_BYTES_MAX = 32 * 1024 * 1024
 """Inputs and journals, as stored, of the runs that a worker keeps in memory. The largest one that
 moves stays, however large: its code holds that much."""

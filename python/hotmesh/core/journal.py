@@ -5,23 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from hotmesh.core.types import Transition
+from hotmesh.giving_back import let_go
 
 
 class Journal:
     """The transitions of a run, decoded anew whenever they are walked through.
 
     Args:
-        frames: The rows as stored, in order; known to be sound.
+        frames: The rows as stored, in order; known to be sound. A list is taken over: whoever else
+            has it keeps no row that was let go of.
         decode: Decodes one.
+        outline: The transitions without the bodies of their events.
     """
 
     __slots__ = ("_added", "_decode", "_frames", "outline")
 
-    def __init__(self, frames: Sequence[bytes], decode: Callable[[bytes], Transition]) -> None:
-        self._frames = list(frames)
+    def __init__(
+        self,
+        frames: Sequence[bytes],
+        decode: Callable[[bytes], Transition],
+        outline: Sequence[Transition],
+    ) -> None:
+        self._frames = frames if isinstance(frames, list) else list(frames)
         self._decode = decode
         self._added: list[Transition] = []
-        self.outline = [_outline_of(decode(frame)) for frame in frames]
+        self.outline = list(outline)
         """Its transitions without the bodies of their events."""
 
     def __len__(self) -> int:
@@ -35,20 +43,22 @@ class Journal:
     def add(self, transition: Transition) -> None:
         """A row was written behind the others."""
         self._added.append(transition)
-        self.outline.append(_outline_of(transition))
+        self.outline.append(outline_of(transition))
 
     def consume(self) -> Iterator[Transition]:
         """Walk through it for the last time: each row is let go of as it is decoded."""
         for at, frame in enumerate(self._frames):
             self._frames[at] = b""
-            transition = self._decode(frame)
+            transition, size = self._decode(frame), len(frame)
             del frame
+            let_go(size)
             yield transition
             del transition
         yield from self._added
 
 
-def _outline_of(transition: Transition) -> Transition:
+def outline_of(transition: Transition) -> Transition:
+    """A transition without the bodies of its events."""
     now_ms, jobs, commands = transition
     return now_ms, [(*job[:5], b"") for job in jobs], [(*each[:5], b"") for each in commands]
 

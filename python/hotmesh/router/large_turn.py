@@ -1,4 +1,4 @@
-"""Which pipe of a router has a large value in hand: one at a time.
+"""Which pipe of a router has a large value in hand: one at a time. How much all of them have.
 
 A value is copied several times on its way through a step. Pipes that did so side by side would need
 that memory each, for values that come one after the other anyway.
@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from hotmesh.limits import LARGE_TURN_BYTES
+from hotmesh.limits import LARGE_TURN_BYTES, RESULTS_BYTES_MAX
 
 _FRAME, _INPUT = 3, 7
 """Columns of a message row."""
@@ -35,6 +35,21 @@ class LargeTurn:
         self._used = False
         """Whether the holder has read since it got the turn."""
         self._next: dict[object, Callable[[], None]] = {}
+        self._weights: dict[object, Callable[[], int]] = {}
+
+    def join(self, pipe: object, weight: Callable[[], int]) -> None:
+        """A pipe begins.
+
+        Args:
+            pipe: It.
+            weight: Bytes that it has made or taken in and that are not written yet.
+        """
+        self._weights[pipe] = weight
+
+    def others_have_enough(self, pipe: object) -> bool:
+        """Whether the other pipes have so much in hand that nothing more is made meanwhile."""
+        others = (weight() for each, weight in self._weights.items() if each is not pipe)
+        return sum(others) >= RESULTS_BYTES_MAX
 
     def may_read(self, pipe: object, wake: Callable[[], None]) -> bool:
         """Whether a pipe may read what may be large; if not, it is its turn after the others.
@@ -56,12 +71,12 @@ class LargeTurn:
         """Take note of what a pipe has read; it waits for its turn if that is large."""
         if ends_large(messages):
             self._cautious = True
-            if self._holder is not pipe:
-                await self._take(pipe)
+            await self.take(pipe)
         else:
             self._cautious = False
 
-    async def _take(self, pipe: object) -> None:
+    async def take(self, pipe: object) -> None:
+        """Wait until it is the pipe's turn; it is until :meth:`release`."""
         while self._holder is not None and self._holder is not pipe:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._next[pipe] = lambda turn=turn: None if turn.done() else turn.set_result(None)
@@ -84,6 +99,7 @@ class LargeTurn:
     def leave(self, pipe: object) -> None:
         """The pipe has ended."""
         self._next.pop(pipe, None)
+        self._weights.pop(pipe, None)
         if self._holder is pipe:
             self._pass_on()
 

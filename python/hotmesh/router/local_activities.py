@@ -50,11 +50,13 @@ class LocalActivities:
         memory: PipeMemory,
         leaving: Collection[int],
         wake: Callable[[], None],
+        others_have_enough: Callable[[], bool],
     ) -> None:
         self._context = context
         self._memory = memory
         self._leaving = leaving
         self._wake = wake
+        self._others_have_enough = others_have_enough
         self.eager = context.eager
         """Whether activities of the queue may start here without a task."""
         self.inflight: dict[Key, ActivityTask] = {}
@@ -178,7 +180,7 @@ class LocalActivities:
         """
         waiting, runner, inflight = self._waiting, self._context.runner, self.inflight
         tenure = self._context.tenure
-        if not waiting or tenure.over or (self._unrecorded and self._has_enough_results()):
+        if not waiting or tenure.over or self._has_enough_results():
             return False
         local, clock = self._memory.local, self._context.clock
         now_ms, shift_ms = clock.now_ms(), clock.shift_ms
@@ -224,7 +226,20 @@ class LocalActivities:
 
     def _has_enough_results(self) -> bool:
         """Whether so many results wait to be journaled that nothing more is started meanwhile."""
-        return not self._drop_recorded() and sum(self._unrecorded.values()) >= RESULTS_BYTES_MAX
+        if self._unrecorded and self.result_bytes >= RESULTS_BYTES_MAX:
+            return True
+        return self._others_have_enough()
+
+    @property
+    def result_bytes(self) -> int:
+        """Large results of this process that are not journaled yet.
+
+        Those of a run whose task has failed don't count: nobody knows when it will take them.
+        """
+        if self._drop_recorded():
+            return 0
+        later = self._memory.is_postponed
+        return sum(size for key, size in self._unrecorded.items() if not later(key[0]))
 
     def _drop_recorded(self) -> bool:
         """Forget results that are no longer in flight: they are journaled, or nobody wants them.

@@ -220,6 +220,10 @@ class PipeMemory:
         due = self._due[run_id] = time.monotonic() + seconds
         heapq.heappush(self._postponed, (due, run_id))
 
+    def is_postponed(self, run_id: bytes) -> bool:
+        """Whether the run waits for its journal to be read again."""
+        return run_id in self._due
+
     def next_postponed(self) -> float | None:
         """Seconds until the first postponed run is due."""
         return self._postponed[0][0] - time.monotonic() if self._postponed else None

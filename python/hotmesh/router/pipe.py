@@ -17,7 +17,12 @@ from hotmesh.backends.protocol import MessageRow, Session, Step, StepReply
 from hotmesh.core import DRAINED_FIELDS, Event, encode_event, kinds
 from hotmesh.engine import wire
 from hotmesh.engine.activity_task import ActivityTask
-from hotmesh.limits import BATCH_MESSAGES_MAX, LANES_PER_QUEUE, LARGE_TURN_BYTES
+from hotmesh.limits import (
+    BATCH_MESSAGES_MAX,
+    LANES_PER_QUEUE,
+    LARGE_TURN_BYTES,
+    RESULTS_BYTES_MAX,
+)
 from hotmesh.printing import told
 from hotmesh.retrying import PASSING, Backoff, complain
 from hotmesh.router.activating import Activator
@@ -53,7 +58,9 @@ class Pipe:
         memory.elsewhere = context.workflows.post
         self._core = memory.core
         self._leaving: set[int] = set()
-        self._activities = LocalActivities(context, memory, self._leaving, self.wake)
+        self._activities = LocalActivities(
+            context, memory, self._leaving, self.wake, self._others_have_enough
+        )
         translator = CommandTranslator(
             context.namespace, context.queue_ids, self._activities.place, self._activities.inflight
         )
@@ -75,6 +82,8 @@ class Pipe:
         self._went_back = False
         self._under_way: tuple[Step, Effects] | None = None
         """The step whose answer has not come."""
+        self._sent_bytes = 0
+        """What that step journals and answers."""
 
     # What others call
 
@@ -166,6 +175,7 @@ class Pipe:
     async def run(self, session: Session) -> None:
         """Move runs until stopped."""
         self._session = session
+        self._context.large_turn.join(self, self._weight)
         backoff = Backoff()
         try:
             while not self._dead:
@@ -198,6 +208,10 @@ class Pipe:
         self._activities.slot_free()  # the safety net: once for each turn and idle poll
         if self._memory.local or self._activities.has_retries:
             # Results of this process go straight into the step, without a round trip before.
+            if self._activities.result_bytes > LARGE_TURN_BYTES:
+                await self._context.large_turn.take(self)
+                if self._is_over():
+                    return True
             await self._advance(session)
         if self._is_over():
             return True
@@ -212,6 +226,10 @@ class Pipe:
         except Exception as error:  # noqa: BLE001 - it refuses the data of some run
             await self._apply_apart(session, step, effects, error)
             return False
+        finally:
+            if self._sent_bytes >= RESULTS_BYTES_MAX:
+                self._context.wake_all()  # others may have waited for that
+            self._sent_bytes = 0
         self._context.clock.learn(sent, reply.now_ms)
         if self._is_over(reply):
             self._memory.effects.ended += effects.ended
@@ -254,8 +272,17 @@ class Pipe:
         memory, turn = self._memory, self._context.large_turn
         if not turn.has(self) or memory.held:
             return
-        if memory.step_bytes + self._activities.waiting_bytes <= LARGE_TURN_BYTES:
+        activities = self._activities
+        in_hand = memory.step_bytes + activities.waiting_bytes + activities.result_bytes
+        if in_hand <= LARGE_TURN_BYTES:
             turn.release(self)
+
+    def _weight(self) -> int:
+        """Bytes in hand that are not written yet."""
+        return self._activities.result_bytes + self._memory.step_bytes + self._sent_bytes
+
+    def _others_have_enough(self) -> bool:
+        return self._context.large_turn.others_have_enough(self)
 
     def _is_over(self, reply: StepReply | None = None) -> bool:
         """Whether the tenure is over: nothing may follow, from that step neither."""
@@ -310,7 +337,7 @@ class Pipe:
         latest_ms = clock.now_ms() if clock.is_read else None
         step = Step(self._router_id, lanes, room, latest_ms, **columns)
         self._memory.has_columns = False
-        self._memory.step_bytes = 0
+        self._sent_bytes, self._memory.step_bytes = self._memory.step_bytes, 0
         self._activities.amend_tasks(step)
         effects = self._memory.take_effects()
         effects.fill(step)

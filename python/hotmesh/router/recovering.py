@@ -177,10 +177,8 @@ class Recovery:
         if is_small:
             state.remember(transitions, sizes)
         else:
-            journal = Journal(loaded.frames, decode_transition)
-            transitions = journal.outline
             state.remember(transitions, sizes)
-            state.transitions = journal
+            state.transitions = Journal(loaded.frames, decode_transition, transitions)
         memory.keep(state)
         if state.closed:
             self._activities.cancel((run_id,))

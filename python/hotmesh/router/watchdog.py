@@ -132,6 +132,7 @@ class Watchdog:
                 frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]
                 frame = frames.get(self._watched)
                 where = "".join(traceback.format_stack(frame, limit=None)[-4:]) if frame else ""
+                del frames, frame  # a frame holds on to all that its function has
                 self._interrupt(count, since, where)
                 if now - since >= self._limit + GRACE_SECONDS and self._is_given_up(count):
                     return

@@ -80,6 +80,15 @@ impl Layout {
         }
     }
 
+    /// The event without its body, given the bytes before that.
+    #[inline]
+    pub fn without_body<'a>(&self, head: &'a [u8]) -> Event<'a> {
+        Event {
+            name: text(&head[self.name.clone()]).expect("checked when it was decoded"),
+            ..self.outline(head)
+        }
+    }
+
     /// The event without name and body, which no decision depends on.
     #[inline]
     pub fn outline<'a>(&self, frame: &'a [u8]) -> Event<'a> {
@@ -113,6 +122,24 @@ pub fn encode_event(event: &Event<'_>) -> Result<Vec<u8>, CodecError> {
     let mut out = vec![0; event_size(event)?];
     write_event(event, &mut out);
     Ok(out)
+}
+
+/// The frame of an event up to its body.
+pub fn encode_head(event: &Event<'_>) -> Result<Vec<u8>, CodecError> {
+    let size = event_size(event)? - event.body.len();
+    let mut out = vec![0; size];
+    let mut writer = Writer::new(&mut out);
+    write_prefix(event, &mut writer);
+    writer.uvarint(event.body.len() as u64);
+    Ok(out)
+}
+
+/// The parts of a frame that are before its body.
+pub fn layout_of_head(head: &[u8], event: &Event<'_>) -> Result<Layout, CodecError> {
+    // The same head before no body: one byte says so.
+    let mut bare = head[..event_prefix_size(event)?].to_vec();
+    bare.push(0);
+    layout_of(&bare)
 }
 
 /// How many bytes an event's frame has. Fails if the event can have none.

@@ -419,7 +419,7 @@ fn rope<F: Share>(
 ) -> Result<Bytes<F>, CoreError> {
     let jobs = || run.jobs.iter().filter(|job| job.kind() != kinds::QUERY);
     let sources = jobs().map(|job| match job.shared() {
-        Some(frame) if frame.as_ref().len() >= LARGE_BYTES => Source::Frame(frame),
+        Some((head, shared)) if shared.as_ref().len() >= LARGE_BYTES => Source::Frame(head, shared),
         _ => Source::Job(job),
     });
     let asked = commands.iter().enumerate();

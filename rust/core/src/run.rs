@@ -1,8 +1,9 @@
 //! One run in the router's memory, and what has arrived for it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::codec::{Layout, Part, Writer, encode_event, layout_of};
+use crate::codec::{Layout, Part, Writer, encode_event, encode_head, layout_of, layout_of_head};
 use crate::errors::CodecError;
 use crate::ledger::Ledger;
 use crate::{Event, RunId, kinds};
@@ -25,6 +26,11 @@ pub enum Origin {
 #[derive(Debug)]
 enum Frame<F> {
     Shared(F),
+    /// A large body is shared; the frame up to there is our own.
+    Apart {
+        head: Box<[u8]>,
+        body: F,
+    },
     Owned(Box<[u8]>),
 }
 
@@ -48,6 +54,20 @@ impl<F: AsRef<[u8]>> Arrival<F> {
         })
     }
 
+    /// An event made here whose body is large and shared with the caller.
+    pub fn apart(event: &Event<'_>, body: F, origin: Origin) -> Result<Self, CodecError> {
+        let head = encode_head(event)?;
+        let layout = layout_of_head(&head, event)?;
+        Ok(Self {
+            frame: Frame::Apart {
+                head: head.into_boxed_slice(),
+                body,
+            },
+            layout,
+            origin,
+        })
+    }
+
     /// An event made here.
     pub fn make(event: &Event<'_>, origin: Origin) -> Result<Self, CodecError> {
         let frame = encode_event(event)?;
@@ -61,13 +81,19 @@ impl<F: AsRef<[u8]>> Arrival<F> {
 
     /// What it says.
     pub fn event(&self) -> Event<'_> {
-        self.layout.event(self.bytes())
+        match &self.frame {
+            Frame::Apart { head, body } => Event {
+                body: body.as_ref(),
+                ..self.layout.without_body(head)
+            },
+            _ => self.layout.event(self.head()),
+        }
     }
 
     /// What it says, without name and body.
     #[inline]
     pub fn outline(&self) -> Event<'_> {
-        self.layout.outline(self.bytes())
+        self.layout.outline(self.head())
     }
 
     /// What it is.
@@ -75,20 +101,39 @@ impl<F: AsRef<[u8]>> Arrival<F> {
         self.layout.kind
     }
 
-    /// What it came in, unless it was made here.
-    pub fn shared(&self) -> Option<&F> {
+    /// What is shared with the caller, unless it was made here: its end, and what comes before.
+    pub fn shared(&self) -> Option<(&[u8], &F)> {
         match &self.frame {
-            Frame::Shared(frame) => Some(frame),
+            Frame::Shared(frame) => Some((&[], frame)),
+            Frame::Apart { head, body } => Some((head, body)),
             Frame::Owned(_) => None,
         }
     }
 
     /// Its frame.
+    pub fn frame(&self) -> Cow<'_, [u8]> {
+        match &self.frame {
+            Frame::Apart { head, body } => Cow::Owned([head, body.as_ref()].concat()),
+            _ => Cow::Borrowed(self.head()),
+        }
+    }
+
+    /// Its frame, or what comes before the body if that lies apart.
     #[inline]
-    pub fn bytes(&self) -> &[u8] {
+    fn head(&self) -> &[u8] {
         match &self.frame {
             Frame::Shared(frame) => frame.as_ref(),
+            Frame::Apart { head, .. } => head,
             Frame::Owned(frame) => frame,
+        }
+    }
+
+    /// The body that lies apart.
+    #[inline]
+    fn rest(&self) -> &[u8] {
+        match &self.frame {
+            Frame::Apart { body, .. } => body.as_ref(),
+            _ => &[],
         }
     }
 }
@@ -96,12 +141,13 @@ impl<F: AsRef<[u8]>> Arrival<F> {
 impl<F: AsRef<[u8]>> Part for Arrival<F> {
     #[inline]
     fn frame_size(&self) -> usize {
-        self.bytes().len()
+        self.head().len() + self.rest().len()
     }
 
     #[inline]
     fn write(&self, out: &mut Writer<'_>) {
-        out.bytes(self.bytes());
+        out.bytes(self.head());
+        out.bytes(self.rest());
     }
 }
 

@@ -59,7 +59,7 @@ pub(crate) fn encode_transition<'py>(
 #[pyfunction]
 pub(crate) fn decode_transition<'py>(frame: &Bound<'py, PyBytes>) -> PyResult<Bound<'py, PyTuple>> {
     let transition = codec::decode_transition(frame.as_bytes()).map_err(codec_error)?;
-    transition_tuple(frame.py(), &transition)
+    transition_tuple(frame.py(), &transition, true)
 }
 
 #[pyfunction]

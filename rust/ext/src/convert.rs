@@ -192,7 +192,7 @@ pub(crate) fn arrival_tuple<'py>(
     arrival: &Arrival<Frame>,
 ) -> PyResult<Bound<'py, PyTuple>> {
     match arrival.shared() {
-        Some(Frame::Made { event, .. }) => Ok(event.bind(py).clone()),
+        Some((_, Frame::Made { event, .. })) => Ok(event.bind(py).clone()),
         _ => event_tuple(py, &arrival.event()),
     }
 }
@@ -200,9 +200,17 @@ pub(crate) fn arrival_tuple<'py>(
 pub(crate) fn transition_tuple<'py>(
     py: Python<'py>,
     transition: &Transition<'_>,
+    whole: bool,
 ) -> PyResult<Bound<'py, PyTuple>> {
-    let jobs = event_list(py, &transition.jobs)?;
-    let commands = event_list(py, &transition.commands)?;
+    let list = |events: &[Event<'_>]| {
+        if whole {
+            return event_list(py, events);
+        }
+        let without_body = events.iter().map(|&event| Event { body: b"", ..event });
+        event_list(py, &without_body.collect::<Vec<_>>())
+    };
+    let jobs = list(&transition.jobs)?;
+    let commands = list(&transition.commands)?;
     (transition.now_ms, jobs, commands).into_pyobject(py)
 }
 
@@ -210,14 +218,15 @@ pub(crate) fn transition_tuple<'py>(
 pub(crate) enum Frame {
     /// A message, as the driver read it.
     Read(PyBackedBytes),
-    /// An event of this process: its frame, and the tuple to be handed on.
+    /// An event of this process: its frame, or its body if that is large, and the tuple to be
+    /// handed on.
     Made { frame: Made, event: Py<PyTuple> },
 }
 
-/// The frame of an event of this process.
+/// The bytes of an event of this process.
 pub(crate) enum Made {
     Small(Box<[u8]>),
-    /// One that is to be shared with a journal row.
+    /// The body of one, to be shared with a journal row.
     Large(PyBackedBytes),
 }
 
@@ -262,22 +271,21 @@ pub(crate) fn made_here(pair: Borrowed<'_, '_, PyAny>) -> PyResult<(RunId, Arriv
     let (run_id, tuple): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair.extract()?;
     let event = event(tuple.as_borrowed())?;
     let size = codec::event_size(&event).map_err(codec_error)?;
-    let made = if size < LARGE_BYTES {
+    let whole = tuple.cast::<PyTuple>()?;
+    let made = |frame| Frame::Made {
+        frame,
+        event: whole.clone().unbind(),
+    };
+    let arrival = if event.body.len() < LARGE_BYTES {
         let mut frame = vec![0; size];
         codec::write_event(&event, &mut frame);
-        Made::Small(frame.into_boxed_slice())
+        let frame = made(Made::Small(frame.into_boxed_slice()));
+        Arrival::decode(frame, Origin::Local)
     } else {
-        let frame = PyBytes::new_with(tuple.py(), size, |out| {
-            codec::write_event(&event, out);
-            Ok(())
-        })?;
-        Made::Large(frame.into())
+        let body = whole.get_item(5)?.cast_into::<PyBytes>()?;
+        Arrival::apart(&event, made(Made::Large(body.into())), Origin::Local)
     };
-    let frame = Frame::Made {
-        frame: made,
-        event: tuple.cast::<PyTuple>()?.clone().unbind(),
-    };
-    let arrival = Arrival::decode(frame, Origin::Local).map_err(codec_error)?;
+    let arrival = arrival.map_err(codec_error)?;
     Ok((run_id_of(run_id.as_borrowed())?, arrival))
 }
 

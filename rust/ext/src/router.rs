@@ -72,8 +72,8 @@ impl Router {
             )
             .map_err(core_error)?;
         let transitions = PyList::empty(py);
-        for transition in loaded.transitions.iter().filter(|_| whole) {
-            transitions.append(transition_tuple(py, transition)?)?;
+        for transition in &loaded.transitions {
+            transitions.append(transition_tuple(py, transition, whole)?)?;
         }
         (transitions, event_list(py, &loaded.lost)?).into_pyobject(py)
     }
@@ -117,7 +117,7 @@ impl Router {
         let messages = forwarded
             .messages
             .iter()
-            .map(|each| (i64::from(each.kind()), PyBytes::new(py, each.bytes())));
+            .map(|each| (i64::from(each.kind()), PyBytes::new(py, &each.frame())));
         let messages = PyList::new(py, messages)?;
         (messages, PyList::new(py, forwarded.timers)?).into_pyobject(py)
     }

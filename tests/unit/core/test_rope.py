@@ -64,7 +64,7 @@ def test_what_was_made_here(core: ModuleType) -> None:
     _, columns = complete(bench, event(kinds.COMPLETE, body=BODY))
     [frame] = columns["journal_frame"]
     assert joined(frame) == encode_transition(100, [done], [event(kinds.COMPLETE, body=BODY)])
-    assert encode_event(done) in frame.pieces
+    assert any(piece is BODY for piece in frame.pieces)
     assert columns["close_result"] == [BODY]
     assert columns["close_result"][0] is BODY
 

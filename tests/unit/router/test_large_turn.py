@@ -3,7 +3,7 @@
 import asyncio
 
 from hotmesh.backends.protocol import MessageRow
-from hotmesh.limits import LARGE_TURN_BYTES
+from hotmesh.limits import LARGE_TURN_BYTES, RESULTS_BYTES_MAX
 from hotmesh.router.large_turn import LargeTurn, ends_large
 
 
@@ -70,3 +70,15 @@ async def test_two_that_have_read_at_once_go_on_one_after_the_other() -> None:
     turn.leave("c")
     turn.leave("b")
     assert turn.may_read("a", lambda: None)
+
+
+def test_what_all_others_have_in_hand_counts() -> None:
+    turn, weights = LargeTurn(), {"a": 0, "b": 0, "c": 0}
+    for pipe in weights:
+        turn.join(pipe, lambda pipe=pipe: weights[pipe])
+    assert not turn.others_have_enough("a")
+    weights["b"] = weights["c"] = RESULTS_BYTES_MAX // 2
+    assert turn.others_have_enough("a")
+    assert not turn.others_have_enough("b")
+    turn.leave("c")
+    assert not turn.others_have_enough("a")

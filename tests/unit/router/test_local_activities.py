@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -55,6 +56,14 @@ class AtOnce(Runner):
         return (kinds.ACTIVITY_COMPLETED, task.seq, 1, "", b"", b"")
 
 
+class Large(Runner):
+    """Ends each at once, with a large result."""
+
+    def start(self, task: ActivityTask, done: object) -> Any:
+        super().start(task, done)
+        return (kinds.ACTIVITY_COMPLETED, task.seq, 1, "", b"", bytes(RESULTS_BYTES_MAX))
+
+
 def placed(count: int) -> list[ActivityTask]:
     return [
         ActivityTask(RUN, seq, 64, "act", {}, b"", 1, TaskOrigin("n", "w", "t", "q"), True)
@@ -62,7 +71,9 @@ def placed(count: int) -> list[ActivityTask]:
     ]
 
 
-def activities_on(runner: Runner) -> LocalActivities:
+def activities_on(
+    runner: Runner, others_have_enough: Callable[[], bool] = lambda: False
+) -> LocalActivities:
     context = SimpleNamespace(
         runner=runner,
         clock=BackendClock(),
@@ -73,7 +84,11 @@ def activities_on(runner: Runner) -> LocalActivities:
         tenure=Tenure(),
     )
     return LocalActivities(
-        cast("PipeContext", cast("Any", context)), PipeMemory(), set(), lambda: None
+        cast("PipeContext", cast("Any", context)),
+        PipeMemory(),
+        set(),
+        lambda: None,
+        others_have_enough,
     )
 
 
@@ -326,3 +341,27 @@ async def test_no_activity_starts_while_many_bytes_of_results_wait(
     assert len(runner.started) == 15
     activities.cancel([RUN])
     assert not activities._has_enough_results()
+
+
+async def test_nothing_is_started_while_other_pipes_have_much_in_hand() -> None:
+    runner, much = Runner(free=3), True
+    activities, tasks = activities_on(runner, lambda: much), placed(3)
+    activities.recorded(RUN, [], tasks)
+    activities.accept(tasks)
+    assert not activities.start_waiting()
+    assert runner.started == []
+    much = False
+    activities.start_waiting()
+    assert runner.started == [0, 1, 2]
+
+
+async def test_the_results_of_a_run_whose_task_has_failed_hold_up_nobody() -> None:
+    runner = Large(free=5)
+    activities, tasks = accepted(runner, 2)
+    assert activities.start_waiting()
+    assert activities.result_bytes == RESULTS_BYTES_MAX
+    assert not activities.start_waiting()
+    activities._memory.postpone(RUN, 60.0)
+    assert activities.result_bytes == 0
+    activities.start_waiting()
+    assert runner.started == [tasks[0].seq, tasks[1].seq]

@@ -1,5 +1,6 @@
 """How much a pipe takes on before it writes a step, and how much it keeps in memory."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from datetime import timedelta
@@ -12,6 +13,7 @@ from hotmesh import workflow
 from hotmesh.backends.protocol import LoadedRun, Loads, MessageRow, Session, Step, StepReply
 from hotmesh.converter import DataConverter, encode_values
 from hotmesh.core import encode_event, kinds
+from hotmesh.engine.activity_task import ActivityTask, Outcome, TaskOrigin
 from hotmesh.engine.definition import WorkflowDefinition
 from hotmesh.engine.details import EngineOptions, RunDetails
 from hotmesh.exceptions import BackendUnavailableError
@@ -185,6 +187,30 @@ async def test_nothing_is_read_by_the_step_that_writes_something_large() -> None
     assert pipe._awake  # it reads again at once
     pipe._let_go_of_turn()
     assert turn.has("another")
+
+
+async def test_a_large_result_of_this_process_takes_its_turn() -> None:
+    turn = LargeTurn()
+    store, pipe = Store(1), pipe_of(large_turn=turn)
+    await turn_until_idle(pipe, store)
+    pipe._let_go_of_turn()
+    await turn.take("another")
+    run_id = b"\1" * 16
+    task = ActivityTask(run_id, 1, LANE, "act", {}, b"", 1, TaskOrigin("n", "w", "t", "q"), True)
+    result = (kinds.ACTIVITY_COMPLETED, 1, 1, "", b"", bytes(LARGE_TURN_BYTES + 1))
+    pipe._activities.recorded(run_id, [], [task])
+    pipe._activities._ended(task, Outcome("completed", result))
+    session = pipe._session = cast("Session", cast("Any", store))
+    moving = asyncio.create_task(pipe._turn(session))
+    await asyncio.sleep(0.01)
+    assert not moving.done()
+    assert len(store.journal[run_id]) == 1
+    turn.leave("another")
+    await moving
+    assert turn.has(pipe)
+    assert len(store.journal[run_id]) == 2
+    pipe._let_go_of_turn()
+    assert not turn.has(pipe)
 
 
 async def test_a_transition_that_no_call_can_hold_sets_its_run_aside() -> None:

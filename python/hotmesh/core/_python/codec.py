@@ -102,7 +102,7 @@ def encode_transition(now_ms: int, jobs: Sequence[Event], commands: Sequence[Eve
     )
 
 
-def join_transition(now_ms: int, jobs: Sequence[bytes], commands: Sequence[Bytes]) -> Bytes:
+def join_transition(now_ms: int, jobs: Sequence[Bytes], commands: Sequence[Bytes]) -> Bytes:
     """The frame of one journal row, of events that are frames already; a large one in pieces."""
     if not 0 <= now_ms <= I64_MAX:
         raise CodecError("range", "transition", _HEAD_BYTES)

@@ -17,13 +17,19 @@ from typing import cast
 
 from hotmesh.core import kinds
 from hotmesh.core._python.claims import Claims
-from hotmesh.core._python.codec import decode_event, decode_transition, encode_event
+from hotmesh.core._python.codec import (
+    decode_event,
+    decode_transition,
+    encode_event,
+    frame_of,
+)
 from hotmesh.core._python.columns import Columns
 from hotmesh.core._python.ledger import Ledger
 from hotmesh.core._python.output import Batch, Output
 from hotmesh.core._python.run import Arrival, MessageOrigin, Run, TimerOrigin
 from hotmesh.core._python.timers import event_of
 from hotmesh.core.errors import CodecError, CoreError, LedgerError, RouterError
+from hotmesh.core.journal import outline_of
 from hotmesh.core.types import Drained, Event, Ingested, Loaded, Row, Transition
 from hotmesh.limits import BATCH_BYTES_MAX
 
@@ -83,7 +89,7 @@ class Router:
         Raises:
             CodecError: A local event has a number out of range; nothing was delivered.
         """
-        made_here = [(run_id, Arrival(event, encode_event(event), None)) for run_id, event in local]
+        made_here = [(run_id, Arrival(event, frame_of(event), None)) for run_id, event in local]
         self._now_ms = now_ms  # it may go back: what is due follows it
         batch = Batch(self._recovered)
         self._recovered = []
@@ -119,10 +125,10 @@ class Router:
             frames: Its journal rows, all of them, in order.
             closed: Whether the store says that it is closed.
             inflight: Sequence numbers of its local work still going on in this process.
-            whole: Whether to return the transitions, which are a copy of the rows.
+            whole: Whether to return the bodies of events too, which are a copy of the rows.
 
         Returns:
-            transitions: (now_ms, jobs, commands) of each journal row; none if they are not wanted.
+            transitions: (now_ms, jobs, commands) of each journal row.
             lost: the commands of open local work that nobody is doing any more.
 
         Raises:
@@ -135,8 +141,12 @@ class Router:
             raise RouterError("warm", run_id)
         if run is not None and len(frames) < run.journal_seq:
             raise RouterError("stale", run_id)
-        transitions = [decode_transition(frame) for frame in frames] if whole else _Decoded(frames)
-        ledger = _rebuild(transitions)
+        if whole:
+            transitions = wanted = [decode_transition(frame) for frame in frames]
+        else:
+            transitions = _Decoded(frames)
+            wanted = list(map(outline_of, transitions))
+        ledger = _rebuild(wanted)
         if run is None:
             run = self._runs[run_id] = Run(run_id, lane, warm=True)
         run.warm = True
@@ -146,7 +156,6 @@ class Router:
         run.journal_seq = len(frames)
         if run.backlog:
             self._ready[run_id] = None
-        wanted = transitions if isinstance(transitions, list) else []
         if run.closed:
             return wanted, []
         working = {each.event[1] for each in run.local_arrivals()}.union(inflight)
@@ -244,7 +253,7 @@ class Router:
                 continue
             if origin.lane != lane:
                 if isinstance(origin, MessageOrigin):
-                    messages.append((event[0], frame))
+                    messages.append((event[0], bytes(frame)))
                 else:
                     timers.append((origin.due_ms, origin.key))
                 self._output.acknowledge(run, origin)

@@ -8,6 +8,7 @@ from hotmesh.core import kinds
 from hotmesh.core._python.codec import encode_event
 from hotmesh.core._python.ledger import Ledger
 from hotmesh.core._python.timers import START_EVENT
+from hotmesh.core.rope import Bytes
 from hotmesh.core.types import Event
 
 
@@ -34,7 +35,7 @@ class Arrival(NamedTuple):
     """An event on its way to a run."""
 
     event: Event
-    frame: bytes
+    frame: Bytes
     """Its bytes, journaled as they came."""
     origin: Origin
     synthetic: bool = False

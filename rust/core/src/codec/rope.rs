@@ -32,8 +32,8 @@ pub enum Piece<F> {
 
 /// What a row is made of.
 pub enum Source<'a, F> {
-    /// The frame of a job.
-    Frame(&'a F),
+    /// The frame of a job: what comes first, and what is shared.
+    Frame(&'a [u8], &'a F),
     /// A job that nobody shares, or a small one.
     Job(&'a dyn Part),
     /// A command, and its body if it is large.
@@ -58,9 +58,10 @@ pub fn write_rope<'a, F: Share + 'a>(
     });
     for event in events {
         match event {
-            Source::Frame(frame) => {
-                rope.number(frame.as_ref().len());
-                rope.share(frame.share());
+            Source::Frame(head, shared) => {
+                rope.number(head.len() + shared.as_ref().len());
+                rope.write(head.len(), |out| out.bytes(head));
+                rope.share(shared.share());
             }
             Source::Job(job) => {
                 rope.number(job.frame_size());
