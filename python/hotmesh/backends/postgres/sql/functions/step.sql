@@ -471,6 +471,16 @@ create or replace function hotmesh.put_tasks(
     attempts int[], delays bigint[], frames bytea[], states bytea[]
 ) returns void language plpgsql as $$
 begin
+    if -1 = any (attempts) then
+        -- One of the two waits for the other: this, or a client that completes such an activity and
+        -- finds no task of it.
+        perform from hotmesh.run
+        where run.run_id in (
+            select each.run_id from unnest(run_ids, attempts) each (run_id, attempt)
+            where each.attempt = -1
+        )
+        order by run.run_id for no key update;
+    end if;
     insert into hotmesh.task
         (due_ms, scheduled_ms, queue_id, activity_type, lane, seq, attempt, run_id, frame, state)
     select now + unnest(delays), now, unnest(queues), unnest(types), unnest(lanes),
