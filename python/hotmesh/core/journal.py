@@ -18,7 +18,7 @@ class Journal:
         outline: The transitions without the bodies of their events.
     """
 
-    __slots__ = ("_added", "_decode", "_frames", "outline")
+    __slots__ = ("_added", "_decode", "_frames", "_opened", "outline")
 
     def __init__(
         self,
@@ -26,7 +26,9 @@ class Journal:
         decode: Callable[[bytes], Transition],
         outline: Sequence[Transition],
     ) -> None:
-        self._frames = frames if isinstance(frames, list) else list(frames)
+        self._frames: list[bytes] = frames if isinstance(frames, list) else list(frames)
+        self._opened: dict[int, Transition] = {}
+        """Rows that :meth:`replace` was given."""
         self._decode = decode
         self._added: list[Transition] = []
         self.outline = list(outline)
@@ -36,9 +38,23 @@ class Journal:
         return len(self._frames) + len(self._added)
 
     def __iter__(self) -> Iterator[Transition]:
-        for frame in self._frames:
-            yield self._decode(frame)
+        for at in range(len(self._frames)):
+            yield self[at]
         yield from self._added
+
+    def __getitem__(self, at: int) -> Transition:
+        if at >= len(self._frames):
+            return self._added[at - len(self._frames)]
+        return self._opened.get(at) or self._decode(self._frames[at])
+
+    def replace(self, at: int, transition: Transition) -> None:
+        """Have this in the place of a row as it is stored, which is let go of."""
+        if at >= len(self._frames):
+            self._added[at - len(self._frames)] = transition
+            return
+        size, self._frames[at] = len(self._frames[at]), b""
+        self._opened[at] = transition
+        let_go(size)
 
     def add(self, transition: Transition) -> None:
         """A row was written behind the others."""
@@ -49,7 +65,8 @@ class Journal:
         """Walk through it for the last time: each row is let go of as it is decoded."""
         for at, frame in enumerate(self._frames):
             self._frames[at] = b""
-            transition, size = self._decode(frame), len(frame)
+            transition = self._opened.pop(at, None) or self._decode(frame)
+            size = len(frame)
             del frame
             let_go(size)
             yield transition

@@ -19,6 +19,7 @@ from hotmesh.converter import (
     apply_codec_to_failure,
 )
 from hotmesh.core import Event, Transition, kinds
+from hotmesh.core.journal import Journal, Transitions
 from hotmesh.engine import wire
 from hotmesh.engine.arguments import ArgumentDigests
 from hotmesh.engine.details import RunDetails
@@ -80,11 +81,7 @@ class Coder:
         if state.instance is None:
             if state.readable is None:
                 state.readable = await self._details(codecs.own, state.details)
-            opened: list[Transition] = []
-            for now_ms, seen, commands in state.transitions:
-                opened.append((now_ms, await _open_all(codecs, seen), commands))
-                codecs.note(commands)
-            state.transitions = opened
+            state.transitions = await _open_journal(codecs, state.transitions)
         return await _open_all(codecs, jobs)
 
     async def seal(self, state: RunState, commands: Sequence[Event]) -> list[Event]:
@@ -141,6 +138,22 @@ class Coder:
             header["last_failure"] = wire.pack_bytes(readable)
         body = await apply_codec(codec, details.input, False)
         return dataclasses.replace(details, header=header, input=body)
+
+
+async def _open_journal(codecs: RunCodecs, journal: Transitions) -> Transitions:
+    """Make a journal readable: a large one row by row, each in the place of what is stored."""
+    opened: list[Transition] = []
+    is_large = isinstance(journal, Journal)
+    for at in range(len(journal)):
+        now_ms, seen, commands = journal[at]
+        transition = (now_ms, await _open_all(codecs, seen), commands)
+        codecs.note(commands)
+        if is_large:
+            journal.replace(at, transition)
+        else:
+            opened.append(transition)
+        del seen, transition
+    return journal if is_large else opened
 
 
 async def _open_all(codecs: RunCodecs, jobs: Sequence[Event]) -> list[Event]:

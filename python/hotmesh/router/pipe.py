@@ -17,11 +17,13 @@ from hotmesh.backends.protocol import MessageRow, Session, Step, StepReply
 from hotmesh.core import DRAINED_FIELDS, Event, encode_event, kinds
 from hotmesh.engine import wire
 from hotmesh.engine.activity_task import ActivityTask
+from hotmesh.giving_back import let_go
 from hotmesh.limits import (
     BATCH_MESSAGES_MAX,
     LANES_PER_QUEUE,
     LARGE_TURN_BYTES,
     RESULTS_BYTES_MAX,
+    STEP_BYTES_MAX,
 )
 from hotmesh.printing import told
 from hotmesh.retrying import PASSING, Backoff, complain
@@ -227,8 +229,10 @@ class Pipe:
             await self._apply_apart(session, step, effects, error)
             return False
         finally:
-            if self._sent_bytes >= RESULTS_BYTES_MAX:
-                self._context.wake_all()  # others may have waited for that
+            if self._sent_bytes >= STEP_BYTES_MAX:
+                let_go(self._sent_bytes)
+                if self._sent_bytes >= RESULTS_BYTES_MAX:
+                    self._context.wake_all()  # others may have waited for that
             self._sent_bytes = 0
         self._context.clock.learn(sent, reply.now_ms)
         if self._is_over(reply):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ from hotmesh.engine.activity_task import ActivityTask, AttemptKey, Outcome
 from hotmesh.engine.outside import outside_tasks
 from hotmesh.exceptions import BackendError, CorruptRowError
 from hotmesh.interrupts import is_from_outside
-from hotmesh.limits import BATCH_BYTES_MAX, BATCH_TASKS_MAX
+from hotmesh.limits import BATCH_BYTES_MAX, BATCH_TASKS_MAX, RESULTS_BYTES_MAX
 from hotmesh.printing import told
 from hotmesh.retrying import PASSING, Backoff, complain
 from hotmesh.router.clock import BackendClock
@@ -32,6 +33,11 @@ IDLE_POLL_SECONDS = 1.0
 RENEWALS_PER_LEASE = 3
 
 _Ended = list[tuple[ActivityTask, Outcome]]
+
+
+def _size_of(ended: tuple[ActivityTask, Outcome]) -> int:
+    _, outcome = ended
+    return len(outcome.state if outcome.event is None else outcome.event[5])
 
 
 class TaskPump:
@@ -79,6 +85,10 @@ class TaskPump:
         self._claims = claims
         self._claimed: dict[AttemptKey, ActivityTask] = {}
         self._outcomes: list[tuple[ActivityTask, Outcome]] = []
+        self._outcome_bytes = 0
+        """What those outcomes hold."""
+        self._unbegun: deque[ActivityTask] = deque()
+        """Claimed, to begin once outcomes that are large have been written."""
         self._beats: dict[AttemptKey, bytes] = {}
         self._detached: list[tuple[ActivityTask, Outcome]] = []
         """Attempts that a client completes from now on."""
@@ -136,6 +146,7 @@ class TaskPump:
     def stop(self) -> None:
         """Claim nothing more; end once what runs is finished."""
         self._stopping = True
+        self._begin_rest(everything=True)
         self.wake()
 
     async def run(self) -> None:
@@ -150,12 +161,15 @@ class TaskPump:
                     reply = await self._backend.tasks(batch)
                     self._clock.learn(sent, reply.now_ms)
                     self._take(batch, reply)
+                if self._unbegun:
+                    self._begin_rest()
                 backoff.reset()
             except BackendError as error:
                 # Were it to end here, this worker's activities would wait for ever.
                 complain(logger, self._backend.url, "activity tasks: %s; trying again", error)
                 # Whatever of it was applied is refused the second time.
                 self._outcomes = outcomes + self._outcomes
+                self._outcome_bytes = sum(map(_size_of, self._outcomes))
                 self._detached = detached + self._detached
                 self._restore_beats(batch)
                 if not isinstance(error, PASSING):
@@ -179,7 +193,8 @@ class TaskPump:
             try:
                 await self._backend.tasks(batch)
             except PASSING:
-                self._outcomes = outcomes[at:]
+                self._outcomes = outcomes[at:] + self._outcomes
+                self._outcome_bytes = sum(map(_size_of, self._outcomes))
                 return
             except BackendError as error:
                 task = each[0]
@@ -191,8 +206,8 @@ class TaskPump:
     def _batch(self) -> tuple[Tasks, _Ended, _Ended]:
         outcomes = self._take_outcomes()
         room = max(0, min(self._runner.free, BATCH_TASKS_MAX))
-        if self._stopping or self._outcomes or not self._claims:
-            room = 0  # what is to be written comes first
+        if self._stopping or self._outcomes or self._unbegun or not self._claims:
+            room = 0  # what is to be written comes first, and what is claimed already
         self._short_of_slots = not room
         batch = self._empty_batch(room)
         for task, outcome in outcomes:
@@ -228,14 +243,16 @@ class TaskPump:
 
     def _take_outcomes(self) -> list[tuple[ActivityTask, Outcome]]:
         """What the next batch writes, up to the outcome with which it has enough bytes."""
-        room = BATCH_BYTES_MAX
-        for count, (_, outcome) in enumerate(self._outcomes, 1):
-            room -= len(outcome.state if outcome.event is None else outcome.event[5])
-            if room <= 0:
+        size = 0
+        for count, each in enumerate(self._outcomes, 1):
+            size += _size_of(each)
+            if size >= BATCH_BYTES_MAX:
                 self._awake |= count < len(self._outcomes)
                 outcomes, self._outcomes = self._outcomes[:count], self._outcomes[count:]
+                self._outcome_bytes -= size
                 return outcomes
         outcomes, self._outcomes = self._outcomes, []
+        self._outcome_bytes = 0
         return outcomes
 
     def _take_beats(self) -> dict[AttemptKey, bytes]:
@@ -321,7 +338,29 @@ class TaskPump:
             self.wake()
             return
         self._claimed[task.key] = task
-        self._begin(task)
+        if self._unbegun or self._outcome_bytes >= RESULTS_BYTES_MAX:
+            self._unbegun.append(task)
+        else:
+            self._begin(task)
+
+    def _begin_rest(self, *, everything: bool = False) -> None:
+        """Begin what is claimed already, until outcomes are again enough to be written first."""
+        with outside_tasks():
+            while self._unbegun:
+                if not everything and (
+                    self._outcome_bytes >= RESULTS_BYTES_MAX or self._runner.free <= 0
+                ):
+                    return
+                task = self._unbegun.popleft()
+                if self._claimed.get(task.key) is not task:
+                    continue  # the claim was lost
+                task.started_ms = self._clock.now_ms()
+                try:
+                    self._begin(task)
+                except BaseException as error:  # one task's trouble: the others go on
+                    if is_from_outside(error):
+                        raise
+                    self._set_aside((task.run_id, task.seq), error)
 
     def _begin(self, task: ActivityTask) -> None:
         try:
@@ -364,6 +403,7 @@ class TaskPump:
             self._detached.append((task, outcome))
         else:
             self._outcomes.append((task, outcome))
+            self._outcome_bytes += _size_of((task, outcome))
         self.wake()
 
     async def _sleep(self) -> None:

@@ -12,6 +12,7 @@ from hotmesh.engine.activity_task import (
     Outcome,
     TaskOrigin,
 )
+from hotmesh.limits import RESULTS_BYTES_MAX
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.notifier import Notifier
 from hotmesh.router.tasks import TaskPump
@@ -34,12 +35,20 @@ class Runner:
     def lost_outcome(self, task: ActivityTask) -> None:
         del task
 
-    def start(self, task: ActivityTask, done: object) -> None:
+    def start(self, task: ActivityTask, done: object) -> Any:
         del done
         self.started.append(task)
 
     def cancel(self, attempt: AttemptKey, reason: CancelReason) -> None:
         self.cancelled.append((attempt, reason))
+
+
+class LargeResults(Runner):
+    """Ends everything at once, with a large result."""
+
+    def start(self, task: ActivityTask, done: object) -> Any:
+        super().start(task, done)
+        return (kinds.ACTIVITY_COMPLETED, task.seq, 1, "", b"", bytes(RESULTS_BYTES_MAX))
 
 
 class Store:
@@ -130,3 +139,46 @@ async def test_what_is_said_of_one_attempt_is_not_said_of_the_next() -> None:
     assert runner.cancelled[1:] == [((RUN, SEQ, 1), "cancel_requested")]
     pumping.cancel()
     await asyncio.wait([pumping])
+
+
+def claimed(seq: int) -> tuple[object, ...]:
+    frame = encode_event((kinds.ACTIVITY, seq, 1, "act", b"{}", b""))
+    return (RUN, seq, 64, 1, False, frame, b"", 1)
+
+
+async def test_large_outcomes_are_written_before_more_is_begun() -> None:
+    """What is claimed already keeps its claim, and begins once there is room."""
+    runner, store = LargeResults(), Store()
+    pump = pump_on(store, runner)
+    rows = list(map(claimed, range(1, 6)))
+    pumping = asyncio.create_task(pump.run())
+    assert (await store.batches.get()).room == 10
+    store.replies.put_nowait(TasksReply(1, tasks=rows))
+    for seq in range(1, 5):
+        batch = await store.batches.get()
+        assert batch.finish_seq == [seq]
+        assert [task.seq for task in runner.started] == list(range(1, seq + 1))
+        assert len(pump.claimed()) == 5 - seq
+        assert batch.room == 0
+        if seq < 4:
+            store.replies.put_nowait(TasksReply(1))
+    store.replies.put_nowait(TasksReply(1, lost=[(RUN, 5, 1)]))
+    assert (await store.batches.get()).room == 10
+    assert [task.seq for task in runner.started] == [1, 2, 3, 4]  # the last claim was lost
+    pumping.cancel()
+    await asyncio.wait([pumping])
+
+
+async def test_what_is_claimed_begins_when_the_worker_is_told_to_stop() -> None:
+    runner, store = LargeResults(), Store()
+    pump = pump_on(store, runner)
+    pumping = asyncio.create_task(pump.run())
+    store.replies.put_nowait(TasksReply(1, tasks=list(map(claimed, range(1, 4)))))
+    await store.batches.get()
+    await store.batches.get()
+    assert len(runner.started) == 1
+    pump.stop()
+    assert len(runner.started) == 3
+    for _ in range(3):
+        store.replies.put_nowait(TasksReply(1))
+    await asyncio.wait_for(pumping, 5)
