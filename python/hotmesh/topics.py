@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 
-import orjson
-
+from hotmesh import json_bytes
 from hotmesh.exceptions import InvalidArgumentError, PayloadTooLargeError
 from hotmesh.limits import EVENT_BYTES_MAX, NAME_BYTES_MAX
 
@@ -44,7 +43,7 @@ def check_event(topic: str, data: bytes) -> None:
         InvalidArgumentError: The topic is not acceptable.
         PayloadTooLargeError: Topic and data together exceed ``EVENT_BYTES_MAX``.
     """
-    size = len(orjson.dumps(checked_topic(topic))) + len(data)
+    size = len(json_bytes.dumps(checked_topic(topic))) + len(data)
     if size > EVENT_BYTES_MAX:
         raise PayloadTooLargeError(size, EVENT_BYTES_MAX, f"event on topic {topic!r}")
 

@@ -45,6 +45,24 @@ def numbered_parameters(root: Path) -> Iterator[str]:
                 yield f"{path.relative_to(root).as_posix()}:{number}: write ? or :name"
 
 
+def buffers_kept(root: Path) -> Iterator[str]:
+    """Name the calls of `orjson.dumps` whose result keeps its buffer; see `hotmesh.json_bytes`."""
+    for _, path, tree in modules(root):
+        copied = {
+            id(node.right)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod)
+        }
+        for node in ast.walk(tree):
+            if (
+                isinstance(node, ast.Call)
+                and ast.unparse(node.func) == "orjson.dumps"
+                and id(node) not in copied
+                and path.name != "json_bytes.py"
+            ):
+                yield f"{place(root, path, node)}: use json_bytes.dumps"
+
+
 def prints(root: Path) -> Iterator[str]:
     """Name the calls of print outside the command line."""
     for name, path, tree in modules(root):
@@ -103,6 +121,10 @@ def test_sql_and_lua_live_in_their_own_files() -> None:
     assert list(statements(ROOT)) == []
 
 
+def test_json_is_written_into_bytes_of_its_size() -> None:
+    assert list(buffers_kept(ROOT)) == []
+
+
 def test_parameters_for_sqlite_have_no_numbers() -> None:
     assert list(numbered_parameters(ROOT)) == []
 
@@ -125,6 +147,8 @@ def test_nothing_is_left_over() -> None:
         ("x = 1\n" * LINES_MAX, long_files, False),
         ("print('x')\n", prints, True),
         ("def f():\n    log.info('print(x)')\n", prints, False),
+        ("text = orjson.dumps(value)\n", buffers_kept, True),
+        ("text = b'%b' % orjson.dumps(value)\n", buffers_kept, False),
         ("q = 'SELECT id FROM runs'\n", statements, True),
         ("q = f'''\nINSERT INTO {table}'''\n", statements, True),
         ("q = 'return redis.call(\"GET\", KEYS[1])'\n", statements, True),

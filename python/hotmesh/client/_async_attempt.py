@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from hotmesh import json_bytes
 from hotmesh.backends.pending_task import PendingTask
 from hotmesh.backends.protocol import OUTSIDE
 from hotmesh.client._errors import not_found
@@ -57,7 +58,7 @@ class TaskToken(NamedTuple):
 
     def encode(self) -> bytes:
         """The token as activities see it."""
-        return orjson.dumps([self.namespace, self.run_id.hex(), self.seq, self.attempt])
+        return json_bytes.dumps([self.namespace, self.run_id.hex(), self.seq, self.attempt])
 
     @staticmethod
     def decode(token: bytes) -> TaskToken:

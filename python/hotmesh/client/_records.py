@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import orjson
 
+from hotmesh import json_bytes
 from hotmesh.common import (
     SearchAttributeIndexedValueType,
     SearchAttributes,
@@ -64,7 +65,7 @@ def record_items(
     for name, value in (record or {}).items():
         checked_name(name, "record name")
         try:
-            items.append((name, orjson.dumps(value)))
+            items.append((name, json_bytes.dumps(value)))
         except TypeError as error:
             raise ConversionError(f"record value {name!r}", str(error)) from error
     return items

@@ -19,6 +19,7 @@ from typing import Any, cast
 
 import orjson
 
+from hotmesh import json_bytes
 from hotmesh.common import Payload
 from hotmesh.common.payload import append_varint, read_chunk, read_varint
 from hotmesh.converter import json_text
@@ -154,7 +155,7 @@ def _append_chunk(out: bytearray, chunk: bytes) -> None:
 def _append_payload(out: bytearray, payload: Payload) -> None:
     # Latin-1 has a character for each byte, so any metadata becomes text and back.
     metadata = {key: value.decode("latin-1") for key, value in payload.metadata.items()}
-    _append_chunk(out, orjson.dumps(metadata))
+    _append_chunk(out, json_bytes.dumps(metadata))
     _append_chunk(out, payload.data)
 
 

@@ -168,7 +168,7 @@ def encode_values(converter: DataConverter, values: Sequence[Any], what: str) ->
     """
     if len(values) == 1 and type(values[0]) in _SCALARS and converter.writes_json:
         try:  # Not a call more for the most frequent.
-            return orjson.dumps(values)
+            return b"%b" % orjson.dumps(values)  # As `json_bytes.dumps`, without its call.
         except TypeError:  # A big integer, or a lone surrogate.
             return _encode_json(values, what)
     if not values:

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import orjson
 
+from hotmesh import json_bytes
 from hotmesh.common import Payload
 from hotmesh.exceptions import ConversionError
 
@@ -181,9 +182,9 @@ class Failure:
         """Return the document as JSON text, without the fields that are at their default."""
         document = _to_document(self)
         try:
-            return orjson.dumps(document)
+            return json_bytes.dumps(document)
         except TypeError:  # A lone surrogate, which a message may well contain.
-            return orjson.dumps(_scrubbed(document))
+            return json_bytes.dumps(_scrubbed(document))
 
     @staticmethod
     def from_json(data: bytes) -> Failure:

@@ -20,6 +20,8 @@ from typing import Any, cast
 
 import orjson
 
+from hotmesh import json_bytes
+
 _OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 _FINITE_TYPES = frozenset({str, int, bool, type(None), datetime, uuid.UUID})
 _DUMPS: tuple[tuple[str, dict[str, Any]], ...] = (("model_dump", {"mode": "json"}), ("dict", {}))
@@ -115,7 +117,7 @@ def dump_exact(value: Any, *, sort_keys: bool = False) -> bytes | None:
     """
     options = _OPTIONS | orjson.OPT_SORT_KEYS if sort_keys else _OPTIONS
     try:
-        text = orjson.dumps(value, _orjson_default, options)
+        text = json_bytes.dumps(value, _orjson_default, options)
     except TypeError:  # Big integers, keys that are not text, iterators; or no JSON form at all.
         return None
     # A float that is not finite was written as null. (`in` would raise and catch an error first:

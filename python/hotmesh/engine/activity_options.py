@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from hotmesh import json_bytes
 from hotmesh.engine.options import Duration, checked_name, milliseconds
 
 OPTIONS_REMEMBERED_MAX = 1024
@@ -72,7 +73,7 @@ def activity_options(
     return ActivityOptions(
         name,
         document,
-        orjson.dumps(document),
+        json_bytes.dumps(document),
         close_ms,
         None if local else start_ms,
         cancellation_type,

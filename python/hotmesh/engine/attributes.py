@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
+from hotmesh import json_bytes
 from hotmesh.common import (
     Payload,
     SearchAttributeIndexedValueType,
@@ -55,7 +54,7 @@ def search_document(
 
 def record_of(document: SearchDocument) -> list[tuple[str, bytes]]:
     """The names and JSON texts that a run's record gets from its search attributes."""
-    return [(name, orjson.dumps(value)) for name, (_, value) in document.items()]
+    return [(name, json_bytes.dumps(value)) for name, (_, value) in document.items()]
 
 
 def typed_attributes(document: SearchDocument) -> TypedSearchAttributes:
@@ -176,7 +175,7 @@ class Attributes:
                 checked_name(name, "memo name")
                 bodies[name] = self.encode([value], f"memo field {name!r}")
                 document[name] = wire.pack_bytes(bodies[name])
-        body = self.within_limit(orjson.dumps(document), "memo")
+        body = self.within_limit(json_bytes.dumps(document), "memo")
         self._memo = bodies
         self.forget_info()
         self.command((kinds.UPSERT, 0, 0, "memo", b"", body))
@@ -213,7 +212,7 @@ class Attributes:
                     if update.value is None
                     else [int(update.key.indexed_value_type), _plain(update.value)]
                 )
-        body = self.within_limit(orjson.dumps(document), "search attributes")
+        body = self.within_limit(json_bytes.dumps(document), "search attributes")
         merged = {**self.search_attributes(), **document}
         self._search = {name: pair for name, pair in merged.items() if pair is not None}
         self.forget_info()

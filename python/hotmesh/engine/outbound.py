@@ -11,6 +11,7 @@ from uuid import UUID
 
 import orjson
 
+from hotmesh import json_bytes
 from hotmesh.common import Payload, Priority, RawValue, RetryPolicy
 from hotmesh.converter import DataConverter, body_to_payloads, decode_values, encode_values
 from hotmesh.core import kinds
@@ -180,7 +181,7 @@ class Outbound:
             options = activity_options.__wrapped__(*given)
         more = _more_options(name, retry_policy, activity_id, summary, priority)
         if more:
-            text = orjson.dumps({**options.document, **more})
+            text = json_bytes.dumps({**options.document, **more})
             self.within_limit(text, f"options of activity {name!r}")
             options = dataclasses.replace(options, text=text)
         return self.schedule(options, args, activity_id, headers)
@@ -288,7 +289,7 @@ class Outbound:
         seq = self.seq + 1
         converter = self.converter
         if self.contexts is not None:
-            meta = orjson.dumps(document)
+            meta = json_bytes.dumps(document)
             converter = self.converter_for((kinds.CHILD, seq, 0, workflow_type, meta, b""))
         header = run_header(
             converter,
@@ -309,7 +310,7 @@ class Outbound:
         if header:
             document["header"] = header
         body = self.encode(args, f"arguments of {what}", converter)
-        meta = self.within_limit(orjson.dumps(document), f"options of {what}")
+        meta = self.within_limit(json_bytes.dumps(document), f"options of {what}")
         seq = self.next_seq()
         handle = ChildWorkflowHandle(
             self,
@@ -347,7 +348,7 @@ class Outbound:
         target = {"ns": namespace, "wid": checked_name(workflow_id, "workflow id")}
         if run_id and not child:
             target["rid"] = run_id
-        command = (kinds.SIGNAL_EXTERNAL, 0, 0, name, orjson.dumps(target), b"")
+        command = (kinds.SIGNAL_EXTERNAL, 0, 0, name, json_bytes.dumps(target), b"")
         body = self.encode(
             arguments(arg, args), f"arguments of signal {name!r}", self.converter_for(command)
         )
@@ -364,7 +365,7 @@ class Outbound:
         if run_id:
             target["rid"] = run_id
         await self._external(
-            (kinds.CANCEL_EXTERNAL, 0, 0, "", orjson.dumps(target), reason.encode()),
+            (kinds.CANCEL_EXTERNAL, 0, 0, "", json_bytes.dumps(target), reason.encode()),
             f"cancel {workflow_id}",
         )
 
@@ -405,7 +406,7 @@ class Outbound:
         self._effect(kinds.EMIT, "emit", events)
         try:
             for topic, data in events.items():
-                check_event(topic, orjson.dumps(data, option=orjson.OPT_NON_STR_KEYS))
+                check_event(topic, json_bytes.dumps(data, option=orjson.OPT_NON_STR_KEYS))
         except HotMeshError:
             self.commands.pop()  # Nobody could be told: nothing is emitted.
             raise
@@ -419,7 +420,7 @@ class Outbound:
         for key in values:
             checked_name(key, f"{name}: name")
         try:
-            body = orjson.dumps(dict(values), option=orjson.OPT_NON_STR_KEYS)
+            body = json_bytes.dumps(dict(values), option=orjson.OPT_NON_STR_KEYS)
         except TypeError as error:
             raise InvalidArgumentError(f"{name}: values must be JSON: {error}") from error
         self.within_limit(body, f"values of {name}")
@@ -466,7 +467,7 @@ class Outbound:
             document["delay"] = delay
         name = checked_name(workflow_type or self.details.workflow_type, "workflow type")
         body = self.encode(args, f"arguments of workflow {name!r}")
-        meta = self.within_limit(orjson.dumps(document), f"options of workflow {name!r}")
+        meta = self.within_limit(json_bytes.dumps(document), f"options of workflow {name!r}")
         run_id = self.random_run_id()
         return ContinueAsNewError((kinds.CONTINUE, 0, 0, name, meta, run_id + body))
 

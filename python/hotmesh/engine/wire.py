@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from hotmesh import json_bytes
 from hotmesh.common import Payload
 
 WITH_DOCUMENT = b"H"
@@ -48,7 +49,7 @@ def run_id_bytes(text: str) -> bytes:
 
 def dump(document: Mapping[str, Any]) -> bytes:
     """A JSON document, b"" when it says nothing."""
-    return orjson.dumps(document) if document else b""
+    return json_bytes.dumps(document) if document else b""
 
 
 def load(data: bytes) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def join_document(document: Mapping[str, Any], body: bytes) -> bytes:
     """A body of values with a document in front; the bare body when the document is empty."""
     if not document:
         return body
-    head = orjson.dumps(document)
+    head = json_bytes.dumps(document)
     return WITH_DOCUMENT + len(head).to_bytes(4, "big") + head + body
 
 

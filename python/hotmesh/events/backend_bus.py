@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from hotmesh import json_bytes
 from hotmesh.events.bus import Callback, Subscription
 from hotmesh.exceptions import InvalidArgumentError, PayloadTooLargeError
 from hotmesh.topics import check_event, checked_pattern, matches
@@ -90,7 +91,7 @@ class BackendBus:
     def _payload(self, topic: str, text: bytes) -> str:
         check_event(topic, text)
         head = f'{{"i":"{self._publisher}-{next(self._numbers)}","t":'.encode()
-        return (head + orjson.dumps(topic) + b',"d":' + text + b"}").decode()
+        return (head + json_bytes.dumps(topic) + b',"d":' + text + b"}").decode()
 
     def _received(self, payload: str | None) -> None:
         if not payload:  # "Something may have changed": whatever was published is lost.

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from hotmesh import json_bytes
 from hotmesh.backends.protocol import RunFilter, RunStatus
 from hotmesh.client import Client as SdkClient
 from hotmesh.client import WorkflowHandle
@@ -234,6 +235,6 @@ def _status(name: str) -> int:
 
 def _json(name: str, value: Any) -> bytes:
     try:
-        return orjson.dumps(value)
+        return json_bytes.dumps(value)
     except TypeError as error:
         raise InvalidArgumentError(f"search: {name!r} must be JSON: {error}") from error

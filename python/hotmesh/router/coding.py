@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from hotmesh import json_bytes
 from hotmesh.converter import (
     PayloadCodec,
     apply_codec,
@@ -125,7 +126,7 @@ class Coder:
             return (kind, seq, number, name, meta, await _outcome(codec, body))
         elif kind == kinds.UPSERT and name == "memo":
             memo = await _memo(codec, orjson.loads(body), True)
-            return (kind, seq, number, name, meta, orjson.dumps(memo))
+            return (kind, seq, number, name, meta, json_bytes.dumps(memo))
         return (kind, seq, number, name, meta, await _turn(codec, kind, body, encode=True))
 
     async def _details(self, codec: PayloadCodec, details: RunDetails) -> RunDetails:
@@ -195,7 +196,7 @@ async def _header_memo(codec: PayloadCodec, meta: bytes, under: str | None) -> b
     if "memo" not in header:
         return meta
     header["memo"] = await _memo(codec, header["memo"], True)
-    return orjson.dumps(document)
+    return json_bytes.dumps(document)
 
 
 async def _memo(

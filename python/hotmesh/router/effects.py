@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from hotmesh import json_bytes
 from hotmesh.backends.protocol import (
     ConflictPolicy,
     HeldTask,
@@ -396,9 +397,9 @@ class CommandTranslator:
         for name, value in orjson.loads(command[5]).items():
             if command[3] == "memo":
                 # Removal is written as null, not deleted: it must hide the memo of the start.
-                effects.attributes.append((run_id, MEMO_PREFIX + name, orjson.dumps(value)))
+                effects.attributes.append((run_id, MEMO_PREFIX + name, json_bytes.dumps(value)))
             else:
-                text = b"" if value is None else orjson.dumps(value[1])
+                text = b"" if value is None else json_bytes.dumps(value[1])
                 effects.attributes.append((run_id, name, text))
 
     def _enrich(self, state: RunState, now_ms: int, command: Event, effects: Effects) -> None:
@@ -406,7 +407,7 @@ class CommandTranslator:
         record = state.details.header.get("record")
         run_id = bytes.fromhex(record) if record else state.details.run_id
         for name, value in orjson.loads(command[5]).items():
-            effects.attributes.append((run_id, name, orjson.dumps(value)))
+            effects.attributes.append((run_id, name, json_bytes.dumps(value)))
 
     def _publish(self, state: RunState, now_ms: int, command: Event, effects: Effects) -> None:
         effects.published.append(Publication(command[0], state, command[5], now_ms))
@@ -453,13 +454,15 @@ def cancelled_frame(seq: int) -> bytes:
 
 def task_meta(options: dict[str, Any], state: RunState) -> bytes:
     """An activity's options as a task in the queue carries them."""
-    return orjson.dumps({**options, "w": [state.details.workflow_id, state.details.workflow_type]})
+    return json_bytes.dumps(
+        {**options, "w": [state.details.workflow_id, state.details.workflow_type]}
+    )
 
 
 def held_task(task: ActivityTask, queue_id: int, transition: int) -> HeldTask:
     """The task that a first attempt becomes whose router can't go on."""
     origin, options = task.origin, task.options
-    meta = orjson.dumps({**options, "w": [origin.workflow_id, origin.workflow_type]})
+    meta = json_bytes.dumps({**options, "w": [origin.workflow_id, origin.workflow_type]})
     frame = encode_event((kinds.ACTIVITY, task.seq, queue_id, task.name, meta, task.body))
     attempt = task.attempt if task.started_ms else 0
     return HeldTask(

@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from hotmesh import json_bytes
 from hotmesh.backends.protocol import LOST, Step
 from hotmesh.core import CoreError, Event, Transition, encode_event, kinds
 from hotmesh.engine.activity_options import OPTIONS_REMEMBERED_MAX, read_options
@@ -333,7 +334,14 @@ class LocalActivities:
                 memory.core.fail(task.run_id)
                 memory.loads.append(task.run_id)
             return
-        command = (kinds.ACTIVITY, task.seq, 0, task.name, orjson.dumps(task.options), task.body)
+        command = (
+            kinds.ACTIVITY,
+            task.seq,
+            0,
+            task.name,
+            json_bytes.dumps(task.options),
+            task.body,
+        )
         again = self.redispatch(state, command, outcome.state)
         now_ms = max(state.now_ms, self._context.clock.wall_ms())
         try:

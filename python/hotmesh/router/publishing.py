@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from hotmesh import telemetry
+from hotmesh import json_bytes, telemetry
 from hotmesh.core import kinds
 from hotmesh.engine import wire
 from hotmesh.exceptions import HotMeshError
@@ -55,7 +55,7 @@ class Publisher:
     def _take(self, publication: Publication) -> None:
         document: dict[str, Any] = orjson.loads(publication.body)
         if publication.kind == kinds.EMIT:
-            self._events += [(topic, orjson.dumps(data)) for topic, data in document.items()]
+            self._events += [(topic, json_bytes.dumps(data)) for topic, data in document.items()]
         else:
             self._record_span(publication, document)
 

@@ -10,8 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-import orjson
-
+from hotmesh import json_bytes
 from hotmesh.backends.protocol import Backend, Beat, Registration
 from hotmesh.engine.activity_task import ActivityTask
 from hotmesh.engine.definition import WorkflowDefinition
@@ -353,7 +352,7 @@ class WorkerRouter:
             self._queue_id,
             bool(self._engine.definitions),
             options.lease_ms,
-            orjson.dumps(info),
+            json_bytes.dumps(info),
             self._beats,
             self._workflow_types(),
             self.clock.now_ms() if self.clock.is_read else None,

@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import orjson
-
+from hotmesh import json_bytes
 from hotmesh.common import RetryPolicy
 from hotmesh.core import Event, kinds
 from hotmesh.engine import wire
@@ -163,7 +162,7 @@ class TaskFailures:
         frames = user_frames(error)
         if frames:
             document["where"] = frames
-        self._memory.effects.attributes.append((run_id, ATTRIBUTE, orjson.dumps(document)))
+        self._memory.effects.attributes.append((run_id, ATTRIBUTE, json_bytes.dumps(document)))
         self._memory.postpone(run_id, pause)
         return pause
 
@@ -214,13 +213,13 @@ class TaskFailures:
         )
         self._memory.effects.attributes += [
             (details.run_id, ARGUMENTS_CHANGED, b"true"),
-            (details.run_id, ARGUMENTS_CHANGED + "_at", orjson.dumps(where)),
+            (details.run_id, ARGUMENTS_CHANGED + "_at", json_bytes.dumps(where)),
         ]
 
     def note(self, run_id: bytes, what: str, reason: str) -> None:
         """Say in a run's record what it has lost; nothing is tried again."""
         lost = CorruptRowError(wire.run_id_text(run_id), what, reason)
-        text = orjson.dumps({"type": type(lost).__name__, "message": str(lost), "attempt": 0})
+        text = json_bytes.dumps({"type": type(lost).__name__, "message": str(lost), "attempt": 0})
         self._memory.effects.attributes.append((run_id, LOST_ATTRIBUTE, text))
 
     def is_failing(self, run_id: bytes) -> bool:

@@ -9,8 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-import orjson
-
+from hotmesh import json_bytes
 from hotmesh.backends.protocol import Backend, NoteItem, Tasks, TasksReply
 from hotmesh.core import encode_event
 from hotmesh.engine import wire
@@ -383,7 +382,7 @@ class TaskPump:
         logger.error("%s", error, extra={"run_id": error.run, "namespace": self._namespace})
         if not isinstance(run_id, bytes):
             return
-        text = orjson.dumps({"type": type(error).__name__, "message": str(error), "attempt": 0})
+        text = json_bytes.dumps({"type": type(error).__name__, "message": str(error), "attempt": 0})
         note = NoteItem(self._namespace, run_id, LOST_ATTRIBUTE, text)
         noting = asyncio.get_running_loop().create_task(self._note(note), name="hotmesh-note")
         self._noting.add(noting)

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from hotmesh.exceptions import DeadlockError
 from hotmesh.printing import printable
 from hotmesh.router.collection import collection_paused
+from hotmesh.router.same_processor import SameProcessor
 from hotmesh.router.watchdog import LeftBehind, Watchdog
 
 logger = logging.getLogger(__name__)
@@ -104,6 +105,9 @@ class WorkflowThread:
         self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._current: _Work | None = None
         self._thread: threading.Thread | None = None
+        self._processor = SameProcessor()
+        self._bound = False
+        """Whether the thread is bound to a processor, and has to free itself."""
         self._context = contextvars.copy_context()
         self.watchdog = Watchdog(limit_seconds, self._leave_behind)
         """Watches what runs now."""
@@ -151,9 +155,7 @@ class WorkflowThread:
             with collection_paused():
                 return work()
         asked = _Work(work)
-        patience = CALL_SECONDS if self._current is None else 0  # others may be long
-        self._work.put(asked)
-        if not asked.done.acquire(timeout=patience):
+        if not self._call(asked):
             future = asked.future = asyncio.get_running_loop().create_future()
             if not asked.done.acquire(blocking=False):
                 try:
@@ -164,6 +166,20 @@ class WorkflowThread:
                     raise
         result: T = asked.outcome()
         return result
+
+    def _call(self, asked: _Work) -> bool:
+        """Have the thread do it; whether it was done before the event loop must go on."""
+        thread = self._thread
+        if self._current is not None or thread is None or thread.native_id is None:
+            self._work.put(asked)
+            return False  # what it does now may take long
+        bound = self._bound = self._processor.bind(thread.native_id)
+        self._work.put(asked)
+        try:
+            return asked.done.acquire(timeout=CALL_SECONDS)
+        finally:
+            if bound:
+                self._processor.free()
 
     def post(self, work: Callable[[], None]) -> None:
         """Run a piece of work that nobody waits for, such as the clean-up of a run that goes."""
@@ -193,6 +209,9 @@ class WorkflowThread:
         watchdog.start()
         while True:
             work = self._current = self._work.get()
+            if self._bound:
+                self._bound = False
+                self._processor.free()
             if work is None:
                 return
             result, error = None, None

@@ -6,8 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import orjson
-
+from hotmesh import json_bytes
 from hotmesh.activity import CompleteAsyncError, logger
 from hotmesh.converter import (
     DataConverter,
@@ -65,7 +64,7 @@ class OutcomeWriter:
         self, heartbeats: Heartbeats, identity: str, payload_limit: int, now_ms: Callable[[], int]
     ) -> None:
         self._heartbeats = heartbeats
-        self._meta = orjson.dumps({"identity": identity})
+        self._meta = json_bytes.dumps({"identity": identity})
         self._payload_limit = payload_limit
         self._now_ms = now_ms
 

@@ -9,8 +9,7 @@ from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
-import orjson
-
+from hotmesh import json_bytes
 from hotmesh.activity import ActivityCancellationDetails, ActivityContext, Info
 from hotmesh.common import Priority, RetryPolicy
 from hotmesh.converter import DataConverter, decode_values
@@ -163,7 +162,7 @@ class RunningActivity:
     def task_token(self) -> bytes:
         """What a client needs to complete the activity from elsewhere."""
         task = self.task
-        return orjson.dumps([task.origin.namespace, task.run_id.hex(), task.seq, task.attempt])
+        return json_bytes.dumps([task.origin.namespace, task.run_id.hex(), task.seq, task.attempt])
 
     def details_before(self) -> list[Any]:
         """Heartbeat details of earlier attempts, decoded.

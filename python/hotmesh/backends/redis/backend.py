@@ -11,8 +11,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
-import orjson
-
+from hotmesh import json_bytes
 from hotmesh.backends.outgoing import Tries
 from hotmesh.backends.pending_task import PendingTask, RunTasks
 from hotmesh.backends.protocol import (
@@ -309,7 +308,7 @@ class RedisBackend:
         if registration.latest_ms is not None:
             numbers["latest"] = registration.latest_ms
         types = registration.workflow_types
-        hosted = b"" if types is None else orjson.dumps(list(types))
+        hosted = b"" if types is None else json_bytes.dumps(list(types))
         words = [codec.header(numbers), router_id, registration.info, hosted]
         alive, now_ms, lanes, surplus, routers, shift_ms, went_back = await self._again(
             namespace, scripts.BEAT, words

@@ -12,8 +12,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
-
+from hotmesh import json_bytes
 from hotmesh.backends.protocol import (
     LoadedRun,
     MailItem,
@@ -51,7 +50,7 @@ _ATTRIBUTE = b"a:"
 
 def header(numbers: Mapping[str, Any]) -> bytes:
     """The JSON header of a call."""
-    return orjson.dumps(numbers)
+    return json_bytes.dumps(numbers)
 
 
 def add_starts(items: Sequence[StartItem], words: Words) -> list[tuple[int, ...]]:
