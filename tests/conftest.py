@@ -15,7 +15,7 @@ import hypothesis
 import pytest
 
 from servers import NatsServer, PostgresServer, RedisCluster, RedisServer
-from support.places import postgres_place, redis_place, sqlite_place
+from support.places import drop_postgres_places, postgres_place, redis_place, sqlite_place
 
 SOURCE = Path(__file__).resolve().parent.parent / "python"
 
@@ -70,11 +70,15 @@ def restartable_redis() -> Iterator[RedisServer]:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(request: pytest.FixtureRequest) -> PostgresServer | ExternalServer:
+def postgres_server(
+    request: pytest.FixtureRequest,
+) -> Iterator[PostgresServer | ExternalServer]:
     """A Postgres on which tests make databases."""
     if url := os.environ.get("HOTMESH_TEST_POSTGRES_URL"):
-        return ExternalServer(url)
-    return request.getfixturevalue("restartable_postgres")
+        yield ExternalServer(url)
+        drop_postgres_places(url)
+    else:
+        yield request.getfixturevalue("restartable_postgres")
 
 
 @pytest.fixture(scope="session")
@@ -121,14 +125,14 @@ def postgres_url(postgres_server: PostgresServer | ExternalServer) -> Iterator[s
 @pytest.fixture
 def redis_url(redis_server: RedisServer | ExternalServer) -> Iterator[str]:
     """A Redis URL with a key prefix nobody has used."""
-    with redis_place(redis_server.url) as url:
+    with redis_place(redis_server.url, keep=isinstance(redis_server, RedisServer)) as url:
         yield url
 
 
 @pytest.fixture
 def redis_cluster_url(redis_cluster: RedisCluster) -> Iterator[str]:
     """A Redis Cluster URL with a key prefix nobody has used."""
-    with redis_place(redis_cluster.url) as url:
+    with redis_place(redis_cluster.url, keep=True) as url:
         yield url
 
 
@@ -148,5 +152,5 @@ def restartable_postgres_url(restartable_postgres: PostgresServer) -> Iterator[s
 @pytest.fixture
 def restartable_redis_url(restartable_redis: RedisServer) -> Iterator[str]:
     """An unused prefix on the Redis that the test may kill and restart."""
-    with redis_place(restartable_redis.url) as url:
+    with redis_place(restartable_redis.url, keep=True) as url:
         yield url

@@ -26,13 +26,16 @@ run_tests() {
     HOTMESH_CORE=$core "$venv/bin/pytest" -n 2 --dist loadfile --durations 10 "$@" tests
 }
 
-# Servers once, with the Rust core; `make test-full` has both cores everywhere.
+# Servers once, with the Rust core, and tests of one core beside the same core;
+# `make test-full` has both cores everywhere, and more of everything.
 if [ "${1:-}" = --full ]; then
-    export HOTMESH_TEST_SEEDS=${HOTMESH_TEST_SEEDS:-100}
-fi
-run_tests rust
-if [ "${1:-}" = --full ]; then
-    run_tests python
+    export HOTMESH_TEST_SEEDS=${HOTMESH_TEST_SEEDS:-100} HOTMESH_TEST_PROFILE=full
+    export HOTMESH_FAULT_WORKFLOWS=40
+    run_tests rust -m "not soak"
+    run_tests python -m "not soak"
 else
-    run_tests python -k "not (postgres or redis or cluster or pgbouncer or pooler or nats)"
+    run_tests rust -k "not (core and python)"
+    servers="postgres or redis or cluster or pgbouncer or pooler or nats"
+    run_tests python --ignore tests/tidy --ignore tests/simulation/test_mutants.py \
+        -k "not ($servers) and not (core and rust)"
 fi

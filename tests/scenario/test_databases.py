@@ -19,7 +19,7 @@ from servers import PostgresServer, RedisCluster, RedisServer
 
 pytestmark = pytest.mark.timeout(170)
 
-WORKFLOWS = int(os.environ.get("HOTMESH_FAULT_WORKFLOWS", "30"))
+WORKFLOWS = int(os.environ.get("HOTMESH_FAULT_WORKFLOWS", "15"))
 HARD = pytest.mark.parametrize("hard", [False, True], ids=["restart", "kill9"])
 
 

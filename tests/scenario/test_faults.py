@@ -21,7 +21,7 @@ from support.running import eventually
 
 pytestmark = pytest.mark.timeout(170)
 
-WORKFLOWS = int(os.environ.get("HOTMESH_FAULT_WORKFLOWS", "40"))
+WORKFLOWS = int(os.environ.get("HOTMESH_FAULT_WORKFLOWS", "20"))
 KILLS_MIN = 5
 SOAK_KILLS_MIN = 40
 

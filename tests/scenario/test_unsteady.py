@@ -23,6 +23,7 @@ from scenario.fault_app import worker_of
 from scenario.unsteady import Faults, UnsteadyBackend
 
 SEEDS = int(os.environ.get("HOTMESH_FAULT_SEEDS", "2"))
+MANY = [0, *(pytest.param(seed, marks=pytest.mark.full) for seed in range(1, SEEDS))]
 TREES = 10
 LEASE_S = 1.0
 
@@ -96,8 +97,8 @@ class Mesh:
         await check_nothing_left(self.client)
 
 
-@pytest.mark.parametrize("rate", [0.1, 0.3])
-@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("rate", [pytest.param(0.1, marks=pytest.mark.full), 0.3])
+@pytest.mark.parametrize("seed", MANY)
 async def test_calls_fail_at_random(log: Path, seed: int, rate: float) -> None:
     """Two workers and a client, none of whose calls can be relied upon."""
     async with Mesh(seed) as mesh:
@@ -111,8 +112,8 @@ async def test_calls_fail_at_random(log: Path, seed: int, rate: float) -> None:
         await mesh.settle()
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.1])
-@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("rate", [pytest.param(0.0, marks=pytest.mark.full), 0.1])
+@pytest.mark.parametrize("seed", MANY)
 async def test_workers_freeze_beyond_their_lease(log: Path, seed: int, rate: float) -> None:
     """Workers whose calls and answers arrive only after others have taken their work."""
     chance = random.Random(seed)
