@@ -1,11 +1,13 @@
 """What only SQLite promises: several processes on one file, shared commits, odd files."""
 
 import asyncio
+import gc
 import os
 import sqlite3
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -476,3 +478,31 @@ async def test_damage_that_is_no_runs_is_named(sqlite_url: str, column: str) -> 
     with pytest.raises(BackendError, match="table 'state' is damaged"):
         await mesh.start("after")
     await backend.close()
+
+
+async def test_what_was_to_be_written_is_let_go_of_at_once(sqlite_url: str) -> None:
+    """Not at the next collection: it may be large."""
+    backend = SqliteBackend(sqlite_url)
+    await backend.connect()
+    kept: list[weakref.ref[set[int]]] = []
+
+    async def write() -> None:
+        batch = {1}
+        kept.append(weakref.ref(batch))
+
+        def work(tx: Transaction) -> int:
+            tx.need_write()
+            return len(batch)
+
+        assert await backend._opened().look(work) == 1
+
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            await write()
+        await backend._opened().look(lambda tx: tx.now_ms)  # the thread has nothing else in hand
+        assert [each() for each in kept] == [None] * 3
+    finally:
+        gc.enable()
+        await backend.close()

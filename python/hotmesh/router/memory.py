@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from hotmesh.backends.protocol import MessageRow
 from hotmesh.core import Event, Router
-from hotmesh.limits import CACHE_MOVING_S, TIMER_HORIZON_MS
+from hotmesh.giving_back import let_go
+from hotmesh.limits import CACHE_MOVING_S, ROPE_BYTES, TIMER_HORIZON_MS
 from hotmesh.router.effects import Effects
 from hotmesh.router.state import RunState
 
@@ -148,6 +149,8 @@ class PipeMemory:
         self.cached_bytes -= state.bytes
         if state.instance is not None:
             state.instance.dismantle(self.elsewhere)
+        if state.bytes >= ROPE_BYTES:
+            let_go(state.bytes)
         return True
 
     def keep(self, state: RunState) -> None:

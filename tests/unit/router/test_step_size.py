@@ -17,7 +17,7 @@ from hotmesh.engine.activity_task import ActivityTask, Outcome, TaskOrigin
 from hotmesh.engine.definition import WorkflowDefinition
 from hotmesh.engine.details import EngineOptions, RunDetails
 from hotmesh.exceptions import BackendUnavailableError
-from hotmesh.limits import CACHE_MOVING_S, LARGE_TURN_BYTES, STEP_BYTES_MAX
+from hotmesh.limits import CACHE_MOVING_S, LARGE_TURN_BYTES, ROPE_BYTES, STEP_BYTES_MAX
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.large_turn import LargeTurn
 from hotmesh.router.memory import PipeMemory
@@ -256,6 +256,17 @@ def test_the_largest_run_stays_while_it_moves() -> None:
     memory.states[b"\1" * 16].moved_at = now - CACHE_MOVING_S - 1
     memory.evict(10, 250)
     assert left(memory) == [4, 5]
+
+
+def test_what_a_large_run_held_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    monkeypatch.setattr("hotmesh.router.memory.let_go", sizes.append)
+    memory = PipeMemory()
+    kept(memory, 1, ROPE_BYTES)
+    kept(memory, 2, ROPE_BYTES - 1)
+    memory.drop(b"\1" * 16)
+    memory.drop(b"\2" * 16)
+    assert sizes == [ROPE_BYTES]
 
 
 def test_a_run_whose_jobs_are_held_stays() -> None:

@@ -373,6 +373,10 @@ class DatabaseThread:
             return _Outcome(job, error.result, None)
         if isinstance(error, sqlite3.Error):
             return _Outcome(job, None, translate(error, self._path))
+        if isinstance(error, WriteNeededError):
+            # Its traceback leads to the outcomes, and so to itself: until the next collection it
+            # would keep all the work of this moment, and what that is to write.
+            error.__traceback__ = None
         return _Outcome(job, None, error)
 
     def _look_around(self, connection: sqlite3.Connection) -> None:
