@@ -36,7 +36,7 @@ def expected(kind: Any, first: int, count: int) -> Any:
     if kind is Hauls:
         return large(first + count)
     if kind is Falls:
-        return [f"member {number}" for number in numbers]
+        return sorted(f"member {number}" for number in numbers)
     if kind is Naps:
         return count
     if kind is Fan or kind is Groups:

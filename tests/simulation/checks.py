@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LEFTOVERS = ("stream", "timer", "task", "wait", "mail")
 """Tables that are empty once every run is closed."""
 
-OF_RUNS = ("journal", "stream", "timer", "task", "wait", "attribute")
+OF_RUNS = ("journal", "stream", "timer", "task", "wait", "attribute", "ended", "piece")
 """Tables whose rows belong to runs."""
 
 _SENT = {"signal": kinds.SIGNAL, "terminate": kinds.TERMINATE}
@@ -47,7 +47,7 @@ def _check_outcome(case: Case) -> None:
     wanted, outcome = expected(case.kind, case.first, case.count), case.outcome
     if isinstance(outcome, ApplicationError) and outcome.members:
         outcome = sorted(str(each) for each in outcome.members)
-    assert outcome == wanted, f"{case.id}: {case.outcome!r} in place of {wanted!r}"
+    assert outcome == wanted, f"{case.id}: {outcome!r} in place of {wanted!r}"
 
 
 def _check_attempts(world: World, record: Record) -> None:

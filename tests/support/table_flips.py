@@ -55,8 +55,16 @@ def documented_kinds() -> set[str]:
 
 
 async def put_rare(url: str) -> None:
-    """Write what is there only after the clock has jumped (Redis), or a call broke (Postgres)."""
-    if url.startswith("postgresql:"):
+    """Write what is there only after the clock has jumped (Redis), a call broke (Postgres), or a
+    router stood down (SQL)."""
+    if url.startswith("sqlite:"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"), timeout=10)) as database:
+            database.execute("insert into ended (run_id, seq) values (randomblob(16), 1)")
+            database.commit()
+    elif url.startswith("postgresql:"):
+        await _fetch(
+            url, "insert into hotmesh.ended (run_id, seq) values (decode(md5('run'), 'hex'), 1)"
+        )
         await _fetch(
             url,
             "insert into hotmesh.piece (call, place, item, number, put_ms, data) "
