@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from hotmesh.client._check import Problem, look
 from hotmesh.core import CodecError, Transition, decode_transition, kinds
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 LEFTOVERS = ("stream", "timer", "task", "wait", "mail")
 """Tables that are empty once every run is closed."""
+
+LOST_WITH_A_JOURNAL = ("timer", "task")
+"""What a run may leave whose journal can't be read: nobody knows what it had open."""
 
 OF_RUNS = ("journal", "stream", "timer", "task", "wait", "attribute", "ended", "piece")
 """Tables whose rows belong to runs."""
@@ -67,7 +71,7 @@ def _check_store(world: World) -> None:
         left = [
             row
             for row in rows(f"SELECT * FROM {table}").fetchall()
-            if world.server.damaged.keys().isdisjoint(row)
+            if table not in LOST_WITH_A_JOURNAL or world.server.damaged.keys().isdisjoint(row)
         ]
         if table == "timer" and _has_side_queues(world):
             continue  # a run that moves leaves its timers where they were, until they are due
@@ -93,6 +97,8 @@ def is_allowed(world: World, problem: Problem) -> bool:
     """Whether it is a timer of a closed run that has moved, or left by a run that is damaged."""
     if problem.workflow_id in world.server.damaged.values():
         return True
+    if UUID(problem.run_id).bytes in world.server.damaged:
+        return any(table in problem.what for table in LOST_WITH_A_JOURNAL)
     return not problem.workflow_id and "timer" in problem.what and _has_side_queues(world)
 
 

@@ -49,7 +49,10 @@ class Hauls:
     async def run(self, first: int, count: int, text: str) -> str:
         for number in range(first, first + count - 1):
             options = TASK if number % 3 == 0 else EAGER
-            text = await workflow.execute_activity("carry", text, **options)
+            text, _ = await asyncio.gather(
+                workflow.execute_activity("carry", text, **options),
+                workflow.execute_activity("add_carefully", number, **TASK),
+            )
         carried = [workflow.execute_activity("carry", text, **EAGER) for _ in range(count)]
         texts: set[str] = set(await asyncio.gather(*carried))
         (text,) = texts

@@ -186,7 +186,7 @@ class Scenario:
         """Of what a run is made of; who finds out sets the run aside, until a client ends it."""
         workflow_id = self.world.server.lose_piece(self.world.random)
         for case in self.plan.cases:
-            if case.id == workflow_id and not case.ending:
+            if case.id == workflow_id and case.ending != "terminate":
                 case.ending = "terminate"
                 self._client.run(self._end(case))
 

@@ -41,6 +41,9 @@ NO_LANE = -1
 
 _STATUSES = frozenset(RunStatus)
 
+_ANSWERED = frozenset((kinds.QUERY, kinds.UPDATE))
+"""What comes of these is told by the journal."""
+
 _BLANK = encode_transition(0, [], [])
 """In the place of an entry of a journal that can't be read."""
 
@@ -199,14 +202,19 @@ class Recovery:
     def _take_in_damaged(self, state: RunState, loaded: LoadedRun, reason: str) -> None:
         """A journal can't be read. Its run waits, unless it is to be ended: that takes no journal.
 
+        Nor does what comes too late for a run that has ended, unless somebody waits for an answer.
         Entries that can't be read count, so that what ends the run follows them, and say nothing.
         What the run had open by such an entry (a task, a timer) is left over, and comes to nothing.
         """
         memory, run_id = self._memory, loaded.run_id
-        if ENDED_FROM_OUTSIDE.isdisjoint(memory.core.waiting_kinds(run_id)):
-            corrupt = CorruptJournalError(wire.run_id_text(run_id), None, reason)
+        corrupt = CorruptJournalError(wire.run_id_text(run_id), None, reason)
+        waiting = memory.core.waiting_kinds(run_id)
+        needed = not _ANSWERED.isdisjoint(waiting) if state.closed else True
+        if needed and ENDED_FROM_OUTSIDE.isdisjoint(waiting):
             self._failures.report(state, corrupt)
             return
+        if state.closed:
+            state.damage = state.damage or corrupt  # should somebody ask for an answer just now
         legible = [frame if _is_legible(frame) else _BLANK for frame in loaded.frames]
         legible += [_BLANK] * (loaded.next_seq - len(legible))
         try:
