@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 
 from hotmesh import workflow
-from hotmesh.exceptions import ActivityError, ApplicationError
+from hotmesh.exceptions import ActivityError, ApplicationError, CancelledError
 from simulation.app import EAGER, TASK
 
 
@@ -86,10 +86,16 @@ class Renews:
             while True:
                 await workflow.execute_activity("add_for_long", first, **EAGER)
 
+        async def rests() -> None:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                raise CancelledError("no longer wanted") from None
+
         async def works() -> None:
             async with asyncio.TaskGroup() as inner:
                 inner.create_task(goes_on())
-                inner.create_task(asyncio.sleep(3600))
+                inner.create_task(rests())
 
         async def renews() -> int:
             number = await workflow.execute_activity("add_slowly", first, **EAGER)

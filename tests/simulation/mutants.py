@@ -254,7 +254,7 @@ MUTANTS: dict[str, tuple[Callable[[], AbstractContextManager[None]], str, int]] 
         (jumps_believed, "clocks", 11),
         (settled_clocks_believed, "clocks", 93),
         (groups_not_looked_into, "groups", 11),
-        (cancelled_members_counted, "groups", 42),
+        (cancelled_members_counted, "groups", 10),
         (last_pieces_lost, "large", 1),
         (recorded_results_counted, "large", 8),
         (journals_needed_for_what_is_late, "large", 10),
