@@ -27,6 +27,7 @@ class Script(NamedTuple):
 _FOLDER = resources.files("hotmesh.backends.redis") / "lua"
 _COMMON = _FOLDER.joinpath("common.lua").read_text("utf-8")
 _FUNCTION = re.compile(r"^local function (\w+)\(.*?^end$", re.MULTILINE | re.DOTALL)
+_COMMENT = re.compile(r"--.*$", re.MULTILINE)
 _CALL = re.compile(r"\bp?call\(([^,)]*)")
 _WORD = re.compile(r"'([A-Z]+)'")
 
@@ -43,7 +44,7 @@ _READING = frozenset(
 def _commands(text: str) -> tuple[str, ...]:
     """The commands of a script's own text, and of the common functions that it comes to."""
     functions = {found[1]: found[0] for found in _FUNCTION.finditer(_COMMON)}
-    reached = _FUNCTION.sub("", _COMMON) + text
+    reached = _COMMENT.sub("", _FUNCTION.sub("", _COMMON) + text)
     while used := functions.keys() & set(re.findall(r"\w+", reached)):
         reached += "".join(functions.pop(name) for name in sorted(used))
     called = "".join(_CALL.findall(reached))

@@ -165,14 +165,30 @@ local function mark_late(lane)
   call('ZADD', P .. 'late', text(count), lane)
 end
 
+local named = {}
 local function put_attribute(key, name, value)
   if call('HSET', key, 'a:' .. name, value) == 1 then
-    -- A number that is damaged must not stop a script that has begun to write.
-    redis.pcall('HINCRBY', P .. 'names', name, 1)
+    named[name] = (named[name] or 0) + 1
   end
 end
 
+-- Whoever has put attributes counts their names after that: once each, since every write is one of
+-- the append-only file.
+local function count_names()
+  for name, count in pairs(named) do
+    if count > 0 then
+      -- A number that is damaged must not stop a script that has begun to write.
+      redis.pcall('HINCRBY', P .. 'names', name, count)
+    end
+  end
+  named = {}
+end
+
 local function forget_name(name)
+  if (named[name] or 0) > 0 then -- not counted yet
+    named[name] = named[name] - 1
+    return
+  end
   local left = redis.pcall('HINCRBY', P .. 'names', name, -1)
   if type(left) == 'table' or left <= 0 then
     call('HDEL', P .. 'names', name)
@@ -329,6 +345,7 @@ local function start_runs(items)
   for i = 1, #items do
     outcomes[i] = start_run(items[i])
   end
+  count_names()
   return outcomes
 end
 

@@ -5,4 +5,5 @@ for i = 2, #ARGV, 3 do
     put_attribute(key, ARGV[i + 1], ARGV[i + 2])
   end
 end
+count_names()
 return {}

@@ -151,6 +151,7 @@ local function apply_attributes()
       put_attribute(key, name, value)
     end
   end
+  count_names()
 end
 
 local function remove_waits(run)
