@@ -4,7 +4,9 @@ from typing import Any
 
 from conformance.mesh import NAMESPACE, TASK_QUEUE, Mesh, Router, new_run_id, until
 from hotmesh.backends.protocol import MessageKind, MessageRow, RunRow, RunStatus
+from hotmesh.backends.registry import backend_for
 from hotmesh.limits import LANES_PER_QUEUE
+from support.table_flips import damage
 
 
 async def side_of(mesh: Mesh, workflow_type: str = "Order") -> int:
@@ -251,3 +253,23 @@ async def mesh_messages(mesh: Mesh) -> list[int]:
     await take_over(reader, await side_of(mesh))
     await take_over(reader, mesh.queue_id)
     return [row.lane for row in await reader.read()]
+
+
+async def test_a_damaged_home_is_put_right_by_the_next_beat(stored_url: str) -> None:
+    backend = backend_for(stored_url)
+    await backend.connect()
+    mesh = await Mesh.over(backend)
+    try:
+        mover, run_id, home, target = await begun(mesh)
+        await mover.commit(**move(run_id, home, target))
+        table = "side" if stored_url.startswith("redis") else "queue"
+        assert await damage(stored_url, (table, "home")) > 0
+        host = await mesh.join(workflow_types=["Order"])
+        await take_over(host, await side_of(mesh))
+        await mesh.send("order", b"go")
+        assert await host.frames(1) == [b"go"]
+        assert (await mesh.send("order", b"end", kind=MessageKind.END)).lane == home
+        assert await mover.frames(1) == [b"end"]
+    finally:
+        await mesh.close()
+        await backend.close()

@@ -149,6 +149,9 @@ if h.hosts then
   take_share(queue, routers, lanes, surplus)
   local sides = call('HGETALL', P .. 'sides:' .. queue)
   for i = 1, #sides, 2 do
+    if call('HGET', P .. 'side:' .. sides[i], 'home') ~= tostring(queue) then
+      call('HSET', P .. 'side:' .. sides[i], 'home', queue) -- it is damaged
+    end
     take_share(tonumber(sides[i]), side_routers(sides[i], sides[i + 1]), lanes, surplus)
   end
   table.sort(lanes)

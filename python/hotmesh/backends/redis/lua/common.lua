@@ -355,7 +355,7 @@ end
 
 -- The lane of what takes no code of its run, and as what kind of message it goes there.
 local function home_of(lane)
-  local home = call('HGET', P .. 'side:' .. queue_of(lane), 'home')
+  local home = tonumber(call('HGET', P .. 'side:' .. queue_of(lane), 'home') or nil)
   if not home then
     return lane, EVENT
   end

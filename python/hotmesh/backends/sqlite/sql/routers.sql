@@ -45,6 +45,12 @@ ON CONFLICT (router_id) DO UPDATE SET
 -- Live routers that share the lanes of a queue.
 SELECT count(*) FROM router WHERE state = 1 AND queue_id = ? AND hosts_workflows;
 
+-- name: mend_homes
+-- A damaged row of a task queue or of one of its side queues belongs to the task queue again.
+UPDATE queue SET home = iif(side = '', NULL, ?)
+WHERE (namespace, name) = (SELECT q.namespace, q.name FROM queue AS q WHERE q.id = ?)
+    AND home IS NOT iif(side = '', NULL, ?);
+
 -- name: side_queues
 -- The side queues of a task queue: type, whether in use, live routers that host the type.
 SELECT q.id, q.side, q.used_ms > ? OR EXISTS (SELECT 1 FROM moved AS m WHERE m.queue_id = q.id),
