@@ -20,7 +20,7 @@ from hotmesh.client import (
 from hotmesh.exceptions import ActivityError, ApplicationError, BackendError, TerminatedError
 from hotmesh.router.pipe import Pipe
 from hotmesh.router.tasks import TaskPump
-from support.running import SOON, attempts, failure_of, start, task_failure, working
+from support.running import SOON, attempts, eventually, failure_of, start, task_failure, working
 
 NEIGHBOURS = 10
 NAMES = ["poison", "a\0", "", "a\ud800", "a" * 2000]
@@ -139,6 +139,33 @@ async def echo(text: str) -> str:
     return text
 
 
+HELD: list[asyncio.Event] = []
+"""One for each attempt of `held`, which ends once it is set."""
+
+
+@activity.defn
+async def held() -> int:
+    HELD.append(asyncio.Event())
+    await HELD[-1].wait()
+    return activity.info().attempt
+
+
+async def _are_held(count: int) -> bool:
+    return len(HELD) == count
+
+
+@workflow.defn
+class Watched:
+    """Its activity has a heartbeat timeout, so it is a task of the queue."""
+
+    @workflow.run
+    async def run(self) -> int:
+        minute = timedelta(minutes=1)
+        return await workflow.execute_activity(
+            held, start_to_close_timeout=minute, heartbeat_timeout=minute
+        )
+
+
 class Picky:
     """A session of a database that takes no attribute of one name."""
 
@@ -152,6 +179,30 @@ class Picky:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.session, name)
+
+
+class Refusing:
+    """A session of a database that refuses everything for a while, and not because it is away."""
+
+    def __init__(self, session: Session, is_on: asyncio.Event) -> None:
+        self.session = session
+        self.is_on = is_on
+
+    async def step(self, step: Step) -> StepReply:
+        _refuse_if(self.is_on)
+        return await self.session.step(step)
+
+    async def load(self, run_ids: Any) -> Any:
+        _refuse_if(self.is_on)
+        return await self.session.load(run_ids)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.session, name)
+
+
+def _refuse_if(is_on: asyncio.Event) -> None:
+    if is_on.is_set():
+        raise BackendError("no counters here")
 
 
 async def neighbours_finish(client: Client) -> None:
@@ -219,6 +270,43 @@ async def test_what_a_database_refuses_holds_up_one_run_only(
             assert "no such attribute here" in noted["message"]
             await handle.terminate()
             assert isinstance(await failure_of(handle.result()), TerminatedError)
+    assert breaks(caplog) == []
+
+
+async def test_a_database_that_refuses_everything_blames_no_run(
+    any_client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    make, tasks, refuses = any_client.backend.session, any_client.backend.tasks, asyncio.Event()
+
+    async def session(*arguments: Any) -> Any:
+        return Refusing(await make(*arguments), refuses)
+
+    async def tasks_if_taken(batch: Any) -> Any:
+        _refuse_if(refuses)
+        return await tasks(batch)
+
+    monkeypatch.setattr(any_client.backend, "session", session)
+    monkeypatch.setattr(any_client.backend, "tasks", tasks_if_taken)
+    async with working(any_client, Watched, activities=[held], max_cached_workflows=0):
+        HELD.clear()
+        handles = [await start(any_client, Watched.run) for _ in range(3)]
+        await eventually(lambda: _are_held(len(handles)), "the activities are there")
+        refuses.set()
+        for each in HELD:
+            each.set()
+        handles += [await start(any_client, Watched.run) for _ in range(3)]
+        await asyncio.sleep(1.0)
+        refuses.clear()
+        await eventually(lambda: _are_held(2 * 3), "the others are there")
+        for each in HELD:
+            each.set()
+        async with asyncio.timeout(SOON.total_seconds()):
+            assert [await handle.result() for handle in handles] == [1] * len(handles)
+        for handle in handles:
+            assert "hotmesh.lost" not in (await handle.describe()).record
+    told = [each.getMessage() for each in caplog.records if "no counters" in each.getMessage()]
+    assert 0 < len(told) < 10
+    assert not any("corrupt" in each for each in told)
     assert breaks(caplog) == []
 
 

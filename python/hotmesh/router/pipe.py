@@ -17,6 +17,7 @@ from hotmesh.backends.protocol import MessageRow, Session, Step, StepReply
 from hotmesh.core import DRAINED_FIELDS, Event, encode_event, kinds
 from hotmesh.engine import wire
 from hotmesh.engine.activity_task import ActivityTask
+from hotmesh.exceptions import BackendUnavailableError
 from hotmesh.giving_back import let_go
 from hotmesh.limits import (
     BATCH_MESSAGES_MAX,
@@ -37,7 +38,7 @@ from hotmesh.router.moving import Mover
 from hotmesh.router.pipe_context import PipeContext
 from hotmesh.router.read_rows import sound_rows
 from hotmesh.router.recovering import Recovery
-from hotmesh.router.splitting import FencedError, apply_apart, parts_of
+from hotmesh.router.splitting import FencedError, apply_apart, parts_of, refuses_everything
 from hotmesh.router.task_failures import TaskFailures
 
 logger = logging.getLogger(__name__)
@@ -440,10 +441,17 @@ class Pipe:
     async def _apply_apart(
         self, session: Session, step: Step, effects: Effects, error: Exception
     ) -> None:
-        """The database refuses a step: store what it takes, set the others' runs aside."""
-        logger.warning("a step was refused, its runs are tried one by one: %s", told(error))
+        """The database refuses a step: store what it takes, set the others' runs aside.
+
+        Raises:
+            BackendUnavailableError: It refuses all steps, or the store is away.
+            BackendAccessError: It turns us away.
+        """
         states, refused = dict(self._memory.states), dict[bytes, Exception]()
         try:
+            if await refuses_everything(session, step.router_id, step.latest_ms):
+                raise BackendUnavailableError(f"the database refuses every step: {told(error)}")
+            logger.warning("a step was refused, its runs are tried one by one: %s", told(error))
             refused = await apply_apart(session, parts_of(step, effects))
         except FencedError:
             self._context.on_fenced()
@@ -452,6 +460,8 @@ class Pipe:
         finally:
             # What was stored is found when it is read again, as after an answer that got lost.
             self._start_over(effects, unknown=True)
+        if not refused:  # it is nothing that was to be stored: it may be what was to be read
+            raise BackendUnavailableError(f"a step is refused, by no run's data: {told(error)}")
         for run_id, reason in refused.items():
             state = states.get(run_id)
             if state is not None:

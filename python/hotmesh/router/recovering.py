@@ -20,9 +20,10 @@ from hotmesh.core import (
 )
 from hotmesh.core.journal import Journal
 from hotmesh.engine import wire
-from hotmesh.exceptions import CorruptJournalError, CorruptRowError
+from hotmesh.exceptions import BackendUnavailableError, CorruptJournalError, CorruptRowError
 from hotmesh.interrupts import is_from_outside
 from hotmesh.limits import JOURNAL_BYTES_MAX, LANES_PER_QUEUE
+from hotmesh.printing import told
 from hotmesh.retrying import PASSING
 from hotmesh.router.effects import CommandTranslator, Owner, cancelled_frame, first_attempt
 from hotmesh.router.local_activities import LocalActivities
@@ -38,6 +39,9 @@ STALE_PAUSE_SECONDS = 0.02
 """Pause before a journal is read again that was read before the last commit."""
 
 NO_LANE = -1
+
+_NO_RUN = bytes(16)
+"""A run id that nobody has."""
 
 _STATUSES = frozenset(RunStatus)
 
@@ -82,6 +86,8 @@ class Recovery:
         found: dict[bytes, LoadedRun] = {}
         try:
             unreadable, left = await self._read(session, run_ids, found)
+            if unreadable and not found:
+                await _try_another(session)
         except PASSING:
             self._memory.loads = list(run_ids)
             raise
@@ -314,6 +320,22 @@ class Recovery:
         if seq in cancelled:
             effects.recalls.append((run_id, seq, cancelled_frame(seq), True))
         return [again]
+
+
+async def _try_another(session: Session) -> None:
+    """None of some runs could be read: see that it is not all runs that the database refuses.
+
+    Raises:
+        BackendUnavailableError: It is, or the store is away.
+        BackendAccessError: It turns us away.
+    """
+    try:
+        await session.load((_NO_RUN,))
+    except PASSING:
+        raise
+    except Exception as error:
+        text = f"the database refuses to read any run: {told(error)}"
+        raise BackendUnavailableError(text) from error
 
 
 def _is_legible(frame: bytes) -> bool:

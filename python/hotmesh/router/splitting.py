@@ -80,6 +80,27 @@ def parts_of(step: Step, effects: Effects) -> list[Part]:
     return list(parts.items())
 
 
+async def refuses_everything(session: Session, router_id: bytes, latest_ms: int | None) -> bool:
+    """Whether the database refuses even a step that holds nothing: then it is no run's data.
+
+    Args:
+        session: Where.
+        router_id: The router's.
+        latest_ms: What it takes the store's time for, if it knows.
+
+    Raises:
+        BackendUnavailableError: the store is away.
+        BackendAccessError: it turns us away.
+    """
+    try:
+        await session.step(Step(router_id, latest_ms=latest_ms))
+    except PASSING:
+        raise
+    except Exception:  # noqa: BLE001 - as it refused the step before, for whatever reason
+        return True
+    return False
+
+
 async def apply_apart(session: Session, parts: Sequence[Part]) -> dict[bytes, Exception]:
     """Apply the parts of a step that the database takes; why it refuses the others, by run.
 

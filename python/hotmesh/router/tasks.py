@@ -183,8 +183,12 @@ class TaskPump:
         """The database refuses the data of some outcome: write the others without it.
 
         The attempt whose outcome can't be stored is over when its claim is; the next one may do
-        better.
+        better. If it refuses a batch of nothing too, it is nobody's data: all are kept.
         """
+        try:
+            await self._backend.tasks(self._empty_batch(0))
+        except BackendError:
+            return
         outcomes, self._outcomes = self._outcomes, []
         for at, each in enumerate(outcomes):
             batch = self._empty_batch(0)
