@@ -33,6 +33,9 @@ from hotmesh.limits import LANES_PER_QUEUE
 
 T = TypeVar("T")
 
+INFO = b'{"build":"1","workflow_types":["*"]}'
+"""What routers say of themselves."""
+
 NAMESPACE = "default"
 TASK_QUEUE = "work"
 LONG_LEASE_MS = 60_000
@@ -264,7 +267,7 @@ class Mesh:
             hosts_workflows=hosts_workflows,
             workflow_types=workflow_types,
             lease_ms=lease_ms,
-            info=b'{"build":"1"}',
+            info=INFO,
         )
         beat = await home.beat(registration)
         session = await home.session(namespace, registration.router_id, horizon_ms)

@@ -156,7 +156,10 @@ async def test_what_is_left_of_a_closed_run_is_found(mesh: Mesh) -> None:
     await router.acknowledge(await router.read_all(1))
     await router.close_run(run_id, mesh.lane_of("order"))
     (problem,) = await look(mesh.backend, NAMESPACE)
-    assert problem.what == "left over of a run that is not open: 1 activity task(s)"
+    lane = mesh.lane_of("order")
+    assert (
+        problem.what == f"left over of a run that is not open: 1 activity task(s), in lane {lane}"
+    )
 
 
 async def test_what_is_in_a_side_queue_is_looked_at_as_the_rest(mesh: Mesh) -> None:

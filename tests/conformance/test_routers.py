@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from conformance.mesh import NAMESPACE, SHORT_LEASE_MS, TASK_QUEUE, Mesh, Router, until
+from conformance.mesh import INFO, NAMESPACE, SHORT_LEASE_MS, TASK_QUEUE, Mesh, Router, until
 from hotmesh.backends.protocol import Backend
 from hotmesh.backends.queue_ids import wanted_queue_id
 from hotmesh.limits import LANES_PER_QUEUE
@@ -233,7 +233,7 @@ async def test_routers_are_listed_with_what_they_host(mesh: Mesh) -> None:
     assert set(rows) == {router.router_id, worker.router_id}
     row = rows[router.router_id]
     assert row[1:5] == (NAMESPACE, mesh.queue_id, TASK_QUEUE, 64)
-    assert (row.alive, row.info) == (True, b'{"build":"1"}')
+    assert (row.alive, row.info) == (True, INFO)
     assert row.seen_ms == router.last_beat.now_ms
     assert rows[worker.router_id].lanes == 0
 

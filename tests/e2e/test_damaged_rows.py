@@ -10,22 +10,26 @@ import pytest
 
 from hotmesh import activity, meshflow, workflow
 from hotmesh.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from hotmesh.client._check import check
 from hotmesh.common import RetryPolicy
 from hotmesh.engine import wire
 from hotmesh.exceptions import RPCError, RPCStatusCode
-from support.flips import columns_of, flip
+from support.flips import Column, columns_of, flip
+from support.flips import Victim as Damage
+from support.neighbours import NEIGHBOURS, Neighbour, neighbours_finish
 from support.running import SOON, eventually, start, working
 
-NEIGHBOURS = 40
+LOOK_PAUSE_S = 0.5
 
-MOVED = {
+NAMED = {
     *(("stream", column) for column in ("lane", "id", "run_id", "frame")),
     *(("task", column) for column in ("run_id", "queue_id", "activity_type", "due_ms")),
     *(("lane", "run"), ("task", "q"), ("task", "k")),
     *(("run", "workflow_type"), ("run", "t")),
 }
 """Columns whose damage takes a message or task out of its run's reach, or gives the run a type that
-nobody hosts: nobody reads the row as the run's, so that nobody can tell. The run waits."""
+nobody hosts: nobody reads the row as the run's, so that its record may say nothing. The run waits,
+and `hotmesh check` names it, or the row by what is found in place of the run's id."""
 
 Handle = WorkflowHandle[Any, Any]
 
@@ -35,13 +39,6 @@ async def at_second_try() -> str:
     if activity.info().attempt < 2:
         raise RuntimeError("once more")
     return "tried"
-
-
-@workflow.defn
-class Neighbour:
-    @workflow.run
-    async def run(self) -> str:
-        return "fine"
 
 
 @workflow.defn
@@ -76,31 +73,55 @@ async def test_a_damaged_row_hurts_its_own_run_only(
     any_client: Client, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     columns = await columns_of(database_url)
+    kinds = [False] if database_url.startswith("postgresql") else [True, False]
+    damages: list[tuple[Column, bool]] = [(each, alien) for each in columns for alien in kinds]
     async with working(any_client, Victim, activities=[at_second_try], max_cached_workflows=0):
-        handles = [await start(any_client, Victim.run) for _ in columns]
+        handles = [await start(any_client, Victim.run) for _ in damages]
         for handle in handles:
             await eventually(partial(_has_retry, handle), "it waits for its retry")
     described = [await handle.describe() for handle in handles]
     for handle in handles:
         await handle.signal("go")
-    await flip(
+    found_ids = await flip(
         database_url,
         [
-            (column, wire.run_id_bytes(handle.result_run_id), handle.id, about.raw_info.lane)
-            for column, handle, about in zip(columns, handles, described, strict=True)
+            Damage(*damage, wire.run_id_bytes(handle.result_run_id), handle.id, about.raw_info.lane)
+            for damage, handle, about in zip(damages, handles, described, strict=True)
         ],
     )
+    victims = list(zip(damages, handles, map(wire.run_id_text, found_ids), strict=True))
     async with working(
         any_client, Victim, Neighbour, activities=[at_second_try], max_cached_workflows=0
     ) as worker:
-        neighbours = [await start(any_client, Neighbour.run) for _ in range(NEIGHBOURS)]
-        async with asyncio.timeout(2 * SOON.total_seconds()):
-            for neighbour in neighbours:
-                assert await neighbour.result() == "fine"
+        await neighbours_finish(any_client)
         assert worker.is_running
-        for column, handle in zip(columns, handles, strict=True):
-            if column not in MOVED:
-                await eventually(partial(_is_told_or_over, handle), f"{column} is told", 20.0)
+        for (column, alien), handle, _ in victims:
+            if column not in NAMED:
+                what = f"{column} is told, {alien=}"
+                await eventually(partial(_is_told_or_over, handle), what, 20.0)
+
+        async def silent() -> list[tuple[Column, bool]]:
+            """Damages that neither a run's record nor `check` tells of."""
+            quiet = [each for each in victims if not await _is_told_or_over(each[1])]
+            problems = await check(any_client.connection.backend, "default", LOOK_PAUSE_S)
+            named = {each.run_id for each in problems}
+            return [
+                damage
+                for damage, handle, found_id in quiet
+                if not named & {handle.result_run_id, found_id}
+            ]
+
+        quiet: list[tuple[Column, bool]] = []
+
+        async def nothing_is_silent() -> bool:
+            quiet[:] = await silent()
+            return not quiet
+
+        try:
+            await eventually(nothing_is_silent, "all damage is told or named", 20.0)
+        except AssertionError as error:
+            error.add_note(f"silent: {quiet}")
+            raise
         assert worker.is_running
         rows = [row async for row in any_client.list_workflows()]
         assert len(rows) > NEIGHBOURS

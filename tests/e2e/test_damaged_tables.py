@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
@@ -17,11 +18,11 @@ from hotmesh.common import RetryPolicy
 from hotmesh.exceptions import HotMeshError, RPCError
 from hotmesh.limits import ROPE_BYTES
 from support.flips import TABLES, Column
+from support.neighbours import Neighbour, neighbours_finish
 from support.places import postgres_place, redis_place, sqlite_place
 from support.running import SOON, eventually, start, working
 from support.table_flips import GLOBAL_KINDS, all_columns, damage, documented_kinds, put_rare
 
-NEIGHBOURS = 40
 AT_ONCE = 6
 LEASE = timedelta(seconds=3)
 BEAT_S = 1.2
@@ -58,13 +59,6 @@ async def goes_on() -> None:
     while True:
         activity.heartbeat()
         await asyncio.sleep(0.2)
-
-
-@workflow.defn
-class Neighbour:
-    @workflow.run
-    async def run(self) -> str:
-        return "fine"
 
 
 @workflow.defn
@@ -112,18 +106,36 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 
 
 async def test_a_damaged_table_stops_no_worker(place: Place) -> None:
+    """Columns of several tables at a time, but one of each."""
     columns = await all_there_is(place)
+    alone = [[column] for column in columns if column in REFUSES]
+    tables: dict[str, list[Column]] = {}
+    for column in columns:
+        if column not in REFUSES:
+            tables.setdefault(column[0], []).append(column)
+    beside = itertools.zip_longest(*tables.values())
+    await in_turns(place, alone + [[each for each in group if each] for group in beside])
+
+
+@pytest.mark.full
+async def test_a_damaged_column_stops_no_worker(place: Place) -> None:
+    """Each column alone: what one hides, others don't."""
+    await in_turns(place, [[column] for column in await all_there_is(place)])
+
+
+async def in_turns(place: Place, groups: Sequence[Sequence[Column]]) -> None:
+    """Damage each group of columns in a place of its own, some at a time."""
     turns = asyncio.Semaphore(AT_ONCE)
 
-    async def one(column: Column) -> None:
-        async with turns, _Entered(place("-".join(column))) as url:
+    async def one(columns: Sequence[Column]) -> None:
+        async with turns, _Entered(place("-".join(columns[0]))) as url:
             try:
-                await goes_on_without(url, column)
+                await goes_on_without(url, columns)
             except BaseException as error:
-                error.add_note(f"while {column} was damaged")
+                error.add_note(f"while damaged: {columns}")
                 raise
 
-    await asyncio.gather(*(one(column) for column in columns if column[0] not in RUNS))
+    await asyncio.gather(*map(one, groups))
 
 
 class _Entered:
@@ -151,7 +163,7 @@ async def all_there_is(place: Place) -> list[Column]:
     assert len(columns) > 60
     if url.startswith("redis"):
         assert {kind for kind, _ in columns} - GLOBAL_KINDS == documented_kinds()
-    return columns
+    return [column for column in columns if column[0] not in RUNS]
 
 
 def hosting(client: Client) -> contextlib.AbstractAsyncContextManager[object]:
@@ -184,25 +196,20 @@ async def fill(client: Client, url: str) -> None:
     await put_rare(url)
 
 
-async def goes_on_without(url: str, column: Column) -> None:
-    """Damage a column; the live worker, and those that begin later, have runs finish."""
-    refused = pytest.raises(HotMeshError) if column in REFUSES else contextlib.nullcontext()
+async def goes_on_without(url: str, columns: Sequence[Column]) -> None:
+    """Damage columns; the live worker, and those that begin later, have runs finish."""
+    refuses = not REFUSES.isdisjoint(columns)
+    refused = pytest.raises(HotMeshError) if refuses else contextlib.nullcontext()
     started = False
-    with contextlib.suppress(HotMeshError) if column in REFUSES else contextlib.nullcontext():
+    with contextlib.suppress(HotMeshError) if refuses else contextlib.nullcontext():
         async with await Client.connect(url) as client, hosting(client):
             await fill(client, url)
             started = True
-            assert await damage(url, column) > 0
+            for column in columns:
+                assert await damage(url, column) > 0, column
             await asyncio.sleep(BEAT_S)
             await neighbours_finish(client)
     assert started
     with refused:
         async with await Client.connect(url) as client, hosting(client):
             await neighbours_finish(client)
-
-
-async def neighbours_finish(client: Client) -> None:
-    async with asyncio.timeout(3 * SOON.total_seconds()):
-        handles = await asyncio.gather(*(start(client, Neighbour.run) for _ in range(NEIGHBOURS)))
-        for handle in handles:
-            assert await handle.result() == "fine"

@@ -17,9 +17,11 @@ from hotmesh.client import (
     WorkflowQueryFailedError,
     WorkflowUpdateFailedError,
 )
+from hotmesh.engine import wire
 from hotmesh.exceptions import ActivityError, ApplicationError, BackendError, TerminatedError
 from hotmesh.router.pipe import Pipe
 from hotmesh.router.tasks import TaskPump
+from support.neighbours import Neighbour, neighbours_finish
 from support.running import SOON, attempts, eventually, failure_of, start, task_failure, working
 
 NEIGHBOURS = 10
@@ -48,13 +50,6 @@ async def mute_activity() -> None:
 @activity.defn
 def mute_thread() -> None:
     raise MuteError
-
-
-@workflow.defn
-class Neighbour:
-    @workflow.run
-    async def run(self) -> str:
-        return "fine"
 
 
 @workflow.defn
@@ -181,6 +176,24 @@ class Picky:
         return getattr(self.session, name)
 
 
+class NeverEnding:
+    """A session of a database that holds unread events for some runs, where nobody reads them."""
+
+    def __init__(self, session: Session, run_ids: set[bytes]) -> None:
+        self.session = session
+        self.run_ids = run_ids
+
+    async def step(self, step: Step) -> StepReply:
+        refused = [run_id for run_id in step.close_run if run_id in self.run_ids]
+        if refused:
+            reply = await self.session.step(Step(step.router_id))
+            return StepReply(reply.now_ms, refused=refused)
+        return await self.session.step(step)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.session, name)
+
+
 class Refusing:
     """A session of a database that refuses everything for a while, and not because it is away."""
 
@@ -203,13 +216,6 @@ class Refusing:
 def _refuse_if(is_on: asyncio.Event) -> None:
     if is_on.is_set():
         raise BackendError("no counters here")
-
-
-async def neighbours_finish(client: Client) -> None:
-    """Each lane's pipe is alive: runs in many lanes finish."""
-    handles = [await start(client, Neighbour.run) for _ in range(NEIGHBOURS)]
-    async with asyncio.timeout(SOON.total_seconds()):
-        assert [await handle.result() for handle in handles] == ["fine"] * NEIGHBOURS
 
 
 def breaks(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -245,7 +251,7 @@ async def test_an_exception_that_cannot_be_printed_hurts_nobody_else(
                 failure_noted = await task_failure(handle)
                 assert failure_noted["type"] == "MuteError"
                 assert failure_noted["message"] == "<str of MuteError failed: ValueError>"
-            await neighbours_finish(any_client)
+            await neighbours_finish(any_client, NEIGHBOURS)
             await fails.terminate()
     assert breaks(caplog) == []
 
@@ -310,6 +316,28 @@ async def test_a_database_that_refuses_everything_blames_no_run(
     assert breaks(caplog) == []
 
 
+async def test_a_run_that_may_never_end_holds_up_itself_only(
+    any_client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    make, run_ids = any_client.backend.session, set[bytes]()
+
+    async def session(*arguments: Any) -> Any:
+        return NeverEnding(await make(*arguments), run_ids)
+
+    monkeypatch.setattr(any_client.backend, "session", session)
+    bad = await start(any_client, Neighbour.run)
+    run_ids.add(wire.run_id_bytes(bad.result_run_id))
+    async with working(any_client, Neighbour):
+        noted = await task_failure(bad)
+        assert noted["type"] == "RefusedRowError"
+        assert "an event is stored for it" in noted["message"]
+        await neighbours_finish(any_client)
+        run_ids.clear()
+        async with asyncio.timeout(SOON.total_seconds()):
+            assert await bad.result() == "fine"
+    assert breaks(caplog) == []
+
+
 async def test_a_name_that_no_database_can_hold_is_refused_by_name(
     any_client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -318,7 +346,7 @@ async def test_a_name_that_no_database_can_hold_is_refused_by_name(
             noted = await task_failure(await start(any_client, Upserts.run, which))
             assert noted["type"] == "InvalidArgumentError"
             assert "search attribute name" in noted["message"]
-        await neighbours_finish(any_client)
+        await neighbours_finish(any_client, NEIGHBOURS)
     assert breaks(caplog) == []
 
 
@@ -338,7 +366,7 @@ async def test_a_pipe_that_breaks_goes_on_at_once(
     lease = timedelta(seconds=30)
     async with working(any_client, Neighbour, lease=lease):
         monkeypatch.setattr(Pipe, "_turn", break_now_and_then)
-        await neighbours_finish(any_client)  # within less than a lease
+        await neighbours_finish(any_client, NEIGHBOURS)  # within less than a lease
         assert not left[0]
         rollcall = await any_client.backend.routers("default")
         assert [each.lanes for each in rollcall if each.alive] == [64]

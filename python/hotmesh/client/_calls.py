@@ -46,7 +46,7 @@ from hotmesh.client._update import UpdateHandle
 from hotmesh.common import Payload, QueryRejectCondition
 from hotmesh.core import encode_event, kinds
 from hotmesh.engine import wire
-from hotmesh.engine.options import checked_name
+from hotmesh.engine.options import checked_name, checked_text
 from hotmesh.exceptions import RPCError, RPCStatusCode
 
 if TYPE_CHECKING:
@@ -129,9 +129,9 @@ class Calls(inputs.OutboundInterceptor):
     @in_time
     async def cancel_workflow(self, input: inputs.CancelWorkflowInput) -> None:
         run_id = _run(input.id, input.run_id)
-        reason = self._client.payloads.within_limit(
-            input.reason.encode(), f"reason of cancelling workflow {input.id!r}"
-        )
+        what = f"reason of cancelling workflow {input.id!r}"
+        text = checked_text(input.reason, what)
+        reason = self._client.payloads.within_limit(text.encode(), what)
         frame = encode_event((kinds.CANCEL, 0, 0, "", os.urandom(16), reason))
         outcome = await self._send(input.id, run_id, input.first_execution_run_id, frame)
         # As there, a request to cancel what has closed is accepted: there is nothing to be done.

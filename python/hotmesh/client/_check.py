@@ -9,14 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import orjson
 
 from hotmesh.backends.protocol import Backend, RunFilter, RunRow, RunStatus
+from hotmesh.backends.queue_ids import is_sound
+from hotmesh.client._hosting import Hosts
 from hotmesh.core import CoreError, Event, Ledger, Transition, decode_transition, kinds, lane_of
 from hotmesh.engine import wire
 from hotmesh.limits import LANES_PER_QUEUE
+from hotmesh.printing import told
+from hotmesh.retrying import PASSING
 from hotmesh.visibility import Field, FieldIs
 
 PAGE = 500
@@ -104,6 +108,7 @@ async def look(backend: Backend, namespace: str) -> list[Problem]:
         BackendUnavailableError: The database can't be reached.
     """
     held = await _read_pending(backend, namespace)
+    hosts = Hosts(await backend.routers(namespace))
     problems: list[Problem] = []
     before, more = b"", True
     while more:
@@ -111,21 +116,19 @@ async def look(backend: Backend, namespace: str) -> list[Problem]:
         rows, more = await backend.runs(RunFilter(namespace, is_open, before, RUNS_PAGE))
         last = before
         for row in rows:
+            workflow_id = _text_of(row.workflow_id)
             if isinstance(row.run_id, str):  # SQLite keeps what it is given
-                problems.append(Problem(row.workflow_id, row.run_id, "its run id is no run id"))
+                problems.append(Problem(workflow_id, row.run_id, "its run id is no run id"))
                 continue
             before = bytes(row.run_id)
-            frames = await backend.journal(namespace, before)
             waiting = held.pop(before, _NOTHING)
-            found = _of_run(frames, waiting)
-            found.wrong += waiting.damaged + _misplaced(row, waiting)
-            if found.children:
-                found.wrong += await _of_children(backend, namespace, found)
+            wrong = _of_row(row, namespace, hosts) + waiting.damaged + _misplaced(row, waiting)
+            wrong += await _of_journal(backend, namespace, before, waiting)
             run_id = wire.run_id_text(before)
-            problems += [Problem(row.workflow_id, run_id, what) for what in found.wrong]
+            problems += [Problem(workflow_id, run_id, what) for what in wrong]
         more = more and before != last
     return problems + [
-        Problem("", wire.run_id_text(run_id), f"left over of a run that is not open: {rest}")
+        Problem("", wire.run_id_text(run_id), _left_over(rest))
         for run_id, rest in sorted(held.items())
     ]
 
@@ -158,13 +161,42 @@ def _bytes_of(run_id: Any) -> bytes:
     return run_id.encode(errors="replace") if isinstance(run_id, str) else bytes(run_id)
 
 
+def _text_of(workflow_id: Any) -> str:
+    """A workflow id as it is stored, damaged or not."""
+    return workflow_id if isinstance(workflow_id, str) else repr(workflow_id)
+
+
+def _of_row(row: RunRow, namespace: str, hosts: Hosts) -> list[str]:
+    """What is wrong with a run's own row, as far as others tell: all else shows when it is loaded.
+
+    Its id says which number its lane has, and the names of a queue say which id it has.
+    """
+    task_queue, name = row.task_queue, row.workflow_type
+    lane, workflow_id = cast("tuple[Any, Any]", (row.lane, row.workflow_id))  # as SQLite was given
+    if not isinstance(workflow_id, str) or not isinstance(lane, int):
+        return [f"its row is damaged: workflow id {workflow_id!r}, lane {lane!r}"]
+    wrong: list[str] = []
+    if lane % LANES_PER_QUEUE != lane_of(0, workflow_id):
+        wrong.append(f"it is in lane {lane}, where its workflow id does not belong")
+    queue_id = lane // LANES_PER_QUEUE
+    if not any(is_sound(queue_id, (namespace, task_queue, side)) for side in ("", name)):
+        wrong.append(
+            f"it is in lane {lane} of task queue {task_queue!r}, which by its names is neither its "
+            f"own one nor that of its workflows of type {name!r}"
+        )
+    if hosts.has_worker(task_queue) and not hosts.host(task_queue, "workflow_types", name):
+        wrong.append(f"no live worker of task queue {task_queue!r} hosts its type {name!r}")
+    return wrong
+
+
 def _misplaced(row: RunRow, held: _Held) -> list[str]:
     """What lies where nobody reads it as the run's.
 
     A run's lane has the same number in its task queue and in a side queue, and what waits in one
     of the two is sent on to where the run is.
     """
-    number = lane_of(0, row.workflow_id)
+    own = cast("Any", row.lane)
+    number = own % LANES_PER_QUEUE if isinstance(own, int) else None
     return [
         f"a {_KINDS[kind]} lies in lane {lane!r}, which is "
         + (f"one of task queue {task_queue!r}" if task_queue else "of no task queue")
@@ -174,6 +206,29 @@ def _misplaced(row: RunRow, held: _Held) -> list[str]:
         or not isinstance(lane, int)
         or lane % LANES_PER_QUEUE != number
     ]
+
+
+def _left_over(held: _Held) -> str:
+    lanes = sorted({repr(place.lane) for place in held.places})
+    where = f", in lane {', '.join(lanes)}" if lanes else ""
+    return f"left over of a run that is not open: {held}{where}"
+
+
+async def _of_journal(backend: Backend, namespace: str, run_id: bytes, waiting: _Held) -> list[str]:
+    """Whether what a run waits for will come.
+
+    Raises:
+        BackendUnavailableError: The database can't be reached.
+    """
+    try:
+        found = _of_run(await backend.journal(namespace, run_id), waiting)
+        if found.children:
+            found.wrong += await _of_children(backend, namespace, found)
+    except PASSING:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever is stored: this run's is not readable
+        return [f"it can't be read: {type(error).__name__}: {told(error)}"]
+    return found.wrong
 
 
 @dataclass

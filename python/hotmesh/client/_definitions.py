@@ -13,6 +13,7 @@ from hotmesh.engine.definition import (
     WorkflowDefinition,
 )
 from hotmesh.exceptions import InvalidArgumentError
+from hotmesh.printing import shown
 
 Named = str | Callable[..., Any]
 """A name, or the decorated function (for workflows also the class) that carries it."""
@@ -84,7 +85,7 @@ def _name(
     expected: str,
 ) -> str:
     if found is None:
-        raise InvalidArgumentError(f"{given!r} is no {what}: pass a name or {expected}")
+        raise InvalidArgumentError(f"{shown(given)} is no {what}: pass a name or {expected}")
     if found.name is None:
-        raise InvalidArgumentError(f"Cannot call the dynamic {what} {given!r} without a name")
+        raise InvalidArgumentError(f"Cannot call the dynamic {what} {shown(given)} without a name")
     return found.name

@@ -33,7 +33,7 @@ class Hosts:
         self._types: dict[tuple[str, Kind], set[str]] = {}
         self._identities: dict[bytes, str] = {}
         for router in routers:
-            info = wire.load(router.info)
+            info = _info_of(router)
             self._identities[bytes(router.router_id)] = str(info.get("identity") or "")
             if router.alive:
                 for kind in ("workflow_types", "activity_types"):
@@ -52,6 +52,17 @@ class Hosts:
     def identity(self, router_id: bytes) -> str:
         """The name of a worker, dead or alive; empty if it is not known."""
         return self._identities.get(router_id, "")
+
+
+def _info_of(router: RouterRow) -> dict[str, Any]:
+    """What a router says of itself; if its row is damaged (until it beats), that it hosts all."""
+    try:
+        info: Any = wire.load(router.info)
+    except (TypeError, ValueError):
+        info = None
+    if isinstance(info, dict):
+        return cast("dict[str, Any]", info)
+    return {"workflow_types": [ANY], "activity_types": [ANY]}
 
 
 async def why_unanswered(client: Client, workflow_id: str, run_id: bytes) -> str:

@@ -20,6 +20,7 @@ from hotmesh.engine import wire
 from hotmesh.engine.attributes import SearchDocument
 from hotmesh.engine.options import (
     checked_name,
+    checked_text,
     milliseconds,
     refuse_cron,
     refuse_priority,
@@ -216,10 +217,10 @@ async def _header(
         header["sa"] = searchable
     if options.headers:
         header["h"] = await payloads.encode_headers(options.headers)
-    if options.static_summary:
-        header["summary"] = options.static_summary
-    if options.static_details:
-        header["details"] = options.static_details
+    if options.static_summary is not None:
+        header["summary"] = checked_text(options.static_summary, "summary of a workflow")
+    if options.static_details is not None:
+        header["details"] = checked_text(options.static_details, "details of a workflow")
     if expire_s != _KEEP:
         header["expire"] = expire_s
     if options.id_reuse_policy != WorkflowIDReusePolicy.ALLOW_DUPLICATE:

@@ -14,6 +14,7 @@ from hotmesh.client._errors import refused
 from hotmesh.client._payloads import Payloads
 from hotmesh.core import encode_event, kinds
 from hotmesh.engine import wire
+from hotmesh.engine.options import checked_text
 from hotmesh.limits import LANES_PER_QUEUE
 
 TERMINATE_WAIT_S = 5.0
@@ -48,10 +49,10 @@ async def send_terminate(
     """
     reply_id = os.urandom(16)
     document: dict[str, Any] = {"reply": reply_id.hex(), "identity": connection.identity}
-    if reason:
-        what = f"reason of terminating workflow {workflow_id!r}"
-        payloads.within_limit(reason.encode(), what)
-        document["reason"] = reason
+    what = f"reason of terminating workflow {workflow_id!r}"
+    if reason is not None and (text := checked_text(reason, what)):
+        payloads.within_limit(text.encode(), what)
+        document["reason"] = text
     body = await payloads.encode(details, f"details of terminating workflow {workflow_id!r}")
     frame = encode_event(
         (kinds.TERMINATE, 0, 0, "", os.urandom(16), wire.join_document(document, body))

@@ -220,7 +220,7 @@ async def update_event(
     """
     name = checked_name(options.update, "update name")
     update_id = str(uuid.uuid4()) if options.update_id is None else options.update_id
-    checked_name(update_id, "update id")
+    update_id = checked_name(update_id, "update id")
     if options.wait_for_stage == WorkflowUpdateStage.ADMITTED:
         raise InvalidArgumentError("Cannot wait for the ADMITTED stage of an update")
     stage = "accepted" if options.wait_for_stage == WorkflowUpdateStage.ACCEPTED else "completed"

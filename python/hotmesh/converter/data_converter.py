@@ -194,7 +194,10 @@ def _encode_json(values: Sequence[Any], what: str) -> bytes:
 
 
 def _needs_payload(value: Any) -> bool:
-    return isinstance(value, bytes | RawValue) or is_message(value)
+    try:
+        return isinstance(value, bytes | RawValue) or is_message(value)
+    except Exception:  # noqa: BLE001 - it won't say its class: converting it says so to the caller
+        return True
 
 
 def _encode_payloads(converter: DataConverter, values: Sequence[Any], what: str) -> bytes:

@@ -20,6 +20,7 @@ from hotmesh.converter import DataConverter, body_to_payloads, decode_values, en
 from hotmesh.core import kinds
 from hotmesh.engine import wire
 from hotmesh.engine.options import checked_name
+from hotmesh.exceptions import InvalidArgumentError
 
 if TYPE_CHECKING:
     from hotmesh.engine.details import RunDetails
@@ -212,7 +213,14 @@ class Attributes:
                     if update.value is None
                     else [int(update.key.indexed_value_type), _plain(update.value)]
                 )
+<<<<<<< HEAD
         body = self.within_limit(json_bytes.dumps(document), "search attributes")
+=======
+        try:
+            body = self.within_limit(orjson.dumps(document), "search attributes")
+        except TypeError as error:
+            raise InvalidArgumentError(f"search attributes must be JSON: {error}") from error
+>>>>>>> cfd549b (Damaged rows are told or named, column by column and in two ways; a stray message, a wrong id or an end that is refused for ever stops nobody)
         merged = {**self.search_attributes(), **document}
         self._search = {name: pair for name, pair in merged.items() if pair is not None}
         self.forget_info()

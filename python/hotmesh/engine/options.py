@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from hotmesh.common import Priority, RetryPolicy
 from hotmesh.exceptions import InvalidArgumentError, UnsupportedOptionError
 from hotmesh.limits import DURATION_SECONDS_MAX, NAME_BYTES_MAX
+from hotmesh.printing import shown
 
 Duration = timedelta | float | int
 """A timedelta, or a number of seconds."""
@@ -28,7 +29,7 @@ def milliseconds(value: Duration | None, what: str) -> int | None:
     elif isinstance(value, (int, float)) and not isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
         seconds = value
     else:
-        raise InvalidArgumentError(f"{what} must be a timedelta or seconds, not {value!r}")
+        raise InvalidArgumentError(f"{what} must be a timedelta or seconds, not {shown(value)}")
     if not 0 <= seconds < DURATION_SECONDS_MAX:
         raise InvalidArgumentError(f"{what} must not be negative or endless, but is {value!r}")
     whole = round(seconds * 1000)
@@ -59,6 +60,27 @@ def refuse_priority(priority: Priority | None, what: str) -> None:
     raise UnsupportedOptionError(f"priority.{set_one}", what, advice)
 
 
+def checked_text(value: object, what: str) -> str:
+    """Text for people, of any length.
+
+    Raises:
+        InvalidArgumentError: it is no text.
+    """
+    text = _plain_text(value, what)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgumentError(f"{what} is not valid Unicode text: {shown(text)}") from error
+    return text
+
+
+def _plain_text(value: object, what: str) -> str:
+    """The text itself: a subclass of str may do anything in its methods."""
+    if not issubclass(type(value), str):  # what an object says of its class may be anything
+        raise InvalidArgumentError(f"{what} must be text, not {type(value).__name__}")
+    return str.__str__(cast("str", value))
+
+
 def checked_name(value: object, what: str) -> str:
     """A usable id or name.
 
@@ -66,11 +88,11 @@ def checked_name(value: object, what: str) -> str:
         InvalidArgumentError: it is no text, empty, holds NUL, or is longer than
             ``NAME_BYTES_MAX`` bytes.
     """
-    if type(value) is str and value.isascii() and 0 < len(value) <= NAME_BYTES_MAX:
-        if "\0" not in value:
+    if type(value) is str:
+        if value.isascii() and 0 < len(value) <= NAME_BYTES_MAX and "\0" not in value:
             return value  # as nearly all are
-    elif not isinstance(value, str):
-        raise InvalidArgumentError(f"{what} must be text, not {type(value).__name__}")
+    else:
+        value = _plain_text(value, what)
     if not value:
         raise InvalidArgumentError(f"{what} must not be empty")
     if "\0" in value:
@@ -95,7 +117,9 @@ def retry_document(policy: RetryPolicy | None, what: str) -> dict[str, Any] | No
     if policy is None:
         return None
     if not isinstance(policy, RetryPolicy):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidArgumentError(f"{what}: retry_policy must be a RetryPolicy, not {policy!r}")
+        raise InvalidArgumentError(
+            f"{what}: retry_policy must be a RetryPolicy, not {shown(policy)}"
+        )
     try:
         policy.validate()
     except ValueError as error:

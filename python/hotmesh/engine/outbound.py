@@ -31,6 +31,7 @@ from hotmesh.engine.loop import WorkflowLoop
 from hotmesh.engine.options import (
     Duration,
     checked_name,
+    checked_text,
     milliseconds,
     refuse_cron,
     refuse_priority,
@@ -537,7 +538,7 @@ def _more_options(
     if activity_id is not None:
         found["id"] = checked_name(activity_id, f"activity {name!r}: activity id")
     if summary is not None:
-        found["summary"] = summary
+        found["summary"] = checked_text(summary, f"activity {name!r}: summary")
     refuse_priority(priority, f"activity {name!r}")
     return found
 

@@ -17,7 +17,7 @@ from hotmesh.backends.protocol import MessageRow, Session, Step, StepReply
 from hotmesh.core import DRAINED_FIELDS, Event, encode_event, kinds
 from hotmesh.engine import wire
 from hotmesh.engine.activity_task import ActivityTask
-from hotmesh.exceptions import BackendUnavailableError
+from hotmesh.exceptions import BackendError, BackendUnavailableError
 from hotmesh.giving_back import let_go
 from hotmesh.limits import (
     BATCH_MESSAGES_MAX,
@@ -39,12 +39,20 @@ from hotmesh.router.pipe_context import PipeContext
 from hotmesh.router.read_rows import sound_rows
 from hotmesh.router.recovering import Recovery
 from hotmesh.router.splitting import FencedError, apply_apart, parts_of, refuses_everything
+from hotmesh.router.state import RunState
 from hotmesh.router.task_failures import TaskFailures
 
 logger = logging.getLogger(__name__)
 
 STARTED_AT_A_TIME = 256
 """Activities that are begun before the runs of those that have ended already move on."""
+
+REFUSED_ENDS_MAX = 20
+REFUSED_ENDS_S = 1.0
+"""A run whose end is refused more often than that, and for longer, waits for an event in vain."""
+
+REFUSED_ENDS_KEPT = 1_000
+"""Runs that it is known of; then it is counted anew."""
 
 IDLE_POLL_SECONDS = 1.0
 """How long an idle pipe sleeps at most without a hint."""
@@ -87,6 +95,8 @@ class Pipe:
         """The step whose answer has not come."""
         self._sent_bytes = 0
         """What that step journals and answers."""
+        self._refused_ends: dict[bytes, tuple[float, int]] = {}
+        """Since when, and how often, the ends of runs were refused that are still open."""
 
     # What others call
 
@@ -249,7 +259,7 @@ class Pipe:
             self._start_over(effects, unknown=False)
             return False
         if reply.refused:
-            self._roll_back(effects)
+            self._on_refused_ends(effects, reply.refused)
             return False
         self._activities.stored(step)
         written, lanes, room = step.journal_run, step.lanes, step.room
@@ -263,6 +273,9 @@ class Pipe:
         reply.messages = ()
         if self._failures.any:
             self._failures.stored(written)
+        if self._refused_ends:
+            for run_id in effects.closed:
+                self._refused_ends.pop(run_id, None)
         self._after_commit(effects, reply)
         self._report_quiet_lanes(lanes)
         self._memory.evict(self._context.max_cached, self._context.cache_bytes_max)
@@ -472,6 +485,28 @@ class Pipe:
                     wire.run_id_text(run_id) if run_id else "(none)",
                     told(reason),
                 )
+
+    def _on_refused_ends(self, effects: Effects, run_ids: Sequence[bytes]) -> None:
+        """Events came for runs that were about to end: they are read first.
+
+        If none can be read (one lies in a wrong lane, or is counted that is not there), nothing of
+        this pipe would ever be stored again. So such a run is set aside.
+        """
+        now = time.monotonic()
+        if len(self._refused_ends) > REFUSED_ENDS_KEPT:
+            self._refused_ends.clear()
+        stuck: list[RunState] = []
+        for run_id in run_ids:
+            first, count = self._refused_ends.get(run_id, (now, 0))
+            self._refused_ends[run_id] = first, count + 1
+            state = self._memory.states.get(run_id)
+            if count >= REFUSED_ENDS_MAX and now - first > REFUSED_ENDS_S and state is not None:
+                stuck.append(state)
+        self._roll_back(effects)
+        for state in stuck:
+            self._failures.refused(
+                state, BackendError("an event is stored for it that its router never reads")
+            )
 
     def _start_over(self, effects: Effects, *, unknown: bool) -> None:
         """What the database holds is not known any more: read all of it again.

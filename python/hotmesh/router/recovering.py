@@ -48,6 +48,9 @@ _STATUSES = frozenset(RunStatus)
 _ANSWERED = frozenset((kinds.QUERY, kinds.UPDATE))
 """What comes of these is told by the journal."""
 
+_ACCEPTED = frozenset((kinds.START, kinds.SIGNAL, kinds.UPDATE, kinds.CANCEL))
+"""What somebody has been told is stored for a run."""
+
 _BLANK = encode_transition(0, [], [])
 """In the place of an entry of a journal that can't be read."""
 
@@ -149,6 +152,16 @@ class Recovery:
             memory.drop(run_id)
             kept = None
         if kept is not None:
+            return
+        if loaded is None and not _ACCEPTED.isdisjoint(memory.core.waiting_kinds(run_id)):
+            # A run has a row when such a message is accepted, and no run with one unread closes.
+            logger.error(
+                "what came for run %s is left unread, there is no such run: a message's row or the "
+                "run's is damaged or lost; `hotmesh check` lists it",
+                wire.run_id_text(run_id),
+            )
+            self._activities.cancel((run_id,))
+            memory.core.leave(run_id)
             return
         if loaded is None:
             logger.warning(

@@ -122,6 +122,12 @@ impl Router {
         (messages, PyList::new(py, forwarded.timers)?).into_pyobject(py)
     }
 
+    fn leave(&mut self, run_id: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.inner
+            .leave(run_id_of(run_id.as_borrowed())?)
+            .map_err(router_error)
+    }
+
     fn timer(
         &mut self,
         run_id: &Bound<'_, PyAny>,

@@ -71,13 +71,26 @@ def test_a_run_that_was_moved_may_come_again_before_the_move_is_committed(bench:
     assert bench.router.stats()["claims"] == 0
 
 
-def test_only_a_cold_run_can_be_moved(bench: Bench) -> None:
-    with pytest.raises(RouterError):
-        bench.router.forward(RUN, SIDE)
+def test_only_a_cold_run_can_be_moved_or_left(bench: Bench) -> None:
+    for let_go in (lambda: bench.router.forward(RUN, SIDE), lambda: bench.router.leave(RUN)):
+        with pytest.raises(RouterError):
+            let_go()
     assert bench.router.waiting_kinds(RUN) == []
     bench.begin()
-    with pytest.raises(RouterError):
-        bench.router.forward(RUN, SIDE)
+    for let_go in (lambda: bench.router.forward(RUN, SIDE), lambda: bench.router.leave(RUN)):
+        with pytest.raises(RouterError):
+            let_go()
+
+
+def test_what_came_for_a_run_that_is_left_stays_and_is_not_read_twice(bench: Bench) -> None:
+    signalled = row(1, event(kinds.SIGNAL, meta=b"id"))
+    assert bench.read(signalled)[1] == [RUN]
+    bench.router.leave(RUN)
+    assert not bench.router.known(RUN)
+    assert bench.read(signalled)[1] == []
+    assert bench.commit() == {}
+    bench.router.start_over()
+    assert bench.read(signalled)[1] == [RUN]
 
 
 def test_the_anchor_of_a_moved_run_is_let_go(bench: Bench) -> None:

@@ -40,6 +40,8 @@ class Positions:
     """Timers due until then have been returned."""
     posted_timers: int = 0
     """The store's count of posted timers when the timers were read."""
+    told: set[object] = field(default_factory=set[object])
+    """Damaged rows that were told of."""
     first_lane: int = 0
     """Index of the lane to begin with: lanes take turns when there is not room for all."""
 
@@ -80,8 +82,9 @@ def read_messages(tx: Transaction, step: Step, at: Positions, moved: Positions) 
             continue
         reached[row[1]] = row[0]
         sound = sound and row[2].__class__ is row[3].__class__ is bytes
-    if not sound:
-        rows = [row for row in rows if _is_sound(row)]
+    if not sound or (reached and max(reached.values()) > tx.message_id):
+        _turn_back(rows, at, moved, tx.message_id)
+        rows = [row for row in rows if _is_sound(row, tx.message_id, at.told)]
     moved.first_lane = first
     if rows and lanes[-1] != rows[-1][1]:
         # It may be that there was no room for the lanes behind this one.
@@ -89,11 +92,22 @@ def read_messages(tx: Transaction, step: Step, at: Positions, moved: Positions) 
     return rows
 
 
-def _is_sound(row: Row) -> bool:
+def _turn_back(rows: list[Row], at: Positions, moved: Positions, newest_id: int) -> None:
+    """No message that comes is passed over because one has an id that was never given out."""
+    for lane in {row[1] for row in rows}:
+        ids = [row[0] for row in rows if row[1] == lane and isinstance(row[0], int)]
+        given = [each for each in ids if each <= newest_id]
+        moved.message_id[lane] = max([at.message_id.get(lane, 0), *given])
+
+
+def _is_sound(row: Row, newest_id: int, told: set[object]) -> bool:
     message_id, lane, run_id, frame, *_ = row
-    if isinstance(run_id, bytes) and isinstance(frame, bytes) and isinstance(message_id, int):
+    is_message = isinstance(run_id, bytes) and isinstance(frame, bytes)
+    if is_message and isinstance(message_id, int) and message_id <= newest_id:
         return True
-    _LOG.error("message %s in lane %s is damaged and is left where it is", message_id, lane)
+    if (lane, message_id) not in told:
+        told.add((lane, message_id))
+        _LOG.error("message %s in lane %s is damaged and is left where it is", message_id, lane)
     return False
 
 

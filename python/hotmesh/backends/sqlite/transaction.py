@@ -101,6 +101,11 @@ class Transaction:
         self._state_changed = True
 
     @property
+    def message_id(self) -> int:
+        """The last message id that was given out."""
+        return self._counters()[0]
+
+    @property
     def posted_timers(self) -> int:
         """How many transactions have put timers into lanes that others read."""
         return self._counters()[1]

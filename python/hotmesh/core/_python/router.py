@@ -241,11 +241,7 @@ class Router:
         Raises:
             RouterError: The run is unknown or warm.
         """
-        run = self._runs.get(run_id)
-        if run is None:
-            raise RouterError("unknown", run_id)
-        if run.warm:
-            raise RouterError("warm", run_id)
+        run = self._cold(run_id)
         messages: list[tuple[int, bytes]] = []
         timers: list[tuple[int, int]] = []
         for event, frame, origin, _ in run.backlog:
@@ -265,6 +261,15 @@ class Router:
             self._output.acknowledge(run, run.anchor)  # Whoever loads the run finds lost work.
         del self._runs[run_id]
         return messages, timers
+
+    def leave(self, run_id: bytes) -> None:
+        """Let go of a cold run, and leave what came for it in the store, not to be read again.
+
+        Raises:
+            RouterError: The run is unknown or warm.
+        """
+        self._cold(run_id)
+        del self._runs[run_id]
 
     def timer(self, run_id: bytes, lane: int, due_ms: int, key: int) -> None:
         """Write a timeout of the run itself (key below 0), dropped again when the run closes.
@@ -465,6 +470,14 @@ class Router:
             raise RouterError("unknown", run_id)
         if not run.warm:
             raise RouterError("cold", run_id)
+        return run
+
+    def _cold(self, run_id: bytes) -> Run:
+        run = self._runs.get(run_id)
+        if run is None:
+            raise RouterError("unknown", run_id)
+        if run.warm:
+            raise RouterError("warm", run_id)
         return run
 
     def _drop_if_done(self, run_id: bytes) -> None:

@@ -4,7 +4,7 @@ use super::Router;
 use crate::RunId;
 use crate::codec::Share;
 use crate::errors::{RouterError, RouterFault};
-use crate::run::{Arrival, Origin};
+use crate::run::{Arrival, Origin, Run};
 
 /// What came for a run that is in another lane.
 #[derive(Debug)]
@@ -27,15 +27,7 @@ impl<F: Share> Router<F> {
     ///
     /// What came for it elsewhere is acknowledged and given back, to be written into that lane.
     pub fn forward(&mut self, run_id: RunId, lane: i64) -> Result<Forwarded<F>, RouterError> {
-        let fault = match self.runs.get(&run_id) {
-            None => Some(RouterFault::Unknown),
-            Some(run) if run.warm => Some(RouterFault::Warm),
-            Some(_) => None,
-        };
-        if let Some(fault) = fault {
-            return Err(RouterError { fault, run_id });
-        }
-        let mut run = self.runs.remove(&run_id).expect("found just now");
+        let mut run = self.take_cold(run_id)?;
         let mut forwarded = Forwarded {
             messages: Vec::new(),
             timers: Vec::new(),
@@ -74,5 +66,23 @@ impl<F: Share> Router<F> {
             self.strays.insert(run_id, run.marked_in);
         }
         Ok(forwarded)
+    }
+
+    /// Let go of a cold run, and leave what came for it in the store, not to be read again.
+    pub fn leave(&mut self, run_id: RunId) -> Result<(), RouterError> {
+        let run = self.take_cold(run_id)?;
+        if self.output.is_pending(&run) {
+            self.strays.insert(run_id, run.marked_in);
+        }
+        Ok(())
+    }
+
+    fn take_cold(&mut self, run_id: RunId) -> Result<Run<F>, RouterError> {
+        let fault = match self.runs.get(&run_id) {
+            None => RouterFault::Unknown,
+            Some(run) if run.warm => RouterFault::Warm,
+            Some(_) => return Ok(self.runs.remove(&run_id).expect("found just now")),
+        };
+        Err(RouterError { fault, run_id })
     }
 }

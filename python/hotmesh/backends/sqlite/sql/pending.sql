@@ -1,8 +1,10 @@
 -- name: pending_message
 -- Messages that wait, in order: place, then run, message id, lane and its task queue, and the last: the
--- column that has another type than declared, so that the row is left where it is.
+-- column that has another type than declared, or an id that was never given out, so that the row is
+-- left where it is.
 SELECT s.lane, s.id, s.run_id, s.id, s.lane, coalesce(q.name, ''), 0, '',
-    CASE WHEN typeof(s.id) <> 'integer' THEN 'id' WHEN typeof(s.kind) <> 'integer' THEN 'kind'
+    CASE WHEN typeof(s.id) <> 'integer' OR s.id > (SELECT message_id FROM state) THEN 'id'
+    WHEN typeof(s.kind) <> 'integer' THEN 'kind'
     WHEN typeof(s.frame) <> 'blob' THEN 'frame' ELSE '' END
 FROM stream AS s LEFT JOIN queue AS q ON q.id = s.lane / 64
 WHERE (q.namespace = ? OR q.id IS NULL) AND (s.lane, s.id) > (?, ?)
