@@ -64,7 +64,7 @@ def beat(tx: Transaction, registration: Registration) -> Beat:
     routers = _count_routers(tx, registration.queue_id)
     if not registration.hosts_workflows:
         return Beat(True, tx.now_ms, (), (), routers, tx.clock_shift_ms, went_back)
-    tx.run(_SQL["mend_homes"], (registration.queue_id,) * 3)
+    tx.run(_SQL["mend_homes"], (registration.queue_id,))
     lanes, surplus = _share_lanes(tx, router_id, registration.queue_id, routers)
     used_after_ms = tx.now_ms - SIDE_QUEUE_KEEP_MS
     for queue_id, side, in_use, hosts in tx.all(

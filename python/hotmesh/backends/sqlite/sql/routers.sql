@@ -47,9 +47,10 @@ SELECT count(*) FROM router WHERE state = 1 AND queue_id = ? AND hosts_workflows
 
 -- name: mend_homes
 -- A damaged row of a task queue or of one of its side queues belongs to the task queue again.
-UPDATE queue SET home = iif(side = '', NULL, ?)
-WHERE (namespace, name) = (SELECT q.namespace, q.name FROM queue AS q WHERE q.id = ?)
-    AND home IS NOT iif(side = '', NULL, ?);
+UPDATE queue SET home = nullif(column1, queue.id)
+FROM (VALUES (?))
+WHERE (namespace, name) = (SELECT q.namespace, q.name FROM queue AS q WHERE q.id = column1)
+    AND home IS NOT nullif(column1, queue.id);
 
 -- name: side_queues
 -- The side queues of a task queue: type, whether in use, live routers that host the type.

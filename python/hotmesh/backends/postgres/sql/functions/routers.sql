@@ -121,11 +121,11 @@ begin
     where r.queue_id = router_queue and r.alive and r.hosts_workflows;
     if hosts then
         -- A damaged row of the task queue or of one of its side queues belongs to it again.
-        update hotmesh.queue set home = case when queue.side <> '' then router_queue end
+        update hotmesh.queue set home = nullif(router_queue, queue.id)
         from hotmesh.queue own
         where own.id = router_queue and queue.namespace = own.namespace
             and queue.task_queue = own.task_queue
-            and queue.home is distinct from case when queue.side <> '' then router_queue end;
+            and queue.home is distinct from nullif(router_queue, queue.id);
         surplus := hotmesh.share_lanes(own_id, router_queue, routers);
         for side in
             select queue.id, queue.side, queue.used_ms > now - side_keep_ms or exists (
