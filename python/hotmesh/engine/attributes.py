@@ -213,14 +213,10 @@ class Attributes:
                     if update.value is None
                     else [int(update.key.indexed_value_type), _plain(update.value)]
                 )
-<<<<<<< HEAD
-        body = self.within_limit(json_bytes.dumps(document), "search attributes")
-=======
         try:
-            body = self.within_limit(orjson.dumps(document), "search attributes")
+            body = self.within_limit(json_bytes.dumps(document), "search attributes")
         except TypeError as error:
             raise InvalidArgumentError(f"search attributes must be JSON: {error}") from error
->>>>>>> cfd549b (Damaged rows are told or named, column by column and in two ways; a stray message, a wrong id or an end that is refused for ever stops nobody)
         merged = {**self.search_attributes(), **document}
         self._search = {name: pair for name, pair in merged.items() if pair is not None}
         self.forget_info()
