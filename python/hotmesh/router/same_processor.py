@@ -13,6 +13,7 @@ every processor: whoever restricted that has reasons of their own, and may chang
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
@@ -60,7 +61,12 @@ class SameProcessor:
             return False
         return True
 
-    def free(self) -> None:
-        """Let the calling thread run on every processor again."""
+    def free(self, thread: int = 0) -> None:
+        """Let a thread run on every processor again.
+
+        Args:
+            thread: Its native id; default is the calling one.
+        """
         if sys.platform == "linux":
-            os.sched_setaffinity(0, self._everywhere)
+            with contextlib.suppress(ProcessLookupError):  # it has ended
+                os.sched_setaffinity(thread, self._everywhere)

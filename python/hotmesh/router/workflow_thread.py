@@ -175,11 +175,14 @@ class WorkflowThread:
             return False  # what it does now may take long
         bound = self._bound = self._processor.bind(thread.native_id)
         self._work.put(asked)
-        try:
-            return asked.done.acquire(timeout=CALL_SECONDS)
-        finally:
-            if bound:
-                self._processor.free()
+        done = asked.done.acquire(timeout=CALL_SECONDS)
+        if bound:
+            self._processor.free()
+            if (
+                not done
+            ):  # the processor may be taken by something else, and it may wait there still
+                self._processor.free(thread.native_id)
+        return done
 
     def post(self, work: Callable[[], None]) -> None:
         """Run a piece of work that nobody waits for, such as the clean-up of a run that goes."""

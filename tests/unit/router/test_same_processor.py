@@ -45,6 +45,22 @@ def test_both_threads_are_bound_to_one_processor(other: int) -> None:
     assert os.sched_getaffinity(0) == EVERYWHERE
 
 
+def test_a_thread_that_never_came_to_run_is_freed_by_who_waited(other: int) -> None:
+    processor = SameProcessor()
+    assert processor.bind(other)
+    processor.free(other)
+    assert os.sched_getaffinity(other) == EVERYWHERE
+    processor.free()
+
+
+def test_a_thread_that_has_ended_needs_nothing() -> None:
+    thread = threading.Thread(target=int)
+    thread.start()
+    thread.join()
+    assert thread.native_id is not None
+    SameProcessor().free(thread.native_id)
+
+
 def test_a_thread_that_is_restricted_is_left_alone(other: int) -> None:
     processor = SameProcessor()
     os.sched_setaffinity(0, {0})
