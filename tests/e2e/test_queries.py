@@ -1,5 +1,6 @@
 """Queries: answers about open and closed workflows that change nothing."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -207,3 +208,18 @@ async def test_a_query_leaves_no_trace_in_the_history(client: Client) -> None:
         before = (await handle.describe()).history_length
         assert await handle.query(Counter.current) == 0
         assert (await handle.describe()).history_length == before
+
+
+async def test_queries_with_large_answers_are_all_answered(
+    any_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hotmesh.engine.handlers.BATCH_BYTES_MAX", 3)
+    handle = await start(any_client, Counter.run, 3)
+    await handle.signal(Counter.add, 1)
+    asked = [asyncio.create_task(handle.query("sum", number)) for number in range(20)]
+    async with working(any_client, Counter):
+        assert sorted(await asyncio.gather(*asked)) == list(range(1, 21))
+        await handle.signal(Counter.add, 2)
+        assert await handle.result() == 3
+        closed = await asyncio.gather(*(handle.query("sum", number) for number in range(20)))
+        assert closed == list(range(3, 23))

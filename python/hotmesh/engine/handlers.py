@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import logging
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hotmesh.converter import encode_failure
@@ -35,6 +35,7 @@ from hotmesh.exceptions import (
     HotMeshError,
     PayloadTooLargeError,
 )
+from hotmesh.limits import BATCH_BYTES_MAX
 from hotmesh.printing import message_of
 
 if TYPE_CHECKING:
@@ -294,8 +295,20 @@ class Handlers:
 
     # Queries
 
-    def on_query(self, job: Event) -> None:
-        """Answer a query; nothing of it is recorded."""
+    def answer(self, queries: Sequence[Event]) -> None:
+        """Answer queries until they have filled a batch; the rest is left for another activation.
+
+        Nothing of it is recorded, so that it does not matter which activation that is.
+        """
+        size = 0
+        for number, job in enumerate(queries, 1):
+            size += self._answer_one(job)
+            if size >= BATCH_BYTES_MAX:
+                self._instance.unanswered = len(queries) - number
+                return
+
+    def _answer_one(self, job: Event) -> int:
+        """Answer a query, in so many bytes."""
         instance = self._instance
         reply, name = job[4], job[3]
         try:
@@ -308,6 +321,7 @@ class Handlers:
         except BaseException as error:  # noqa: BLE001 - user code may raise anything
             outcome = b"F" + self._failure(error, f"query {name!r}")
         instance.replies.append((reply, outcome))
+        return len(outcome)
 
     def _is_rejected(self, condition: str) -> bool:
         status = self._instance.status

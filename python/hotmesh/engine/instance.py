@@ -88,6 +88,7 @@ class WorkflowInstance(Outbound, Attributes):
         "status",
         "task_error",
         "transitions",
+        "unanswered",
     )
 
     extern_functions: Mapping[str, Callable[..., Any]] = MappingProxyType({})
@@ -121,6 +122,9 @@ class WorkflowInstance(Outbound, Attributes):
         """What the store says of the run (a RunStatus); queries may depend on it."""
         self.commands: list[Event] = []
         self.replies: list[tuple[bytes, bytes]] = []
+        self.unanswered = 0
+        """How many of the activation's queries, the last ones, were not answered: the answers to
+        the others are large."""
         self.pending: dict[int, Any] = {}
         """What waits for the result of a command, by its seq."""
         self.conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
@@ -205,8 +209,8 @@ class WorkflowInstance(Outbound, Attributes):
             for job in main:
                 self._apply(job)
             self._run_once()
-        for job in queries:
-            self.handlers.on_query(job)
+        if queries:
+            self.handlers.answer(queries)
 
     def _apply(self, job: Event) -> None:
         kind, seq = job[0], job[1]

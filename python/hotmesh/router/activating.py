@@ -232,6 +232,7 @@ class Activator:
         watchdog = workflows.watchdog
         commands, replies = _NO_COMMANDS, _NO_REPLIES
         failure: BaseException | None = None
+        given = jobs
         if self.failures.any:
             jobs = self.failures.admitted(jobs)
             failure = workflows.still_stuck(state.details.run_id)
@@ -260,6 +261,8 @@ class Activator:
                         commands = instance.activate(now_ms, jobs)
                     if instance.replies:
                         replies, instance.replies = instance.replies, []
+                        if instance.unanswered:
+                            instance.unanswered = _rest_of_queries(given, jobs, instance.unanswered)
             finally:
                 watchdog.count += 1
                 if watchdog.firing or watchdog.fired == activation:
@@ -334,6 +337,8 @@ class Activator:
                 if len(jobs) > 1 or len(commands) > 1:  # One in and one out always fit.
                     self._check_size(state, jobs, commands)
                 commands = self._take_effects(state, now_ms, jobs, commands)
+            if replies:
+                self._defer_queries(state)
             size = memory.core.complete(details.run_id, now_ms, commands)
         except BaseException as error:  # whatever it is, nothing of it was recorded
             if is_from_outside(error):
@@ -375,6 +380,15 @@ class Activator:
         memory.has_columns = True
         memory.states.move_to_end(details.run_id)
 
+    def _defer_queries(self, state: RunState) -> None:
+        """Queries that were not answered come again: the answers to others have filled the step."""
+        instance = state.instance
+        if instance is None or not instance.unanswered:
+            return
+        self._memory.core.defer_queries(state.details.run_id, instance.unanswered)
+        instance.unanswered = 0
+        state.moved_at = time.monotonic()  # it stays in memory for them
+
     def _check_size(self, state: RunState, jobs: list[Event], commands: list[Event]) -> None:
         """Refuse what no backend call can hold."""
         size = sum(len(each[4]) + len(each[5]) for each in (*jobs, *commands))
@@ -403,6 +417,21 @@ class Activator:
             if commands[-1][0] >= kinds.COMPLETE:
                 commands = self._closer.close(state, now_ms, commands, effects)
         return commands
+
+
+def _rest_of_queries(given: list[Event], admitted: list[Event], unanswered: int) -> int:
+    """How many of the queries given there are from the first one on that was not answered.
+
+    Args:
+        given: All jobs.
+        admitted: Those that the code was given.
+        unanswered: How many queries, the last ones of these, it has not answered.
+    """
+    if given is admitted:
+        return unanswered
+    first = [job for job in admitted if job[0] == kinds.QUERY][-unanswered]
+    queries = [job for job in given if job[0] == kinds.QUERY]
+    return len(queries) - next(at for at, job in enumerate(queries) if job is first)
 
 
 def _shifted(command: Event, by_ms: int) -> Event:

@@ -226,6 +226,13 @@ impl<F: Share> Router<F> {
         Ok(size)
     }
 
+    /// Take the last so many queries of a run's activation back before it is completed: they were
+    /// not answered, and come again with the first `ingest` after `complete`.
+    pub fn defer_queries(&mut self, run_id: RunId, count: usize) -> Result<(), RouterError> {
+        warm(&mut self.runs, run_id)?.defer_queries(count);
+        Ok(())
+    }
+
     /// A run's activation failed: nothing is recorded or acknowledged, the run becomes cold.
     /// Failing a cold run changes nothing.
     pub fn fail(&mut self, run_id: RunId) -> Result<(), RouterError> {

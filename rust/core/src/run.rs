@@ -236,6 +236,20 @@ impl<F: AsRef<[u8]>> Run<F> {
         None
     }
 
+    /// Put the last so many queries among the jobs before the backlog, in order.
+    pub fn defer_queries(&mut self, count: usize) {
+        let is_query = |job: &Arrival<F>| job.kind() == kinds::QUERY;
+        let places = (0..self.jobs.len()).filter(|&at| is_query(&self.jobs[at]));
+        let Some(from) = places.rev().take(count).last() else {
+            return;
+        };
+        let rest = self.jobs.drain(from..).collect::<Vec<_>>();
+        let (mut queries, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(is_query);
+        self.jobs.extend(others);
+        queries.append(&mut self.backlog);
+        self.backlog = queries;
+    }
+
     /// Give the jobs back to the backlog, in order, and forget what was believed of them.
     pub fn fail(&mut self) {
         let mut waiting = std::mem::take(&mut self.jobs);

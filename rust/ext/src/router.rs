@@ -99,6 +99,12 @@ impl Router {
             .map_err(router_error)
     }
 
+    fn defer_queries(&mut self, run_id: &Bound<'_, PyAny>, count: usize) -> PyResult<()> {
+        self.inner
+            .defer_queries(run_id_of(run_id.as_borrowed())?, count)
+            .map_err(router_error)
+    }
+
     fn waiting_kinds(&self, run_id: &Bound<'_, PyAny>) -> PyResult<Vec<i64>> {
         let kinds = self.inner.waiting_kinds(run_id_of(run_id.as_borrowed())?);
         Ok(kinds.into_iter().map(i64::from).collect())

@@ -310,7 +310,11 @@ class World:
             self._load(run_id)
             return
         workflow = self.workflows.setdefault(run_id, Workflow(self.signals))
-        self._complete(run_id, workflow.run(jobs, self.now_ms))
+        commands = workflow.run(jobs, self.now_ms)
+        queries = sum(job[0] == kinds.QUERY for job in jobs)
+        if queries and self.random.random() < 0.3:
+            self.router.defer_queries(run_id, self.random.randrange(queries + 1))
+        self._complete(run_id, commands)
 
     def _is_written(self, run_id: bytes) -> bool:
         """Whether the store has every journal row of a run."""

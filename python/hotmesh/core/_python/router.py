@@ -217,6 +217,20 @@ class Router:
         run.fail()
         self._ready.pop(run_id, None)
 
+    def defer_queries(self, run_id: bytes, count: int) -> None:
+        """Take queries of a run's activation back before it is completed: they were not answered.
+
+        They come again, before anything else, with the first `ingest` after `complete`.
+
+        Args:
+            run_id: A warm run.
+            count: How many, the last ones (all, if there are fewer).
+
+        Raises:
+            RouterError: The run is unknown or cold.
+        """
+        self._warm(run_id).defer_queries(count)
+
     def waiting_kinds(self, run_id: bytes) -> list[int]:
         """The kinds of the events that wait for a cold run, in order; none of an unknown one."""
         run = self._runs.get(run_id)

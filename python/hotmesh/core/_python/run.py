@@ -114,6 +114,16 @@ class Run:
         self.jobs.append(arrival)
         return True
 
+    def defer_queries(self, count: int) -> None:
+        """Put the last so many queries among the jobs before the backlog, in order."""
+        at = len(self.jobs)
+        while count and at:
+            at -= 1
+            count -= self.jobs[at].event[0] == kinds.QUERY
+        rest = self.jobs[at:]
+        self.jobs[at:] = [job for job in rest if job.event[0] != kinds.QUERY]
+        self.backlog[:0] = [job for job in rest if job.event[0] == kinds.QUERY]
+
     def fail(self) -> None:
         """Give the jobs back to the backlog, in order, and forget what was believed of them."""
         jobs = [job for job in self.jobs if not job.synthetic]
