@@ -270,3 +270,30 @@ async def test_signals_survive_replay_of_every_task(client: Client) -> None:
         await handle.signal(Collects.put_slowly, 4)
         assert [each for each in await handle.result() if each != "main"] == list(range(5))
         assert await execute(client, Collects.run, 0) == ["main"]
+
+
+@workflow.defn
+class EndsWithTheFirst:
+    """Ends with the first signal, and tells how many came with it."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    @workflow.run
+    async def run(self) -> int:
+        await workflow.wait_condition(lambda: bool(self.sizes))
+        return len(self.sizes)
+
+    @workflow.signal
+    def take(self, data: bytes) -> None:
+        self.sizes.append(len(data))
+
+
+async def test_a_run_ends_however_large_the_signals_are_that_wait_for_it(
+    any_client: Client,
+) -> None:
+    handle = await start(any_client, EndsWithTheFirst.run)
+    for _ in range(9):  # more than one activation takes, and one step reads
+        await handle.signal(EndsWithTheFirst.take, bytes(1_000_000))
+    async with working(any_client, EndsWithTheFirst):
+        assert await asyncio.wait_for(handle.result(), 20) == 9

@@ -276,6 +276,7 @@ class Pipe:
         if self._refused_ends:
             for run_id in effects.closed:
                 self._refused_ends.pop(run_id, None)
+            self._core.give_whole(self._refused_ends)
         self._after_commit(effects, reply)
         self._report_quiet_lanes(lanes)
         self._memory.evict(self._context.max_cached, self._context.cache_bytes_max)
@@ -502,6 +503,7 @@ class Pipe:
             state = self._memory.states.get(run_id)
             if count >= REFUSED_ENDS_MAX and now - first > REFUSED_ENDS_S and state is not None:
                 stuck.append(state)
+        self._core.give_whole(self._refused_ends)
         self._roll_back(effects)
         for state in stuck:
             self._failures.refused(

@@ -16,6 +16,8 @@ use crate::ledger::{OpenCommand, SCHEDULE_TO_START};
 use crate::run::{Arrival, Origin, Run};
 use crate::timers::{Timers, timer_key};
 use crate::{Event, RunId, kinds};
+use rustc_hash::FxHashSet;
+
 use commands::{Fresh, is_recorded, recorded};
 
 /// Room for that many jobs is kept by a run from one activation to the next.
@@ -55,6 +57,8 @@ pub struct Output<F> {
     pub dirty: Vec<RunId>,
     /// Bytes of jobs from which on a run gets no more of them in one activation.
     pub job_bytes_max: usize,
+    /// Runs that are given all that waits for them at once.
+    pub whole: FxHashSet<RunId>,
 }
 
 impl<F> Default for Output<F> {
@@ -66,6 +70,7 @@ impl<F> Default for Output<F> {
             timers: Timers::default(),
             dirty: Vec::new(),
             job_bytes_max: JOB_BYTES_MAX,
+            whole: FxHashSet::default(),
         }
     }
 }
@@ -94,7 +99,7 @@ impl<F: Share> Output<F> {
         batch: &mut Ingested<F>,
     ) {
         let is_active = !run.jobs.is_empty() && run.active_in == ingest;
-        let is_full = run.job_bytes >= self.job_bytes_max;
+        let is_full = run.job_bytes >= self.job_bytes_max && !self.whole.contains(&run.run_id);
         if !run.warm || (!run.jobs.is_empty() && !is_active) || is_full {
             run.backlog.push(arrival);
             return;

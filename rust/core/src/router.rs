@@ -111,6 +111,12 @@ impl<F: Share> Router<F> {
         self.output.job_bytes_max = job_bytes_max;
     }
 
+    /// Give these runs, and no others, all that waits for them in one activation: one whose end is
+    /// refused must see in that very activation what it can't end without.
+    pub fn give_whole(&mut self, run_ids: FxHashSet<RunId>) {
+        self.output.whole = run_ids;
+    }
+
     /// Deliver all that has come: what was read before, what was made here, what is due.
     pub fn ingest(&mut self, local: Vec<(RunId, Arrival<F>)>, now_ms: i64) -> Ingested<F> {
         self.now_ms = now_ms; // it may go back: what is due follows it
@@ -340,8 +346,12 @@ impl<F: Share> Router<F> {
     pub fn start_over(&mut self) {
         let made_here = self.take_local(&self.runs.keys().copied().collect());
         let now_ms = self.now_ms;
+        let job_bytes_max = self.output.job_bytes_max;
+        let whole = std::mem::take(&mut self.output.whole);
         *self = Self::new(self.horizon_ms);
         self.now_ms = now_ms;
+        self.output.job_bytes_max = job_bytes_max;
+        self.output.whole = whole;
         self.take_back(made_here);
     }
 

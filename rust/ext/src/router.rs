@@ -99,6 +99,13 @@ impl Router {
             .map_err(router_error)
     }
 
+    fn give_whole(&mut self, run_ids: &Bound<'_, PyAny>) -> PyResult<()> {
+        let run_ids = run_ids.try_iter()?;
+        let run_ids = run_ids.map(|each| run_id_of(each?.as_borrowed()));
+        self.inner.give_whole(run_ids.collect::<PyResult<_>>()?);
+        Ok(())
+    }
+
     fn defer_queries(&mut self, run_id: &Bound<'_, PyAny>, count: usize) -> PyResult<()> {
         self.inner
             .defer_queries(run_id_of(run_id.as_borrowed())?, count)

@@ -115,3 +115,22 @@ def test_only_a_warm_run_has_queries_to_defer(core: ModuleType) -> None:
     bench.router.fail(RUN)
     with pytest.raises(RouterError):
         bench.router.defer_queries(RUN, 1)
+
+
+def test_a_run_whose_end_is_refused_is_given_all_at_once(core: ModuleType) -> None:
+    bench = bench_of(core, 100)
+    bench.router.give_whole({RUN: 1})
+    assert numbers(bench.jobs(*signals(2, 3, 4, 5, 6, 7))) == [2, 3, 4, 5, 6, 7]
+    bench.router.complete(RUN, 100, [])
+    bench.commit()
+    bench.router.give_whole(())
+    assert numbers(bench.jobs(*signals(8, 9, 10, 11))) == [8, 9, 10]
+
+
+def test_it_is_still_so_when_all_is_read_again(core: ModuleType) -> None:
+    bench = bench_of(core, 100)
+    bench.router.give_whole([RUN])
+    bench.router.start_over()
+    bench.read(*signals(2, 3, 4, 5))
+    bench.router.load(RUN, LANE, [encode_transition(100, [START], [])], False, [])
+    assert numbers(bench.jobs()) == [2, 3, 4, 5]

@@ -82,6 +82,7 @@ calls = st.one_of(
         st.frozensets(st.integers(0, 4), max_size=2),
     ),
     st.tuples(st.just("fail"), run_ids),
+    st.tuples(st.just("give_whole"), st.sets(run_ids)),
     st.tuples(st.just("defer_queries"), run_ids, st.integers(0, 3)),
     st.tuples(st.just("timer"), run_ids, lanes, times, st.sampled_from([-1, -2])),
     st.tuples(

@@ -43,10 +43,12 @@ class Batch:
 class Output:
     """Rows gathered for the next step, and the timers held here."""
 
-    __slots__ = ("columns", "dirty", "job_bytes_max", "timers", "touched")
+    __slots__ = ("columns", "dirty", "job_bytes_max", "timers", "touched", "whole")
 
     def __init__(self, job_bytes_max: int) -> None:
         self.job_bytes_max = job_bytes_max
+        self.whole: frozenset[bytes] = frozenset()
+        """Runs that are given all that waits for them at once."""
         self.columns = Columns()
         self.timers = Timers()
         self.dirty: set[bytes] = set()
@@ -63,7 +65,7 @@ class Output:
         if (
             not run.warm
             or (run.jobs and run.run_id not in batch.active)
-            or run.job_bytes >= self.job_bytes_max
+            or (run.job_bytes >= self.job_bytes_max and run.run_id not in self.whole)
         ):
             run.backlog.append(arrival)
             return

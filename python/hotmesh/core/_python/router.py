@@ -217,6 +217,14 @@ class Router:
         run.fail()
         self._ready.pop(run_id, None)
 
+    def give_whole(self, run_ids: Collection[bytes]) -> None:
+        """Give these runs, and no others, all that waits for them in one activation.
+
+        A run whose end the store refuses must see in that very activation what it can't end
+        without: were it split, its first part would end the run each time.
+        """
+        self._output.whole = frozenset(run_ids)
+
     def defer_queries(self, run_id: bytes, count: int) -> None:
         """Take queries of a run's activation back before it is completed: they were not answered.
 
@@ -367,9 +375,9 @@ class Router:
         read again, is kept: such runs are known, cold, and among the next `loads`.
         """
         made_here = self._local_of(sorted(self._runs))
-        now_ms = self._now_ms
+        now_ms, whole = self._now_ms, self._output.whole
         self._reset()
-        self._now_ms = now_ms
+        self._now_ms, self._output.whole = now_ms, whole
         self._take_back(made_here)
 
     def _take_back(self, made_here: dict[bytes, tuple[int, list[Arrival]]]) -> None:
