@@ -74,20 +74,23 @@ class Proxy:
             writer.close()
             return
         far_reader, far_writer = await asyncio.open_connection(HOST, self._parts.port)
+        if self._refuses:  # by now
+            writer.close()
+            far_writer.close()
+            return
         gate = self._let_through
         for source, target in ((reader, far_writer), (far_reader, writer)):
             task = asyncio.create_task(self._pump(source, target, gate))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+            # Not in the task: one that is cancelled before it begins never runs.
+            task.add_done_callback(lambda _, target=target: target.close())
 
     async def _pump(
         self, source: asyncio.StreamReader, target: asyncio.StreamWriter, gate: asyncio.Event
     ) -> None:
-        try:
-            with contextlib.suppress(ConnectionError):
-                while data := await source.read(CHUNK):
-                    await gate.wait()
-                    target.write(data)
-                    await target.drain()
-        finally:
-            target.close()
+        with contextlib.suppress(ConnectionError):
+            while data := await source.read(CHUNK):
+                await gate.wait()
+                target.write(data)
+                await target.drain()
