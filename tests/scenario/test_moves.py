@@ -83,7 +83,7 @@ async def test_a_worker_that_dies_in_mid_move(client: Client, workers: Workers, 
     victim = await workers.add("Parent", when)
     handles = await started(client)
     assert await asyncio.wait_for(victim.wait(), 20) == -signal.SIGKILL
-    assert await check(client.backend, client.namespace, pause_s=0.1) == []
+    assert await lost_work(client) == []
 
     await workers.add("Entries", when)
     await workers.add("Parent")
@@ -100,7 +100,13 @@ async def test_a_worker_that_dies_in_mid_move(client: Client, workers: Workers, 
         return await left_over(client) == 0
 
     await eventually(nothing_waits, "no lane, side queues' among them, has anything left")
-    assert await check(client.backend, client.namespace, pause_s=0.1) == []
+    assert await lost_work(client) == []
+
+
+async def lost_work(client: Client) -> list[str]:
+    """What `hotmesh check` finds, but for runs that nobody hosts just then: workers were killed."""
+    found = await check(client.backend, client.namespace, pause_s=0.1)
+    return [each.what for each in found if not each.what.startswith("no live worker")]
 
 
 async def left_over(client: Client) -> int:
