@@ -36,6 +36,8 @@ class LargeTurn:
         """Whether the holder has read since it got the turn."""
         self._next: dict[object, Callable[[], None]] = {}
         self._weights: dict[object, Callable[[], int]] = {}
+        self._kept_back = False
+        """Whether a pipe makes nothing more because others have enough."""
 
     def join(self, pipe: object, weight: Callable[[], int]) -> None:
         """A pipe begins.
@@ -47,9 +49,26 @@ class LargeTurn:
         self._weights[pipe] = weight
 
     def others_have_enough(self, pipe: object) -> bool:
-        """Whether the other pipes have so much in hand that nothing more is made meanwhile."""
+        """Whether the other pipes have so much in hand that nothing more is made meanwhile.
+
+        Whose turn it is goes on: the others may wait for what it has in hand.
+        """
+        if self._holder is pipe:
+            return False
         others = (weight() for each, weight in self._weights.items() if each is not pipe)
-        return sum(others) >= RESULTS_BYTES_MAX
+        if sum(others) < RESULTS_BYTES_MAX:
+            return False
+        self._kept_back = True
+        return True
+
+    def has_room_again(self) -> bool:
+        """Whether pipes that were kept back may go on. True once."""
+        if not self._kept_back:
+            return False
+        if sum(weight() for weight in self._weights.values()) >= RESULTS_BYTES_MAX:
+            return False
+        self._kept_back = False
+        return True
 
     def may_read(self, pipe: object, wake: Callable[[], None]) -> bool:
         """Whether a pipe may read what may be large; if not, it is its turn after the others.

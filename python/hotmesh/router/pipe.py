@@ -23,7 +23,6 @@ from hotmesh.limits import (
     BATCH_MESSAGES_MAX,
     LANES_PER_QUEUE,
     LARGE_TURN_BYTES,
-    RESULTS_BYTES_MAX,
     STEP_BYTES_MAX,
 )
 from hotmesh.printing import told
@@ -242,9 +241,9 @@ class Pipe:
         finally:
             if self._sent_bytes >= STEP_BYTES_MAX:
                 let_go(self._sent_bytes)
-                if self._sent_bytes >= RESULTS_BYTES_MAX:
-                    self._context.wake_all()  # others may have waited for that
             self._sent_bytes = 0
+            if self._context.large_turn.has_room_again():
+                self._context.wake_all()
         self._context.clock.learn(sent, reply.now_ms)
         if self._is_over(reply):
             self._memory.effects.ended += effects.ended

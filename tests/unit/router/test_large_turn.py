@@ -82,3 +82,27 @@ def test_what_all_others_have_in_hand_counts() -> None:
     assert not turn.others_have_enough("b")
     turn.leave("c")
     assert not turn.others_have_enough("a")
+
+
+async def test_whose_turn_it_is_waits_for_nobody_who_may_wait_for_it() -> None:
+    turn, weights = LargeTurn(), {"a": 0, "b": RESULTS_BYTES_MAX}
+    for pipe in weights:
+        turn.join(pipe, lambda pipe=pipe: weights[pipe])
+    assert turn.others_have_enough("a")
+    await turn.take("a")
+    assert not turn.others_have_enough("a")
+    turn.release("a")
+    assert turn.others_have_enough("a")
+
+
+def test_who_was_kept_back_is_told_once_when_there_is_room() -> None:
+    turn, weights = LargeTurn(), {"a": 0, "b": 0}
+    for pipe in weights:
+        turn.join(pipe, lambda pipe=pipe: weights[pipe])
+    assert not turn.has_room_again()
+    weights["b"] = RESULTS_BYTES_MAX
+    assert turn.others_have_enough("a")
+    assert not turn.has_room_again()
+    weights["b"] -= 1  # part of it is written
+    assert turn.has_room_again()
+    assert not turn.has_room_again()
