@@ -338,6 +338,7 @@ class TaskPump:
         lost = self._runner.lost_outcome(task)
         if lost is not None:
             self._outcomes.append((task, lost))
+            self._outcome_bytes += _size_of((task, lost))
             self.wake()
             return
         self._claimed[task.key] = task
