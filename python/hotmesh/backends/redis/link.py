@@ -22,6 +22,13 @@ from hotmesh.core.rope import Rope
 from hotmesh.exceptions import BackendAccessError, BackendError
 from hotmesh.redaction import Redaction
 
+_ANSWERS = (
+    redis_errors.AuthenticationError,
+    redis_errors.AuthorizationError,
+    redis_errors.BusyLoadingError,
+)
+"""For redis-py these are errors of a connection; but the server has answered, and without TLS."""
+
 _pack = cast("Callable[[tuple[Word, ...]], bytes]", cast("Any", hiredis).pack_command)
 
 REDIRECTS = (
@@ -115,6 +122,8 @@ class Link:
     async def _wants_tls(self, error: Exception) -> bool:
         """Whether a connection without TLS has failed because the server wants it."""
         if self._secure or not self.address.port:
+            return False
+        if isinstance(error, _ANSWERS):
             return False
         if not isinstance(error, (redis_errors.ConnectionError, redis_errors.InvalidResponse)):
             return False
