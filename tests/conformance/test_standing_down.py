@@ -105,6 +105,31 @@ async def test_no_task_is_made_of_what_a_client_has_completed(mesh: Mesh) -> Non
     assert (list(reply.tasks), reply.next_due_ms) == ([], None)
 
 
+async def test_what_a_client_has_completed_is_not_kept(mesh: Mesh) -> None:
+    """Else it would be made once more when the claim is over."""
+    silent, other = await mesh.join(), await mesh.join()
+    run_id = await mesh.start("order")
+    assert await mesh.backend.complete_task(NAMESPACE, run_id, 1, 1, b"done") is not None
+    await stand_down(silent, held(mesh, run_id, BEGUN, 1))
+    assert len((await silent.work(**beat(claim_of(run_id, 1)))).lost) == 1
+    await other.beat()
+    await other.commit(**task_columns(mesh, run_id, "order", 1, attempt=LOST))
+    reply = await other.work(room=10)
+    assert (list(reply.tasks), reply.next_due_ms) == ([], None)
+
+
+async def test_an_end_is_noted_until_the_journal_has_a_task_of_it(mesh: Mesh) -> None:
+    silent, other = await mesh.join(), await mesh.join()
+    run_id = await mesh.start("order")
+    await stand_down(silent, held(mesh, run_id, BEGUN, 1))
+    await other.beat()
+    lost = task_columns(mesh, run_id, "order", 1, attempt=LOST)
+    await other.commit(**lost)
+    assert list((await silent.work(**finish(claim_of(run_id, 1)))).lost) == []
+    await other.commit(**lost)  # no router would: a note would drop it
+    assert [task.attempt for task in await other.claim()] == [2]
+
+
 async def test_a_task_is_made_of_what_was_lost_or_stays_as_it_is(mesh: Mesh) -> None:
     silent, other = await mesh.join(), await mesh.join()
     run_id = await mesh.start("order")

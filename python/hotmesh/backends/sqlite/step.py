@@ -230,6 +230,7 @@ def _drop_ended(tx: Transaction, step: Step) -> None:
     for run_id, seq, attempt in zip(*columns, strict=True):
         if attempt == LOST:
             tx.run(_SQL["drop_ended_task"], (run_id, seq))
+            tx.run(_SQL["settle_held"], (run_id, seq))
             tx.run(_SQL["forget_ended"], (run_id, seq))
 
 

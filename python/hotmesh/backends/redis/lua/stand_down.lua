@@ -9,6 +9,7 @@ local was_alive = call('HGET', P .. 'router:' .. router, 'alive') == '1'
 local function is_wanted(i, run)
   local found = call('HMGET', P .. 'run:' .. run, 's', 'l')
   return found[1] == RUNNING and tonumber(found[2]) == h.lane[i]
+    and call('HEXISTS', P .. 'run:' .. run, 'd:' .. h.seq[i]) == 0
     and (h.transition[i] < 0 or call('LLEN', P .. 'journal:' .. run) > h.transition[i])
 end
 

@@ -116,6 +116,11 @@ local function apply_tasks()
     local run, seq, queue = ARGV[task_run + i], h.task_seq[i], h.task_queue[i]
     local attempt = h.task_attempt[i]
     local has_ended = attempt == LOST and call('HDEL', P .. 'run:' .. run, 'd:' .. seq) == 1
+    if has_ended then
+      delete_task(run, seq)
+    elseif attempt == LOST then
+      call('HDEL', P .. 'task:' .. run .. seq, 'e') -- the journal has it as a task now
+    end
     if not has_ended and call('EXISTS', P .. 'task:' .. run .. seq) == 0 then
       local place = waiting_of(queue, ARGV[task_type + i])
       put_task(run, seq, queue, ARGV[task_type + i], h.task_lane[i], ARGV[task_frame + i],

@@ -82,7 +82,8 @@ UPDATE router SET state = 2, lease_until_ms = ?
 WHERE router_id = ? AND namespace = ? AND state = 1;
 
 -- name: hold_task
--- What a router had in hand that stands down, unless its run is closed or does not know of it.
+-- What a router had in hand that stands down, unless its run is closed or does not know of it, or it has
+-- ended already.
 INSERT INTO task (
     queue_id, activity_type, lane, run_id, seq, attempt, frame, owner, due_ms, scheduled_ms, state,
     held
@@ -94,6 +95,7 @@ FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?))
 WHERE EXISTS (SELECT 1 FROM run WHERE run_id = column4 AND status = 1 AND lane = column3)
     AND (column8 < 0 OR EXISTS (SELECT 1 FROM journal WHERE run_id = column4 AND seq = column8))
     AND (column12 OR EXISTS (SELECT 1 FROM task WHERE run_id = column4 AND seq = column5))
+    AND NOT EXISTS (SELECT 1 FROM ended WHERE run_id = column4 AND seq = column5)
 ON CONFLICT (run_id, seq) DO UPDATE SET owner = excluded.owner, due_ms = excluded.due_ms
 WHERE task.owner IS NULL AND excluded.owner IS NOT NULL AND task.attempt = excluded.attempt
     AND task.lane = excluded.lane;

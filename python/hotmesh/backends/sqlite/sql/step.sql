@@ -98,6 +98,10 @@ ON CONFLICT (run_id, seq) DO NOTHING;
 DELETE FROM task WHERE (run_id, seq) IN (
     SELECT e.run_id, e.seq FROM ended AS e WHERE e.run_id = ? AND e.seq = ?);
 
+-- name: settle_held
+-- The journal has it as a task now.
+UPDATE task SET held = 0 WHERE run_id = ? AND seq = ?;
+
 -- name: forget_ended
 -- The journal has it as a task now.
 DELETE FROM ended WHERE run_id = ? AND seq = ?;

@@ -293,6 +293,9 @@ begin
             select from hotmesh.journal
             where journal.run_id = held.run_id and journal.seq = held.transition
         )
+    ) and not exists (
+        select from hotmesh.ended
+        where ended.run_id = held.run_id and ended.seq = held.seq
     )
     order by held.run_id, held.seq
     on conflict (run_id, seq) do update set owner = excluded.owner, due_ms = excluded.due_ms

@@ -496,6 +496,10 @@ begin
                 if found then
                     delete from hotmesh.task
                     where task.run_id = run_ids[i] and task.seq = seqs[i];
+                else
+                    -- The journal has it as a task now.
+                    update hotmesh.task set held = false
+                    where task.run_id = run_ids[i] and task.seq = seqs[i] and task.held;
                 end if;
             end if;
         end loop;
