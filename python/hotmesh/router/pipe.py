@@ -31,6 +31,7 @@ from hotmesh.router.activating import Activator
 from hotmesh.router.closing import Closer
 from hotmesh.router.collection import collection_paused
 from hotmesh.router.effects import CommandTranslator, Effects
+from hotmesh.router.leaving import Leaving
 from hotmesh.router.local_activities import BUSY_SECONDS, LocalActivities
 from hotmesh.router.memory import Activation, PipeMemory
 from hotmesh.router.moving import Mover
@@ -67,9 +68,9 @@ class Pipe:
         self._memory = memory = PipeMemory()
         memory.elsewhere = context.workflows.post
         self._core = memory.core
-        self._leaving: set[int] = set()
+        self._leaving = Leaving()
         self._activities = LocalActivities(
-            context, memory, self._leaving, self.wake, self._others_have_enough
+            context, memory, self._leaving.lanes, self.wake, self._others_have_enough
         )
         translator = CommandTranslator(
             context.namespace, context.queue_ids, self._activities.place, self._activities.inflight
@@ -118,7 +119,7 @@ class Pipe:
         if new and self._session is not None:
             self._session.forget(new)
         self._own(list(lanes))
-        self._leaving.intersection_update(lanes)
+        self._leaving.keep(lanes)
         if new:
             self.wake()
 
@@ -127,8 +128,8 @@ class Pipe:
         self._lane_mask = sum({1 << lane % LANES_PER_QUEUE for lane in lanes})
 
     def give_up(self, lanes: Sequence[int]) -> None:
-        """Stop taking work from these lanes; they are reported once nothing is going on there."""
-        self._leaving.update(lanes)
+        """Let go of these lanes; they are reported once nothing is going on there."""
+        self._leaving.add(lanes)
         self.wake()
 
     def read_again(self) -> None:
@@ -348,7 +349,7 @@ class Pipe:
     def _drain(self) -> tuple[Step, Effects]:
         lanes = self.lanes
         if self._leaving:
-            lanes = [lane for lane in lanes if lane not in self._leaving]
+            lanes = self._lanes_to_read()
         room = BATCH_MESSAGES_MAX if self._may_read() else 0
         columns: dict[str, Any] = dict(zip(DRAINED_FIELDS, self._core.drain(), strict=True))
         clock = self._context.clock
@@ -360,6 +361,14 @@ class Pipe:
         effects = self._memory.take_effects()
         effects.fill(step)
         return step, effects
+
+    def _lanes_to_read(self) -> list[int]:
+        """The lanes, but for those that are about to go."""
+        read, begun = self._leaving.look(self._activities.inflight)
+        if begun and self._session is not None:
+            self._session.forget(begun)  # what was written there meanwhile lies before the cursors
+        leaving = self._leaving.lanes
+        return [lane for lane in self.lanes if lane not in leaving or lane in read]
 
     def _may_read(self) -> bool:
         """Whether the next step reads: not while much is in hand, here or in another pipe."""
@@ -675,7 +684,7 @@ class Pipe:
         memory.drop_lanes(gone)
         self._activities.forget_lanes(gone)
         self._own([lane for lane in self.lanes if lane not in gone])
-        self._leaving -= gone
+        self._leaving.drop(gone)
         if self._session is not None:
             self._session.forget(quiet)
         self._context.on_lanes_quiet(quiet)
