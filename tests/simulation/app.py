@@ -142,6 +142,12 @@ class Activities:
         await asyncio.sleep(1.0 + number % 3)
         return number + 1
 
+    @activity.defn(name="last")
+    @_attempt
+    async def last(self) -> None:
+        """Don't end unless told to."""
+        await asyncio.sleep(3600)
+
     @activity.defn(name="look_at_clock")
     async def look_at_clock(self) -> float:
         """The time of the world, whatever clocks say."""
@@ -163,6 +169,7 @@ class Activities:
         return [
             *(self.add, self.add_slowly, self.add_carefully, self.add_for_long),
             *(self.add_at_second, self.look_at_clock, self.tell, self.carry),
+            self.last,
         ]
 
 
@@ -358,3 +365,14 @@ class Endless:
             await workflow.execute_activity("add_slowly", first, **EAGER)
             await workflow.execute_activity("add_carefully", first, **TASK)
             await asyncio.sleep(0.1)
+
+
+@workflow.defn
+class Lasts:
+    """Has activities going on, and hears of its end all the same."""
+
+    @workflow.run
+    async def run(self, first: int, count: int) -> None:
+        del first
+        options = {"start_to_close_timeout": timedelta(hours=2)}
+        await asyncio.gather(*[workflow.execute_activity("last", **options) for _ in range(count)])

@@ -11,6 +11,7 @@ from simulation.app import (
     Collect,
     Endless,
     Fan,
+    Lasts,
     Late,
     Naps,
     Passes,
@@ -26,6 +27,10 @@ PLAIN = (Chain, Fan, Tree, Collect, Sends, Late, Asks, Again, Endless)
 GROUPED = (Groups, Falls, Halts, Renews)
 
 WORKFLOWS = (*PLAIN, Passes, Naps, *GROUPED, Hauls)
+
+
+HOSTED = (*WORKFLOWS, Lasts)
+"""What a worker hosts that hosts everything."""
 
 
 def expected(kind: Any, first: int, count: int) -> Any:
@@ -53,5 +58,5 @@ def arguments(kind: Any, first: int, count: int) -> list[Any]:
     return [first, count, large(first)] if kind is Hauls else [first, count]
 
 
-ENDLESS = (Endless, Halts)
+ENDLESS = (Endless, Halts, Lasts)
 """Workflows that only a client ends."""

@@ -266,7 +266,7 @@ MUTANTS: dict[str, tuple[Callable[[], AbstractContextManager[None]], str, int]] 
         (last_pieces_lost, "large", 1),
         (recorded_results_counted, "large", 8),
         (journals_needed_for_what_is_late, "large", 10),
-        (leaving_lanes_left_unread, "large", 99),
+        (leaving_lanes_left_unread, "joins", 6),
         (cursors_kept, "restores", 10),
         (holes_written, "restores", 10),
     )

@@ -14,13 +14,14 @@ from simulation.app import (
     Collect,
     Endless,
     Fan,
+    Lasts,
     Late,
     Naps,
     Passes,
     Sends,
     Tree,
 )
-from simulation.catalogue import ENDLESS, GROUPED, PLAIN, WORKFLOWS
+from simulation.catalogue import ENDLESS, GROUPED, HOSTED, PLAIN, WORKFLOWS
 from simulation.grouped import Groups, Renews
 from simulation.hauled import Hauls
 
@@ -159,6 +160,18 @@ PROFILES = {
         cached=(1000, 3, 0, 0),
         large=True,
     ),
+    "joins": Profile(
+        (Lasts, Lasts, Lasts, Asks),
+        ("kill",),
+        fewest_troubles=4,
+        seconds=(1.0, 2.0),
+        lose_requests=(0.0,),
+        lose_answers=(0.0,),
+        workers=(2, 3),
+        concurrent=(10, 100),
+        eager=1.0,
+        begin_s=6.0,
+    ),
     "restores": Profile(
         (Chain, Fan, Tree, Again, Naps, Groups),
         ("go back", "go back", "kill", "stall step"),
@@ -256,7 +269,7 @@ def plan_of(seed: int, name: str = "mixed") -> Plan:
 def _hosted(source: random.Random, profile: Profile) -> Sequence[Any]:
     """The workflows that a worker hosts: all, or a half; another worker has the rest."""
     if not profile.halves or source.random() >= profile.halves:
-        return WORKFLOWS
+        return HOSTED
     return source.sample(WORKFLOWS, len(WORKFLOWS) // 2)
 
 

@@ -13,7 +13,7 @@ from hotmesh.common import WorkflowIDConflictPolicy
 from hotmesh.exceptions import BackendUnavailableError, HotMeshError, RPCError, RPCStatusCode
 from simulation import checks
 from simulation.app import QUEUE, Activities, Asks, Attempt, Collect, Passes, Record
-from simulation.catalogue import WORKFLOWS, arguments
+from simulation.catalogue import HOSTED, arguments
 from simulation.clock import VirtualClock, virtual
 from simulation.hauled import low_limits
 from simulation.log import overheard
@@ -69,7 +69,7 @@ class Scenario:
         faults.lose_request, faults.lose_answer = self.plan.lose_request, self.plan.lose_answer
         faults.lose_hint, faults.slow = self.plan.lose_hint, self.plan.slow
         first, *others = self.plan.workers
-        self._start_worker({**first, "hosts": WORKFLOWS})  # somebody hosts each type
+        self._start_worker({**first, "hosts": HOSTED})  # somebody hosts each type
         for options in others:
             self._start_worker(options)
         client = self._client = world.spawn("client")
