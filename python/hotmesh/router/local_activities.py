@@ -159,6 +159,12 @@ class LocalActivities:
         """Large arguments of those that have not begun yet; at least that."""
         return self._large_bytes
 
+    @property
+    def startable_bytes(self) -> int:
+        """These, unless no slot is free: what is running may last for hours."""
+        runner = self._context.runner
+        return self._large_bytes if runner is not None and runner.free > 0 else 0
+
     # Running
 
     def accept(self, placed: Sequence[ActivityTask]) -> None:

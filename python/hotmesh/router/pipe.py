@@ -292,7 +292,7 @@ class Pipe:
         if not turn.has(self) or memory.held:
             return
         activities = self._activities
-        in_hand = memory.step_bytes + activities.waiting_bytes + activities.result_bytes
+        in_hand = memory.step_bytes + activities.startable_bytes + activities.result_bytes
         if in_hand <= LARGE_TURN_BYTES:
             turn.release(self)
 

@@ -175,13 +175,14 @@ class WorkflowThread:
             return False  # what it does now may take long
         bound = self._bound = self._processor.bind(thread.native_id)
         self._work.put(asked)
-        done = asked.done.acquire(timeout=CALL_SECONDS)
-        if bound:
-            self._processor.free()
-            if (
-                not done
-            ):  # the processor may be taken by something else, and it may wait there still
-                self._processor.free(thread.native_id)
+        done = False
+        try:
+            done = asked.done.acquire(timeout=CALL_SECONDS)
+        finally:  # a signal's handler may raise here
+            if bound:
+                self._processor.free()
+                if not done:  # something else may have the processor, and the thread wait for it
+                    self._processor.free(thread.native_id)
         return done
 
     def post(self, work: Callable[[], None]) -> None:

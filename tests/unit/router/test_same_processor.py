@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 
@@ -109,3 +110,25 @@ async def test_code_of_workflows_is_not_bound_and_neither_is_who_waited(
         thread.stop()
     assert bound
     assert bound[0]
+
+
+async def test_who_is_interrupted_while_it_waits_is_not_left_bound() -> None:
+    class Interrupting:
+        """In the place of the lock that is waited for: a signal's handler raises there."""
+
+        def acquire(self, **_: float) -> bool:
+            assert len(os.sched_getaffinity(0)) == 1
+            raise InterruptedError
+
+        def release(self) -> None: ...
+
+    thread = WorkflowThread(0)
+    thread.start()
+    try:
+        work = workflow_thread._Work(lambda: None)
+        work.done = cast("threading.Lock", Interrupting())
+        with pytest.raises(InterruptedError):
+            thread._call(work)
+        assert os.sched_getaffinity(0) == EVERYWHERE
+    finally:
+        thread.stop()

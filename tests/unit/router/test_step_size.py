@@ -213,6 +213,18 @@ async def test_a_large_result_of_this_process_takes_its_turn() -> None:
     assert not turn.has(pipe)
 
 
+@pytest.mark.parametrize(("free", "has_turn"), [(1, True), (0, False)])
+async def test_arguments_that_wait_for_a_slot_give_others_their_turn(
+    free: int, has_turn: bool
+) -> None:
+    turn = LargeTurn()
+    pipe = pipe_of(large_turn=turn, runner=SimpleNamespace(free=free))
+    await turn.take(pipe)
+    assert pipe._activities._has_place_for(LARGE_TURN_BYTES + 1)
+    pipe._let_go_of_turn()
+    assert turn.has(pipe) is has_turn
+
+
 async def test_a_transition_that_no_call_can_hold_sets_its_run_aside() -> None:
     store, pipe = Store(1, 5, 1), pipe_of(transition_bytes_max=4 * PIECE)
     session = cast("Session", cast("Any", store))
