@@ -57,8 +57,9 @@ class Names:
         if refused:
             where = ", ".join(map(str, self._servers.masters()))
             raise BackendAccessError(
-                f"Redis at {where} does not let this user run {b', '.join(refused).decode()}. "
-                "docs/operations.md lists the rights it needs"
+                f"Redis at {where} does not let this user run {b', '.join(refused).decode()} on "
+                f"keys that begin with {self._key.decode()!r}. docs/operations.md lists the rights "
+                "it needs"
             )
 
     async def check_schema(self) -> None:
