@@ -43,8 +43,12 @@ class Record:
 
     on_cancelled: Callable[[Attempt, str], None]
     """Called with an attempt that is told to stop, and why."""
+    on_again: Callable[[Attempt], None]
+    """Called with an attempt that begins though the activity has returned."""
     attempts: Counter[Attempt] = field(default_factory=Counter)
     """How often each began."""
+    returned: set[tuple[bytes, int]] = field(default_factory=set)
+    """Run id and seq of activities that have."""
     told: list[tuple[str, int]] = field(default_factory=list)
     """(workflow id, number) of signals that an activity sent and that were accepted."""
 
@@ -58,7 +62,14 @@ class Record:
 
     def began(self) -> None:
         """An attempt has begun."""
-        self.attempts[_key()] += 1
+        key = _key()
+        self.attempts[key] += 1
+        if key[:2] in self.returned:
+            self.on_again(key)
+
+    def ended(self) -> None:
+        """An attempt has returned."""
+        self.returned.add(_key()[:2])
 
 
 def large(number: int) -> str:
@@ -81,10 +92,12 @@ def _attempt(
         record = activities._record
         record.began()
         try:
-            return await function(activities, *args)
+            result = await function(activities, *args)
         except asyncio.CancelledError:
             record.cancelled()
             raise
+        record.ended()
+        return result
 
     return run
 
@@ -99,6 +112,7 @@ class Activities:
     async def add(self, number: int) -> int:
         """End at once."""
         self._record.began()
+        self._record.ended()
         return number + 1
 
     @activity.defn(name="add_slowly")
@@ -152,6 +166,7 @@ class Activities:
     async def look_at_clock(self) -> float:
         """The time of the world, whatever clocks say."""
         self._record.began()
+        self._record.ended()
         return time.monotonic()
 
     @activity.defn(name="tell")

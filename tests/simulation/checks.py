@@ -160,6 +160,12 @@ def is_wanted(world: World, attempt: Attempt, reason: str) -> bool:
     return found is not None and (reason == "not_found" or not found[0])
 
 
+def is_anybody_dead(world: World) -> bool:
+    """Whether a worker was taken for dead, at some time."""
+    dead = world.server.connection.execute("SELECT count(*) FROM router WHERE state = 0")
+    return bool(dead.fetchone()[0])
+
+
 def lost_work(world: World) -> list[str]:
     """What nobody will do, as the database is just now: there must not be such a moment.
 

@@ -34,7 +34,7 @@ TROUBLES = (
 )
 """What happens to a worker: it is killed, paused, or stopped and started anew; a step of it is lost
 and soon after it is killed; or calls of these kinds get nowhere for a while. In some profiles
-something blocks its event loop."""
+something blocks its event loop, another one joins it, or a step of it is lost."""
 
 RATES = (0.0, 0.0, 0.01, 0.05, 0.2)
 
@@ -170,6 +170,21 @@ PROFILES = {
         workers=(2, 3),
         concurrent=(10, 100),
         eager=1.0,
+        begin_s=6.0,
+    ),
+    "handovers": Profile(
+        (Fan, Fan, Chain, Again, Tree),
+        ("join", "restart", "lose step", "lose step"),
+        fewest_troubles=6,
+        most_troubles=12,
+        lose_requests=(0.0, 0.05),
+        lose_answers=(0.05, 0.2),
+        slow=(0.0, 0.1),
+        workers=(1, 2),
+        concurrent=(2, 10, 100),
+        eager=1.0,
+        most_cases=12,
+        counts=(3, 8),
         begin_s=6.0,
     ),
     "restores": Profile(

@@ -48,7 +48,7 @@ class Scenario:
     def __init__(self, world: World, plan: Plan) -> None:
         self.world = world
         self.plan = plan
-        self.record = Record(self._cancelled)
+        self.record = Record(self._cancelled, self._made_again)
         self.workers: dict[Process, dict[str, Any]] = {}
         self._spawned = 0
         self._settled_s = 0.0
@@ -56,6 +56,7 @@ class Scenario:
         knows nothing of it. The same for a database that has gone back."""
         self._commits = 0
         self._ending = False
+        self._claim_lost = False
 
     def play(self) -> None:
         """Let it all happen, and check what must hold.
@@ -95,10 +96,18 @@ class Scenario:
 
     def _cancelled(self, attempt: Attempt, reason: str) -> None:
         """An attempt is told to stop; as what it was told says, its claim is lost, or revoked."""
+        self._claim_lost |= reason == "not_found"
         if self._may_be_lost:
             return  # it may be another one with the same number
         if checks.is_wanted(self.world, attempt, reason):
             self.world.problems.append(f"attempt {attempt} was told {reason!r}, which is not so")
+
+    def _made_again(self, attempt: Attempt) -> None:
+        """An activity is made again that has returned: only what was lost with a worker may be."""
+        if self._may_be_lost or self._claim_lost or self.world.gone:
+            return
+        if not checks.is_anybody_dead(self.world):
+            self.world.problems.append(f"attempt {attempt} has begun, but another has returned")
 
     def _look_now_and_then(self) -> None:
         self._commits += 1
@@ -156,6 +165,10 @@ class Scenario:
             elif what == "lose, kill":
                 world.network.faults.lose_next.add((process.name, "step"))
                 world.at(now_s + seconds / 3, lambda: self._kill(process, seconds))
+            elif what == "lose step":
+                world.network.faults.lose_next.add((process.name, "step"))
+            elif what == "join":
+                self._start_worker(self.workers[process])
             elif what == "set clock":
                 self._set_clock()
             elif what == "set clock twice":

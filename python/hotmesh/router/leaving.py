@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from hotmesh.engine.activity_task import ActivityTask
-
 PATIENCE_S = 0.5
 """How long a lane is not read, so that it becomes quiet. Nobody serves its runs meanwhile."""
 
@@ -51,19 +49,19 @@ class Leaving:
             self.lanes.pop(lane, None)
             self._awaited.pop(lane, None)
 
-    def look(self, inflight: Mapping[Key, ActivityTask]) -> tuple[Collection[int], list[int]]:
+    def look(self, activities: Mapping[Key, int]) -> tuple[Collection[int], list[int]]:
         """Decide which of them the next step reads.
 
         Args:
-            inflight: The activities in hand.
+            activities: Those in hand, each with its lane.
 
         Returns:
             All that are read, and those among them that were not until now.
         """
         now, in_hand = time.monotonic(), dict[int, set[Key]]()
-        for key, task in inflight.items():
-            if task.lane in self.lanes:
-                in_hand.setdefault(task.lane, set()).add(key)
+        for key, lane in activities.items():
+            if lane in self.lanes:
+                in_hand.setdefault(lane, set()).add(key)
         for lane, awaited in list(self._awaited.items()):
             if awaited.isdisjoint(in_hand.get(lane, ())):
                 # The rest is younger. Were it waited for like this, there might always be some.

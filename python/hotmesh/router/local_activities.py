@@ -23,7 +23,7 @@ from hotmesh.engine.activity_task import ActivityTask, Outcome
 from hotmesh.engine.outside import outside_tasks
 from hotmesh.limits import BATCH_BYTES_MAX, PLACED_BYTES_MAX, RESULTS_BYTES_MAX
 from hotmesh.router.collection import collection_paused
-from hotmesh.router.effects import CANCELLED_FAILURE, cancelled_frame, task_meta
+from hotmesh.router.effects import CANCELLED_FAILURE, Effects, cancelled_frame, task_meta
 from hotmesh.router.memory import PipeMemory
 from hotmesh.router.pace import Pace
 from hotmesh.router.pipe_context import PipeContext
@@ -40,6 +40,9 @@ LARGE_BYTES = 16 * 1024
 
 Key = tuple[bytes, int]
 """An activity: (run id, seq). Only its first attempt is ever made here."""
+
+_OUTCOMES = range(kinds.ACTIVITY_COMPLETED, kinds.ACTIVITY_TIMED_OUT + 1)
+"""Kinds of what an activity has come to."""
 
 
 class LocalActivities:
@@ -164,6 +167,13 @@ class LocalActivities:
         """These, unless no slot is free: what is running may last for hours."""
         runner = self._context.runner
         return self._large_bytes if runner is not None and runner.free > 0 else 0
+
+    def in_hand(self) -> dict[Key, int]:
+        """What nobody else may do before it is stored what has become of it here, with its lane."""
+        lanes = {key: task.lane for key, task in self.inflight.items()}
+        lanes.update((key, lane) for key, (lane, _) in self._failed.items())
+        lanes.update(self.unstarted)
+        return lanes
 
     # Running
 
@@ -414,6 +424,9 @@ class LocalActivities:
 
     def stored(self, step: Step) -> None:
         """A step is committed: what ended here is among the tasks."""
+        if self.unstarted:  # what a run that has gone on is to start here, it has placed anew
+            moved = set(step.journal_run)
+            self.unstarted = {k: lane for k, lane in self.unstarted.items() if k[0] not in moved}
         if self._failed:
             for key in zip(step.task_run, step.task_seq, strict=True):
                 if self._failed.pop(key, None) is not None:
@@ -464,24 +477,33 @@ class LocalActivities:
         """The runs are closed: nobody wants the outcome."""
         for key in [key for key in self.inflight if key[0] in run_ids]:
             self._stop(self.inflight.pop(key))
-        for known in (self._failed, self._outside):
+        for known in (self._failed, self._outside, self.unstarted):
             for key in [key for key in known if key[0] in run_ids]:
                 del known[key]
         self._not_begun.intersection_update(self._failed)
 
-    def drop_unknown(self, run_id: bytes, transitions: Sequence[Transition]) -> None:
-        """Stop what a run's journal does not ask for: the database has gone back behind it.
+    def drop_unwanted(self, run_id: bytes, transitions: Sequence[Transition]) -> None:
+        """Stop what a run's journal does not ask for, or has the outcome of already.
 
-        Nothing would ever be recorded of it, and its lane never be quiet.
+        The database has gone back behind it, or a step was applied whose answer got lost. Nothing
+        more would ever be recorded of it, and its lane never be quiet.
         """
-        asked = {
-            command[1]
-            for _, _, commands in transitions
-            for command in commands
-            if command[0] == kinds.ACTIVITY
-        }
-        for key in [key for key in self.inflight if key[0] == run_id and key[1] not in asked]:
+        wanted: set[int] = set()
+        for _, jobs, commands in transitions:
+            wanted.update(command[1] for command in commands if command[0] == kinds.ACTIVITY)
+            wanted.difference_update(job[1] for job in jobs if job[0] in _OUTCOMES)
+        for key in [key for key in self.inflight if key[0] == run_id and key[1] not in wanted]:
             self._stop(self.inflight.pop(key))
+
+    def looked_for(self, run_id: bytes, lost: Sequence[Event]) -> None:
+        """A run's journal was read, and nobody does what these commands ask for: no others do."""
+        if not (self._failed or self.unstarted):
+            return
+        seqs = {command[1] for command in lost}
+        for known in (self._failed, self.unstarted):
+            for key in [key for key in known if key[0] == run_id and key[1] not in seqs]:
+                del known[key]
+        self._not_begun.intersection_update(self._failed)
 
     def request_cancel(self, run_id: bytes, seq: int) -> None:
         """The run has asked for an activity's end; an attempt that has not begun never does."""
@@ -522,12 +544,29 @@ class LocalActivities:
         if task.started_ms:
             self._context.runner.cancel(task.key, "not_found")
 
-    def not_committed(self, placed: Sequence[ActivityTask], *, unknown: bool) -> None:
-        """The step with their commands was not applied, or nobody knows."""
-        for each in placed:
+    def not_committed(self, effects: Effects, *, unknown: bool) -> list[bytes]:
+        """A step was not applied, or nobody knows.
+
+        What it was to record is in hand again: the core has it still, and a lane that goes to
+        another worker before it is stored has that activity made once more.
+
+        Args:
+            effects: The step's.
+            unknown: Whether it may have been applied all the same.
+
+        Returns:
+            Runs whose journals tell whether it was: nothing unread may be left of them.
+        """
+        for each in effects.placed:
             self.inflight.pop((each.run_id, each.seq), None)
             if unknown:
                 self.unstarted[each.run_id, each.seq] = each.lane
+        for task, _ in effects.ended:
+            key = (task.run_id, task.seq)
+            self.inflight[key] = task
+            if task.event is not None and len(task.event[5]) > LARGE_BYTES:
+                self._unrecorded[key] = len(task.event[5])
+        return list({run_id for run_id, _ in self._failed})
 
     def forget_lanes(self, lanes: Collection[int]) -> None:
         """Others see to these lanes now."""

@@ -364,7 +364,7 @@ class Pipe:
 
     def _lanes_to_read(self) -> list[int]:
         """The lanes, but for those that are about to go."""
-        read, begun = self._leaving.look(self._activities.inflight)
+        read, begun = self._leaving.look(self._activities.in_hand())
         if begun and self._session is not None:
             self._session.forget(begun)  # what was written there meanwhile lies before the cursors
         leaving = self._leaving.lanes
@@ -530,10 +530,9 @@ class Pipe:
         """
         memory = self._memory
         self._failures.lost(effects)
-        self._activities.not_committed(effects.placed, unknown=unknown)
         for run_id in list(memory.states):
             memory.drop(run_id)
-        memory.loads = []
+        memory.loads = self._activities.not_committed(effects, unknown=unknown)
         memory.held = []
         self._core.start_over()
         if self._session is not None:
@@ -543,7 +542,7 @@ class Pipe:
         """The step was not applied: forget the runs it touched, read again."""
         memory = self._memory
         self._failures.lost(effects)
-        self._activities.not_committed(effects.placed, unknown=False)
+        memory.loads += self._activities.not_committed(effects, unknown=False)
         touched = self._core.rollback()
         for run_id in touched:
             memory.drop(run_id)
@@ -669,7 +668,7 @@ class Pipe:
         if not self._leaving:
             return
         memory = self._memory
-        active = {*(task.lane for task in self._activities.inflight.values()), *just_read}
+        active = {*self._activities.in_hand().values(), *just_read}
         if memory.held:
             active |= memory.held_lanes()
         for run_id, _ in memory.local:

@@ -176,6 +176,7 @@ class Recovery:
             raise CorruptRowError(wire.run_id_text(run_id), "lane", f"it is {loaded.lane}")
         state = self._state(loaded)
         if loaded.lane not in lanes and self._mover.is_others(state):
+            self._activities.cancel((run_id,))  # its owner sees to all that it has open
             return
         if loaded.next_seq != len(loaded.frames):
             missing = f"it has {len(loaded.frames)} entries, and the last is {loaded.next_seq - 1}"
@@ -206,7 +207,8 @@ class Recovery:
             self._activities.cancel((run_id,))
             return
         if inflight:
-            self._activities.drop_unknown(run_id, transitions)
+            self._activities.drop_unwanted(run_id, transitions)
+        self._activities.looked_for(run_id, lost)
         cancelled = {
             command[1]
             for _, _, commands in transitions

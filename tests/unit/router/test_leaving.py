@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
 
 from hotmesh.router import leaving
@@ -31,11 +28,11 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     return clock
 
 
-def inflight(*keys: tuple[bytes, int], lane: int = LANE) -> dict[tuple[bytes, int], Any]:
-    return {key: SimpleNamespace(lane=lane) for key in keys}
+def inflight(*keys: tuple[bytes, int], lane: int = LANE) -> dict[tuple[bytes, int], int]:
+    return dict.fromkeys(keys, lane)
 
 
-def looked(lanes: Leaving, in_hand: dict[tuple[bytes, int], Any]) -> tuple[list[int], list[int]]:
+def looked(lanes: Leaving, in_hand: dict[tuple[bytes, int], int]) -> tuple[list[int], list[int]]:
     read, begun = lanes.look(in_hand)
     return list(read), begun
 

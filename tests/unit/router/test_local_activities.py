@@ -163,7 +163,7 @@ async def test_what_the_journal_does_not_ask_for_any_more_is_stopped() -> None:
     activities, tasks = accepted(runner, 2)
     activities.start_waiting()
     asked = (kinds.ACTIVITY, 0, 0, "act", b"{}", b"")
-    activities.drop_unknown(RUN, [(1, [], [asked])])
+    activities.drop_unwanted(RUN, [(1, [], [asked])])
     assert list(activities.inflight.values()) == [tasks[0]]
     assert runner.cancelled == [((RUN, 1, 1), "not_found")]
 

@@ -16,6 +16,7 @@ from hotmesh.core import encode_event, kinds
 from hotmesh.engine import wire
 from hotmesh.engine.activity_task import ActivityTask, Outcome
 from hotmesh.exceptions import BackendUnavailableError
+from hotmesh.router import leaving
 from hotmesh.router.closing import RUN_TIMEOUT_KEY
 from unit.router.test_pipe import LANE, pipe_of
 
@@ -92,7 +93,7 @@ class Store:
             return StepReply(1, refused=[RUN])
         if fate == "stale":
             return StepReply(1, stale=[RUN])
-        if self.is_read:
+        if self.is_read or LANE not in step.lanes:
             return StepReply(1)
         self.is_read = True
         return StepReply(1, messages=[self._row(each) for each in enumerate(self.messages)])
@@ -199,3 +200,81 @@ async def test_what_has_failed_keeps_its_pause_and_its_failure(fate: str) -> Non
     assert (stored.task_attempt, stored.task_delay) == ([1], [700])
     assert stored.task_state == [b"why"]
     assert not pipe._activities._failed
+
+
+COMPLETED: tuple[int, int, int, str, bytes, bytes]
+COMPLETED = (kinds.ACTIVITY_COMPLETED, 1, 1, "", b"", BODY)
+FATES = ["lost", "not answered", "refused", "stale"]
+
+
+class Leaves:
+    """A pipe whose only lane is to go to another worker while what an activity has come to is, or
+    is about to be, in a step."""
+
+    def __init__(self, *fates: str, free: int = 10) -> None:
+        self.store = Store("Asks", ["applied", *fates], START_FRAME)
+        self.runner = Runner(free)
+        self.pipe = pipe_on(self.store, Asks, self.runner)
+        self.gone: list[int] = []
+        self.pipe._context.on_lanes_quiet = self.gone.extend
+        self.pipe._context.notifier.lanes = lambda _: None
+
+    async def turns_until_gone(self) -> None:
+        for _ in range(20):
+            await turn(self.store, self.pipe, 1)
+            if self.gone:
+                return
+        raise AssertionError("the lane never goes")
+
+
+@pytest.fixture
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leaving, "PATIENCE_S", 0.0)
+
+
+@pytest.mark.usefixtures("no_patience")
+@pytest.mark.parametrize("fate", FATES)
+async def test_a_lane_does_not_go_before_a_result_of_it_is_recorded(fate: str) -> None:
+    """Whoever has the lane then would have the activity made again."""
+    leaves = Leaves("applied", fate)
+    await turn(leaves.store, leaves.pipe, 2)
+    (task,) = leaves.runner.started
+    leaves.pipe._activities._ended(task, Outcome("completed", COMPLETED))
+    leaves.pipe.give_up([LANE])
+    await leaves.turns_until_gone()
+    assert len(leaves.store.journal) == 2
+    assert not leaves.pipe.busy
+
+
+@pytest.mark.usefixtures("no_patience")
+@pytest.mark.parametrize("fate", FATES)
+async def test_a_lane_does_not_go_before_a_failed_attempt_of_it_is_a_task(fate: str) -> None:
+    """Whoever has the lane then would know of no pause before the next one, nor of its failure."""
+    leaves = Leaves("applied", fate)
+    await turn(leaves.store, leaves.pipe, 2)
+    (task,) = leaves.runner.started
+    leaves.pipe._activities._ended(task, Outcome("retry", delay_ms=700, state=b"why"))
+    leaves.pipe.give_up([LANE])
+    await leaves.turns_until_gone()
+    (stored,) = [step for step in leaves.store.applied if step.task_run]
+    assert (stored.task_attempt, stored.task_delay) == ([1], [700])
+    assert not leaves.pipe._activities._failed
+
+
+@pytest.mark.usefixtures("no_patience")
+@pytest.mark.parametrize("fate", ["lost", "not answered"])
+async def test_a_lane_does_not_go_before_it_is_known_what_starts_there(fate: str) -> None:
+    """Whoever has the lane then would take it for an attempt that was made."""
+    leaves = Leaves(fate)
+    await turn(leaves.store, leaves.pipe, 1)
+    leaves.pipe.give_up([LANE])
+    await turn(leaves.store, leaves.pipe, 6)
+    if fate == "not answered":
+        (task,) = leaves.runner.started
+        assert leaves.gone == []
+        leaves.pipe._activities._ended(task, Outcome("completed", COMPLETED))
+        await leaves.turns_until_gone()
+    else:
+        await leaves.turns_until_gone()
+        assert all(step.task_attempt in ([], [0]) for step in leaves.store.applied)
+    assert not leaves.pipe._activities.unstarted
