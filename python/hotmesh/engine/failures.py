@@ -78,7 +78,7 @@ def activity_failed(handle: ActivityHandle, job: Event, converter: DataConverter
         state = (
             RetryState.CANCEL_REQUESTED
             if kind == kinds.ACTIVITY_CANCELED
-            else RetryState[state_name or "UNSPECIFIED"]
+            else RetryState.__members__.get(state_name)  # None: nobody said, or a later release did
         )
     local = "local" in handle.activity.document
     if kind == kinds.ACTIVITY_CANCELED:
@@ -95,7 +95,7 @@ def activity_failed(handle: ActivityHandle, job: Event, converter: DataConverter
 
 def _activity_error(
     handle: ActivityHandle,
-    state: RetryState,
+    state: RetryState | None,
     cause: BaseException,
     message: str,
     identity: str = "",

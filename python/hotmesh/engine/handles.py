@@ -54,12 +54,12 @@ class ActivityHandle(asyncio.Future[Any]):
         """
         if self.done():
             return False
+        if self.cancel_sent:
+            return True  # first of all: the request must not be taken back for the activity
         instance = self.instance
         if instance.take_back(self.seq):
             instance.pending.pop(self.seq, None)
             return _FutureCancel(self, msg)
-        if self.cancel_sent:
-            return True
         self.cancel_sent = True
         kind = self.activity.cancellation_type
         if kind != ActivityCancellationType.ABANDON:
@@ -130,14 +130,14 @@ class ChildWorkflowHandle(asyncio.Future[Any]):
         """Request the child's cancellation, as the handle's cancellation type says."""
         if self.done():
             return False
+        if self.cancel_sent:
+            return True  # first of all: the request must not be taken back for the child
         instance = self._instance
         if instance.take_back(self.seq):
             instance.pending.pop(self.seq, None)
             if not self.started.done():
                 self.started.cancel()
             return _FutureCancel(self, msg)
-        if self.cancel_sent:
-            return True
         self.cancel_sent = True
         kind = self.cancellation_type
         if kind != ChildWorkflowCancellationType.ABANDON:

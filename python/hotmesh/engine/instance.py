@@ -303,9 +303,24 @@ class WorkflowInstance(Outbound, Attributes):
         token = self.loop.enter()
         try:
             for task in unfinished:
-                _close(task)
+                self._end_coroutine(task)
         finally:
             self.loop.leave(token)
+
+    def _end_coroutine(self, task: asyncio.Task[Any]) -> None:
+        self.task_error = None
+        try:
+            coroutine: Any = task.get_coro()
+            coroutine.close()
+            # Its own coroutines have kept what came out; that they are closed is no news.
+            if self.task_error is not None and not isinstance(self.task_error, GeneratorExit):
+                raise self.task_error
+        except BaseException as error:
+            if is_from_outside(error):
+                raise
+            logger.debug(
+                "%s did not end well on eviction", task.get_name(), exc_info=printable(error)
+            )
 
     # The main coroutine
 
@@ -675,16 +690,6 @@ _CHILD_KINDS = frozenset(
     (kinds.CHILD_STARTED, kinds.CHILD_START_FAILED, kinds.CHILD_COMPLETED, kinds.CHILD_FAILED)
 )
 _UPDATE_COMMANDS = frozenset((kinds.UPDATE_ACCEPTED, kinds.UPDATE_COMPLETED, kinds.UPDATE_REJECTED))
-
-
-def _close(task: asyncio.Task[Any]) -> None:
-    try:
-        coroutine: Any = task.get_coro()
-        coroutine.close()
-    except BaseException as error:
-        if is_from_outside(error):
-            raise
-        logger.debug("%s did not end well on eviction", task.get_name(), exc_info=printable(error))
 
 
 def _timedelta(milliseconds: int | None) -> timedelta | None:
