@@ -308,13 +308,13 @@ class WorkflowInstance(Outbound, Attributes):
             self.loop.leave(token)
 
     def _end_coroutine(self, task: asyncio.Task[Any]) -> None:
-        self.task_error = None
         try:
             coroutine: Any = task.get_coro()
             coroutine.close()
             # Its own coroutines have kept what came out; that they are closed is no news.
-            if self.task_error is not None and not isinstance(self.task_error, GeneratorExit):
-                raise self.task_error
+            kept, self.task_error = self.task_error, None
+            if kept is not None and not isinstance(kept, GeneratorExit):
+                raise kept
         except BaseException as error:
             if is_from_outside(error):
                 raise
