@@ -466,7 +466,8 @@ class Outbound:
         delay = milliseconds(backoff, "continue_as_new: backoff_start_interval")
         if delay:
             document["delay"] = delay
-        name = checked_name(workflow_type or self.details.workflow_type, "workflow type")
+        given = self.details.workflow_type if workflow_type is None else workflow_type
+        name = checked_name(given, "workflow type")
         body = self.encode(args, f"arguments of workflow {name!r}")
         meta = self.within_limit(json_bytes.dumps(document), f"options of workflow {name!r}")
         run_id = self.random_run_id()
