@@ -1,9 +1,16 @@
 """Side queues: runs that go to the routers that host their type, and what goes after them."""
 
-from typing import Any
+import sqlite3
+from contextlib import closing
+from typing import Any, cast
+from urllib.parse import parse_qs, urlsplit
+
+import asyncpg
+import redis
 
 from conformance.mesh import NAMESPACE, TASK_QUEUE, Mesh, Router, new_run_id, until
 from hotmesh.backends.protocol import MessageKind, MessageRow, RunRow, RunStatus
+from hotmesh.backends.redis.names import namespace_key
 from hotmesh.backends.registry import backend_for
 from hotmesh.limits import LANES_PER_QUEUE
 from support.table_flips import damage
@@ -253,6 +260,64 @@ async def mesh_messages(mesh: Mesh) -> list[int]:
     await take_over(reader, await side_of(mesh))
     await take_over(reader, mesh.queue_id)
     return [row.lane for row in await reader.read()]
+
+
+async def test_damaged_names_of_a_side_queue_are_put_right_by_a_beat(stored_url: str) -> None:
+    """By a router that hosts its type: whoever moved runs there does not ask for it again."""
+    backend = backend_for(stored_url)
+    await backend.connect()
+    mesh = await Mesh.over(backend)
+    try:
+        mover, run_id, home, target = await begun(mesh)
+        await mover.commit(**move(run_id, home, target))
+        host = await mesh.join(workflow_types=["Other", "Order"])
+
+        async def has_all() -> bool:
+            beat = await host.beat()
+            lanes = [lane for lane in host.lanes if lane // LANES_PER_QUEUE == side]
+            return len(lanes) == LANES_PER_QUEUE and not beat.surplus
+
+        side = await side_of(mesh)
+        for column in SIDE_NAMES["redis" if stored_url.startswith("redis") else "sql"]:
+            await damage_side(stored_url, mesh.queue_id, column)
+            assert (await host.beat()).alive
+            await until(has_all)
+            await mesh.send("order", column.encode())
+            rows = await host.read_all(1)
+            assert [(row.lane, row.frame) for row in rows] == [(target, column.encode())]
+            await host.acknowledge(rows)
+    finally:
+        await mesh.close()
+        await backend.close()
+
+
+SIDE_NAMES = {"sql": ["id", "namespace", "task_queue", "side"], "redis": ["field", "value"]}
+
+
+async def damage_side(url: str, queue_id: int, column: str) -> None:
+    """Damage what is stored of the task queue's only side queue."""
+    value = 7 if column == "id" else "damaged"
+    if url.startswith("postgresql:"):
+        connection = await asyncpg.connect(url)
+        try:
+            change = f"update hotmesh.queue set {column} = $1 where side = 'Order' returning 1"
+            assert await connection.fetch(change, value)
+        finally:
+            await connection.close()
+    elif url.startswith("sqlite:"):
+        column = "name" if column == "task_queue" else column
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"), timeout=10)) as database:
+            change = f"update queue set {column} = ? where side = 'Order'"
+            with database:
+                assert database.execute(change, (value,)).rowcount == 1
+    else:
+        prefix = parse_qs(urlsplit(url).query)["prefix"][0]
+        key = namespace_key(prefix, NAMESPACE) + f"sides:{queue_id}".encode()
+        with cast("Any", redis.Redis).from_url(url.partition("?")[0]) as server:
+            ((stored, side),) = server.hgetall(key).items()
+            if column == "field":
+                server.hdel(key, stored)
+            server.hset(key, *(("damaged", side) if column == "field" else (stored, "damaged")))
 
 
 async def test_a_damaged_home_is_put_right_by_the_next_beat(stored_url: str) -> None:

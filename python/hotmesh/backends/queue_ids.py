@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 QUEUE_IDS = 33_000_000
@@ -46,3 +46,32 @@ def id_to_take(key: Key, rows: Iterable[tuple[Any, ...]]) -> int:
     while queue_id in taken:
         queue_id += 1
     return queue_id
+
+
+def misnamed_sides(
+    own: tuple[str, str], types: Sequence[str] | None, rows: Iterable[Sequence[Any]]
+) -> list[tuple[Any, Key]]:
+    """The side queues of a task queue that are stored under wrong names, or a wrong id.
+
+    Args:
+        own: Namespace and name of the task queue.
+        types: The workflow types that can be meant: those that the asking router hosts.
+        rows: The id and the names of each side queue, as stored.
+
+    Returns:
+        The stored id of each that is damaged, and which queue it is. A name is told by the id,
+        which follows from it; an id by the name, if that is a type of the router's.
+    """
+    found: list[tuple[Any, Key]] = []
+    for queue_id, *names in rows:
+        if tuple(names[:2]) == own and is_sound(queue_id, names):
+            continue
+        side = names[2]
+        for each in (side, *(types or ())):
+            if is_sound(queue_id, (*own, each)):
+                found.append((queue_id, (*own, each)))
+                break
+        else:
+            if tuple(names[:2]) == own and types is not None and side in types:
+                found.append((queue_id, (*own, side)))
+    return found

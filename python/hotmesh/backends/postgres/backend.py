@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, TypeVar
@@ -46,6 +47,7 @@ from hotmesh.backends.protocol import (
     Tasks,
     TasksReply,
 )
+from hotmesh.backends.queue_ids import misnamed_sides
 from hotmesh.limits import BATCH_BYTES_MAX, NAMED_RUNS_MAX, SIDE_QUEUE_KEEP_MS
 from hotmesh.retrying import at_once
 
@@ -150,10 +152,11 @@ class PostgresBackend:
 
     async def queue_id(self, namespace: str, task_queue: str, side: str = "") -> int:
         """The id of a task queue or side queue, made on first use and cached."""
-        if side:
-            await self.queue_id(namespace, task_queue)
         key = (namespace, task_queue, side)
         if key not in self._queue_ids:
+            if side:  # whose row may be damaged since its id became known
+                self._queue_ids.pop((namespace, task_queue, ""), None)
+                await self.queue_id(namespace, task_queue)
             (self._queue_ids[key],) = await _repeat(
                 lambda: queue_ids(self._links.clients.fetch, [key])
             )
@@ -337,11 +340,22 @@ class PostgresBackend:
                 ROUTER_KEEP_MS,
             )
         )
-        beat = Beat(*row)
+        *columns, side_names = row
+        beat = Beat(*columns)
         if not beat.alive:
             # Perhaps for want of its task queue, behind a pooler that hides new connections.
             self._queue_ids.clear()
+        elif side_names is not None:
+            await self._mend_sides(registration, json.loads(side_names))
         return beat
+
+    async def _mend_sides(self, registration: Registration, rows: Sequence[Sequence[Any]]) -> None:
+        """Put the damaged names of a task queue's side queues right."""
+        for (namespace, name, side), queue_id in list(self._queue_ids.items()):
+            if queue_id == registration.queue_id and not side:
+                for _, key in misnamed_sides((namespace, name), registration.workflow_types, rows):
+                    self._queue_ids.pop(key, None)
+                    await self.queue_id(*key)
 
     async def release(self, namespace: str, router_id: bytes, lanes: Sequence[int]) -> None:
         """Give these lanes back; everything this router did in them is committed."""

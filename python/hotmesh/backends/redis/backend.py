@@ -33,6 +33,7 @@ from hotmesh.backends.protocol import (
     Tasks,
     TasksReply,
 )
+from hotmesh.backends.queue_ids import misnamed_sides
 from hotmesh.backends.redis import codec, durability, scripts
 from hotmesh.backends.redis.filtering import compiled, task_queues
 from hotmesh.backends.redis.hints import Hints
@@ -309,12 +310,31 @@ class RedisBackend:
             numbers["latest"] = registration.latest_ms
         types = registration.workflow_types
         hosted = b"" if types is None else json_bytes.dumps(list(types))
-        words = [codec.header(numbers), router_id, registration.info, hosted]
-        alive, now_ms, lanes, surplus, routers, shift_ms, went_back = await self._again(
-            namespace, scripts.BEAT, words
-        )
+        rest = [router_id, registration.info, hosted]
+        answer = await self._again(namespace, scripts.BEAT, [codec.header(numbers), *rest])
         self._joined.add((namespace, router_id))
+        for stored, side, queue_id in await self._damaged_sides(registration, answer.pop()):
+            numbers |= {"mend": queue_id, "join": False}
+            words = [codec.header(numbers), *rest, stored, side]
+            *answer, _ = await self._again(namespace, scripts.BEAT, words)
+        alive, now_ms, lanes, surplus, routers, shift_ms, went_back = answer
         return Beat(alive == 1, now_ms, lanes, surplus, routers, shift_ms, went_back == 1)
+
+    async def _damaged_sides(
+        self, registration: Registration, flat: Sequence[bytes]
+    ) -> list[tuple[bytes, str, int]]:
+        """The task queue's damaged side queues: what is stored as the id, the type, the id."""
+        if not flat:
+            return []
+        own = await self._names.queue(registration.queue_id)
+        rows = [
+            (int(stored) if stored.isdigit() else stored, *own, side.decode(errors="replace"))
+            for stored, side in zip(flat[::2], flat[1::2], strict=True)
+        ]
+        return [
+            (_bytes_of(stored), key[2], await self.queue_id(*key))
+            for stored, key in misnamed_sides(own, registration.workflow_types, rows)
+        ]
 
     async def release(self, namespace: str, router_id: bytes, lanes: Sequence[int]) -> None:
         """Give these lanes back; everything this router did in them is committed."""
@@ -463,6 +483,10 @@ class RedisBackend:
         known = await self._names.namespace_of(queue_id) is not None  # a damaged lane is in none
         task_queue = (await self._names.queue(queue_id))[1] if known else ""
         return codec.run_row(namespace, task_queue, run_id, columns, transitions)
+
+
+def _bytes_of(stored: int | bytes) -> bytes:
+    return stored if isinstance(stored, bytes) else b"%d" % stored
 
 
 def _pending_task(row: Sequence[Any]) -> PendingTask:

@@ -6,8 +6,10 @@ import json
 from collections.abc import Sequence
 
 from hotmesh.backends.protocol import Beat, HeldTask, Registration, RouterRow
+from hotmesh.backends.queue_ids import misnamed_sides
 from hotmesh.backends.sqlite import statements
 from hotmesh.backends.sqlite.done import delete_old
+from hotmesh.backends.sqlite.queues import ensure_queue
 from hotmesh.backends.sqlite.starts import check_queue, is_queue_of
 from hotmesh.backends.sqlite.transaction import Transaction
 from hotmesh.backends.sqlite.visibility import delete_expired_runs
@@ -64,7 +66,7 @@ def beat(tx: Transaction, registration: Registration) -> Beat:
     routers = _count_routers(tx, registration.queue_id)
     if not registration.hosts_workflows:
         return Beat(True, tx.now_ms, (), (), routers, tx.clock_shift_ms, went_back)
-    tx.run(_SQL["mend_homes"], (registration.queue_id,))
+    _mend_sides(tx, registration)
     lanes, surplus = _share_lanes(tx, router_id, registration.queue_id, routers)
     used_after_ms = tx.now_ms - SIDE_QUEUE_KEEP_MS
     for queue_id, side, in_use, hosts in tx.all(
@@ -75,6 +77,17 @@ def beat(tx: Transaction, registration: Registration) -> Beat:
         lanes += found
         surplus += more
     return Beat(True, tx.now_ms, sorted(lanes), surplus, routers, tx.clock_shift_ms, went_back)
+
+
+def _mend_sides(tx: Transaction, registration: Registration) -> None:
+    """Damaged rows of the task queue's side queues are put right."""
+    queue_id = registration.queue_id
+    tx.run(_SQL["mend_homes"], (queue_id,))
+    rows = tx.all(_SQL["names_of_sides"], (queue_id,))
+    if rows:
+        ((namespace, name),) = tx.all(_SQL["queue_names"], (queue_id,))
+        for _, key in misnamed_sides((namespace, name), registration.workflow_types, rows):
+            ensure_queue(tx, key)
 
 
 def _settle_clock(tx: Transaction, registration: Registration, *, is_known: bool) -> None:

@@ -1,6 +1,7 @@
 -- Join or renew a router, declare silent ones dead, take a fair share of the lanes of its queue, and
 -- of its side queues whose type it hosts. Bytes: router id, info, hosted types as JSON ("" for any).
--- Answers {alive, now, lanes, surplus lanes, routers, shift, went back}.
+-- Answers {alive, now, lanes, surplus lanes, routers, shift, went back, side queues}; the last are ids
+-- and types, as stored. h.mend: the id of one that is damaged; two more bytes: what is stored as its id, its type.
 
 local ROUTERS_PER_BEAT = 100
 local EXPIRED_PER_BEAT = 500
@@ -113,7 +114,7 @@ end
 local alive = call('HGET', P .. 'router:' .. router, 'alive')
 local known = tonumber(call('HGET', P .. 'router:' .. router, 'beats') or 0) or 0
 if alive == '0' or (not alive and (h.beats > 0 or not h.join)) then
-  return { 0, now, {}, {}, 0, shift, 0 }
+  return { 0, now, {}, {}, 0, shift, 0, {} }
 end
 settle_clock()
 call('HSET', P .. 'router:' .. router, 'alive', 1, 'q', queue, 'seen', text(now), 'info', info,
@@ -144,16 +145,23 @@ local function count_members()
 end
 
 local routers = count_members()
-local lanes, surplus = {}, {}
+local lanes, surplus, sides = {}, {}, {}
 if h.hosts then
   take_share(queue, routers, lanes, surplus)
-  local sides = call('HGETALL', P .. 'sides:' .. queue)
+  if h.mend then
+    call('HDEL', P .. 'sides:' .. queue, take())
+    call('HSET', P .. 'sides:' .. queue, h.mend, take())
+  end
+  sides = call('HGETALL', P .. 'sides:' .. queue)
   for i = 1, #sides, 2 do
-    if call('HGET', P .. 'side:' .. sides[i], 'home') ~= tostring(queue) then
-      call('HSET', P .. 'side:' .. sides[i], 'home', queue) -- it is damaged
+    local side = tonumber(sides[i])
+    if side then -- else it is damaged, which the caller sees to
+      if call('HGET', P .. 'side:' .. sides[i], 'home') ~= tostring(queue) then
+        call('HSET', P .. 'side:' .. sides[i], 'home', queue) -- it is damaged
+      end
+      take_share(side, side_routers(sides[i], sides[i + 1]), lanes, surplus)
     end
-    take_share(tonumber(sides[i]), side_routers(sides[i], sides[i + 1]), lanes, surplus)
   end
   table.sort(lanes)
 end
-return { 1, now, lanes, surplus, routers, shift, known < h.beats and 1 or 0 }
+return { 1, now, lanes, surplus, routers, shift, known < h.beats and 1 or 0, sides }

@@ -52,6 +52,14 @@ FROM (VALUES (?))
 WHERE (namespace, name) = (SELECT q.namespace, q.name FROM queue AS q WHERE q.id = column1)
     AND home IS NOT nullif(column1, queue.id);
 
+-- name: names_of_sides
+-- The side queues of a task queue, as they are stored.
+SELECT id, namespace, name, side FROM queue WHERE home = ?;
+
+-- name: queue_names
+-- Namespace and name of a task queue.
+SELECT namespace, name FROM queue WHERE id = ?;
+
 -- name: side_queues
 -- The side queues of a task queue: type, whether in use, live routers that host the type.
 SELECT q.id, q.side, q.used_ms > ? OR EXISTS (SELECT 1 FROM moved AS m WHERE m.queue_id = q.id),

@@ -65,7 +65,7 @@ create or replace function hotmesh.beat(
     queue_lock bigint,
     runs_room int, replies_before_ms bigint, replies_room int, routers_before_ms bigint,
     out alive boolean, out now bigint, out lanes int[], out surplus int[], out routers int,
-    out shift_ms bigint, out went_back boolean
+    out shift_ms bigint, out went_back boolean, out side_names text
 ) language plpgsql as $$
 declare
     side record;
@@ -120,6 +120,11 @@ begin
     select count(*) into routers from hotmesh.router r
     where r.queue_id = router_queue and r.alive and r.hosts_workflows;
     if hosts then
+        -- The caller sees to names that are damaged; null where there are no side queues.
+        select json_agg(json_build_array(
+            queue.id, queue.namespace, queue.task_queue, queue.side
+        )) into side_names
+        from hotmesh.queue where queue.home = router_queue;
         -- A damaged row of the task queue or of one of its side queues belongs to it again.
         update hotmesh.queue set home = nullif(router_queue, queue.id)
         from hotmesh.queue own
