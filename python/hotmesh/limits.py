@@ -97,6 +97,10 @@ SHUTDOWN_S = 10.0
 """What a worker's way down may take besides ``graceful_shutdown_timeout``, whatever the database
 does."""
 
+KEPT_SECONDS_MAX = 2**31 - 1
+"""How long a closed run is kept at most (68 years), where it is said how long: what is longer is
+shortened."""
+
 DURATION_SECONDS_MAX = 1e12
 """A duration in seconds that is as good as endless: timers of that length or more never fire, and
 timeouts of it are refused. Due times stay exact in every backend, Redis's doubles included."""

@@ -7,7 +7,9 @@ from typing import Any
 
 from conformance.mesh import NAMESPACE, Mesh, Router, new_run_id, until
 from hotmesh.backends.protocol import RunFilter, RunRow, RunStatus
+from hotmesh.backends.registry import backend_for
 from hotmesh.visibility import AttributeIs, Condition, Field, FieldIs, all_of
+from support.table_flips import damage
 
 
 def condition(
@@ -293,6 +295,29 @@ async def test_a_run_that_expires_at_once_is_deleted_by_a_beat(mesh: Mesh) -> No
     await until(gone)
     assert await ids(mesh) == ["forever", "kept"]
     assert (await mesh.start_one(mesh.start_item("brief"))).started
+
+
+async def test_a_run_is_kept_whose_time_to_be_kept_is_damaged(stored_url: str) -> None:
+    """Postgres can't be given what is no number of seconds."""
+    backend = backend_for(stored_url)
+    await backend.connect()
+    mesh = await Mesh.over(backend)
+    try:
+        router = await mesh.join()
+        run_id = await mesh.start("order", expire_s=3_600)
+        assert await damage(stored_url, ("run", STORED_EXPIRY[backend.name])) == 1
+        await end(mesh, router, "order", run_id)
+        await router.beat()
+        await router.beat()
+        row = await found(mesh, "order")
+        assert row is not None
+        assert row.status == RunStatus.COMPLETED
+    finally:
+        await mesh.close()
+        await backend.close()
+
+
+STORED_EXPIRY = {"sqlite": "expire_s", "postgres": "expire_s", "redis": "x"}
 
 
 async def test_an_open_run_does_not_expire(mesh: Mesh) -> None:

@@ -1,6 +1,7 @@
 """Bad input: a typed error that names what and where, and nothing else affected."""
 
 import asyncio
+import contextlib
 import inspect
 import uuid
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 from hotmesh import activity, workflow
 from hotmesh.client import (
     Client,
+    WorkflowExecutionStatus,
     WorkflowFailureError,
     WorkflowQueryFailedError,
     WorkflowUpdateFailedError,
@@ -164,6 +166,47 @@ async def test_an_invalid_duration_is_refused(client: Client, option: str) -> No
     for bad in (timedelta(seconds=-1), "soon", float("inf"), float("nan")):
         with pytest.raises(InvalidArgumentError, match=option):
             await start(client, Echo.run, "x", **{option: bad})
+
+
+@workflow.defn
+class LongLived:
+    """All that it waits for might take as long as it is told."""
+
+    @workflow.run
+    async def run(self, days: int) -> list[Any]:
+        long = timedelta(days=days)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(long.total_seconds()):
+                ended = await workflow.execute_activity(
+                    echo,
+                    "activity",
+                    schedule_to_close_timeout=long,
+                    schedule_to_start_timeout=long,
+                    start_to_close_timeout=long,
+                    heartbeat_timeout=long,
+                    retry_policy=RetryPolicy(initial_interval=long, maximum_interval=long),
+                )
+        child = await workflow.execute_child_workflow(
+            Echo.run,
+            "child",
+            execution_timeout=long,
+            run_timeout=long,
+            task_timeout=long,
+            expire=long,
+        )
+        return [ended, child]
+
+
+async def test_a_duration_of_a_hundred_centuries_is_stored(any_client: Client) -> None:
+    """On every backend; and a start that one can't take would fail all those beside it."""
+    long = timedelta(days=3_650_000)
+
+    async with working(any_client, Echo, LongLived, activities=[echo]):
+        assert await execute(any_client, LongLived.run, long.days) == ["activity", "child"]
+        for option in ("execution_timeout", "run_timeout", "task_timeout", "expire"):
+            assert await execute(any_client, Echo.run, option, **{option: long}) == option
+        handle = await start(any_client, Echo.run, "late", start_delay=long)
+        assert (await handle.describe()).status == WorkflowExecutionStatus.RUNNING
 
 
 async def test_an_argument_that_cannot_be_serialised_is_named(client: Client) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -21,6 +20,7 @@ from hotmesh.engine.attributes import SearchDocument
 from hotmesh.engine.options import (
     checked_name,
     checked_text,
+    kept_seconds,
     milliseconds,
     refuse_cron,
     refuse_priority,
@@ -246,8 +246,8 @@ def _put_time(header: dict[str, Any], key: str, value: timedelta, name: str) -> 
 
 def _expiry(expire: timedelta | float | None) -> int:
     """Whole seconds, rounded up."""
-    whole = milliseconds(expire, "expire")
-    return _KEEP if whole is None else math.ceil(whole / 1000)
+    kept_s = kept_seconds(expire, "expire")
+    return _KEEP if kept_s is None else kept_s
 
 
 async def with_signal(payloads: Payloads, options: StartWorkflowInput) -> list[bytes]:

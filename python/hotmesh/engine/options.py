@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from hotmesh.common import Priority, RetryPolicy
 from hotmesh.exceptions import InvalidArgumentError, UnsupportedOptionError
-from hotmesh.limits import DURATION_SECONDS_MAX, NAME_BYTES_MAX
+from hotmesh.limits import DURATION_SECONDS_MAX, KEPT_SECONDS_MAX, NAME_BYTES_MAX
 from hotmesh.printing import shown
 
 Duration = timedelta | float | int
@@ -34,6 +34,16 @@ def milliseconds(value: Duration | None, what: str) -> int | None:
         raise InvalidArgumentError(f"{what} must not be negative or endless, but is {value!r}")
     whole = round(seconds * 1000)
     return whole if whole or not seconds else 1
+
+
+def kept_seconds(expire: Duration | None, what: str) -> int | None:
+    """How long a closed workflow is kept, in whole seconds, rounded up; None stays None.
+
+    Raises:
+        InvalidArgumentError: it is negative or no duration.
+    """
+    whole = milliseconds(expire, what)
+    return None if whole is None else min(-(-whole // 1000), KEPT_SECONDS_MAX)
 
 
 def refuse_cron(cron_schedule: str, what: str) -> None:

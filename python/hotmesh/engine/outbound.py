@@ -32,6 +32,7 @@ from hotmesh.engine.options import (
     Duration,
     checked_name,
     checked_text,
+    kept_seconds,
     milliseconds,
     refuse_cron,
     refuse_priority,
@@ -282,9 +283,9 @@ class Outbound:
         }
         if task_queue is not None:
             document["q"] = checked_name(task_queue, f"{what}: task queue")
-        expire_ms = milliseconds(expire, f"{what}: expire")
-        if expire_ms is not None:
-            document["expire"] = expire_ms // 1000
+        kept_s = kept_seconds(expire, f"{what}: expire")
+        if kept_s is not None:
+            document["expire"] = kept_s
         if record:
             document["record"] = True
         seq = self.seq + 1

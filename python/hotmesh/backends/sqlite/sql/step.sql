@@ -144,12 +144,14 @@ DELETE FROM attribute
 WHERE name = ? AND run_id = (SELECT run_id FROM run WHERE run_id = ? AND namespace = ?);
 
 -- name: close_runs
--- The ends of runs, and when they may be deleted.
+-- The ends of runs, and when they may be deleted: never, where it is damaged how long they are kept.
 UPDATE run SET
     status = column2,
     closed_ms = column3,
     result = column5,
-    expires_ms = CASE WHEN expire_s >= 0 THEN column3 + expire_s * 1000 END
+    expires_ms = CASE
+        WHEN expire_s >= 0 AND typeof(expire_s) = 'integer' THEN column3 + expire_s * 1000
+    END
 FROM (VALUES (?, ?, ?, ?, ?))
 WHERE run_id = column1 AND run.status = 1 AND (run.lane / 64 = column4 OR EXISTS (
     SELECT 1 FROM queue AS q WHERE q.id = run.lane / 64 AND q.home = column4));
