@@ -190,8 +190,13 @@ class CompositePayloadConverter(PayloadConverter, WithSerializationContext):
 
     @functools.cached_property
     def takes_context(self) -> bool:
-        """Whether any part wants to know whose data it works on."""
-        return any(isinstance(each, WithSerializationContext) for each in self.converters.values())
+        """Whether it, or any part, wants to know whose data it works on."""
+        own, base = type(self), CompositePayloadConverter
+        return (
+            own.with_context is not base.with_context
+            or own.get_converters_with_context is not base.get_converters_with_context
+            or any(isinstance(each, WithSerializationContext) for each in self.converters.values())
+        )
 
 
 class DefaultPayloadConverter(CompositePayloadConverter):

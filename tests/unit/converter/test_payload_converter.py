@@ -16,6 +16,7 @@ from hotmesh.converter import (
     BinaryNullPayloadConverter,
     BinaryPlainPayloadConverter,
     CompositePayloadConverter,
+    DataConverter,
     DefaultPayloadConverter,
     EncodingPayloadConverter,
     JSONPlainPayloadConverter,
@@ -137,6 +138,41 @@ def test_context_reaches_the_parts() -> None:
     assert converter.to_payload(1).data == b"none"
     plain = DefaultPayloadConverter()
     assert plain.with_context(context) is plain
+
+
+class ContextualItself(DefaultPayloadConverter):
+    """Wants to know, and none of its parts does."""
+
+    workflow_id = "none"
+
+    def with_context(self, context: SerializationContext) -> Self:
+        assert isinstance(context, WorkflowSerializationContext)
+        bound = type(self)()
+        bound.workflow_id = context.workflow_id
+        return bound
+
+
+class ContextualParts(DefaultPayloadConverter):
+    """Gives itself a part for each context."""
+
+    def get_converters_with_context(
+        self, context: SerializationContext
+    ) -> list[EncodingPayloadConverter] | None:
+        assert isinstance(context, WorkflowSerializationContext)
+        return [Contextual(context.workflow_id)]
+
+
+def test_a_composite_that_wants_to_know_itself_is_told() -> None:
+    context = WorkflowSerializationContext("default", "order-1")
+    itself = DataConverter(payload_converter_class=ContextualItself)
+    assert itself.takes_context
+    bound = itself.with_context(context).payload_converter
+    assert isinstance(bound, ContextualItself)
+    assert bound.workflow_id == "order-1"
+    parts = DataConverter(payload_converter_class=ContextualParts)
+    assert parts.takes_context
+    assert parts.with_context(context).payload_converter.to_payloads([1])[0].data == b"order-1"
+    assert not DataConverter.default.takes_context
 
 
 def test_protobuf_is_not_imported_until_it_is_used() -> None:
