@@ -110,12 +110,13 @@ def _untyped(values: list[Any]) -> list[Any]:
 
 
 def _key(name: str, number: int) -> SearchAttributeKey[Any]:
-    metadata_type = SearchAttributeIndexedValueType(number).name
-    key = SearchAttributeKey.from_metadata_type(
-        name, "Double" if metadata_type == "DOUBLE" else metadata_type
-    )
-    if key is None:
-        raise ValueError(f"search attribute {name!r} has the unknown type {number}")
+    try:
+        kind = SearchAttributeIndexedValueType(number)
+    except ValueError:
+        message = f"search attribute {name!r} has the unknown type {number}"
+        raise ValueError(message) from None
+    key = SearchAttributeKey.from_metadata_type(name, kind.name)
+    assert key is not None, kind
     return key
 
 

@@ -13,7 +13,9 @@ import pytest
 from hotmesh import activity, workflow
 from hotmesh.common import Priority, RawValue, RetryPolicy
 from hotmesh.core import kinds
+from hotmesh.engine import wire
 from hotmesh.engine.activity_options import activity_options
+from hotmesh.engine.activity_task import ActivityTask, TaskOrigin
 from hotmesh.exceptions import (
     ActivityError,
     ApplicationError,
@@ -27,6 +29,7 @@ from hotmesh.exceptions import (
     UnknownActivityTypeError,
     UnsupportedOptionError,
 )
+from hotmesh.workflow import _activities
 from unit.engine.driving import (
     START_MS,
     Driven,
@@ -440,3 +443,38 @@ def test_results_in_one_activation_are_given_in_their_order() -> None:
     run.start()
     run.give(completed(3, 3), completed(1, 1), completed(2, 2))
     assert seen == [3, 1, 2]
+
+
+def test_calls_that_differ_each_time_are_not_remembered_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_activities, "OPTIONS_REMEMBERED_MAX", 3)
+
+    async def code() -> None:
+        for number in range(1, 9):
+            await workflow.execute_activity(f"call {number}", 1, start_to_close_timeout=SECOND)
+
+    run = Driven(code)
+    run.start()
+    for seq in range(1, 9):
+        run.give(completed(seq))
+    assert run.outcome() is None
+    assert len(_activities._known_calls) <= 3
+
+
+def test_an_attempt_says_which_it_is() -> None:
+    origin = TaskOrigin("n", "w", "T", "q")
+    task = ActivityTask(b"r" * 16, 3, 64, "act", {}, b"", START_MS, origin, attempt=2)
+    assert task.key == (b"r" * 16, 3, 2)
+    assert task.log_fields() == {
+        "activity_id": "3",
+        "activity_type": "act",
+        "attempt": 2,
+        "namespace": "n",
+        "task_queue": "q",
+        "workflow_id": "w",
+        "run_id": wire.run_id_text(b"r" * 16),
+        "workflow_type": "T",
+    }
+    task.options["id"] = "mine"
+    assert task.log_fields()["activity_id"] == "mine"

@@ -24,7 +24,9 @@ from unit.engine.driving import (
     completed,
     fired,
     kinds_of,
+    sent,
     shown,
+    signal,
 )
 
 SECOND = timedelta(seconds=1)
@@ -347,6 +349,65 @@ def test_a_try_to_cancel_before_the_start_is_known_is_told_to_whoever_awaits_it(
     timer = next(each for each in commands if each[0] == kinds.TIMER)
     assert "CANCEL_CHILD" in kinds_of(run.give(fired(timer[1]), at=1))
     assert len(errors) == 1
+
+
+# What comes together with what cancels it: signals are heard before results
+
+
+def hears_of(make: Callable[[], Any]) -> Callable[[], Any]:
+    """Code that cancels what it waits for when it hears a signal."""
+
+    async def code() -> str:
+        task = asyncio.ensure_future(make())
+        workflow.set_signal_handler("stop", lambda: task.cancel())
+        try:
+            return await task
+        except (asyncio.CancelledError, ActivityError, ChildWorkflowError) as error:
+            return type(error).__name__
+
+    return code
+
+
+def executing(kind: ChildWorkflowCancellationType) -> Callable[[], Any]:
+    return lambda: workflow.execute_child_workflow("C", id="c", cancellation_type=kind)
+
+
+def test_a_timer_that_fired_is_dropped_by_a_signal_that_came_with_it() -> None:
+    run = run_of(hears_of(lambda: workflow.sleep(5)))
+    assert kinds_of(run.give(fired(1), signal("stop"), at=5)) == ["CANCEL_TIMER", "COMPLETE"]
+    assert run.outcome() == "CancelledError"
+    assert run.replayed().instance.closed
+
+
+def test_a_result_is_too_late_for_a_signal_that_came_with_it() -> None:
+    run = run_of(hears_of(activity))
+    commands = run.give(completed(1, "result"), signal("stop"))
+    assert kinds_of(commands) == ["CANCEL_ACTIVITY", "COMPLETE"]
+    assert run.outcome() == "ActivityError"
+
+
+def test_a_childs_end_is_too_late_unless_it_is_waited_for() -> None:
+    for kind, outcome in ((TRY, "ChildWorkflowError"), (COMPLETED, "result")):
+        options: Any = {"id": "c", "cancellation_type": kind}
+        run = run_of(
+            hears_of(lambda options=options: workflow.execute_child_workflow("C", **options))
+        )
+        run.give(child_started(1))
+        commands = run.give(child_completed(1, "result"), signal("stop"))
+        assert kinds_of(commands) == ["CANCEL_CHILD", "COMPLETE"]
+        assert run.outcome() == outcome
+
+
+def test_news_of_a_childs_start_are_too_late_for_a_signal_that_came_with_it() -> None:
+    run = run_of(hears_of(executing(TRY)))
+    assert kinds_of(run.give(child_started(1), signal("stop"))) == ["CANCEL_CHILD", "COMPLETE"]
+    assert run.outcome() == "CancelledError"
+
+
+def test_an_answer_from_another_workflow_is_too_late_for_a_signal_that_came_with_it() -> None:
+    run = run_of(hears_of(lambda: workflow.get_external_workflow_handle("o").signal("s")))
+    assert kinds_of(run.give(sent(1), signal("stop"))) == ["COMPLETE"]
+    assert run.outcome() == "CancelledError"
 
 
 # Other workflows

@@ -214,12 +214,13 @@ def test_attributes_of_a_start_become_a_document_and_a_record() -> None:
     assert naive["when"] == [int(Indexed.DATETIME), "2026-01-02T00:00:00"]
 
 
-def test_an_attribute_of_a_type_that_nobody_knows_is_named() -> None:
+@pytest.mark.parametrize("number", [0, 99])
+def test_an_attribute_of_a_type_that_nobody_knows_is_named(number: int) -> None:
     async def code() -> None:
         workflow.info()
 
-    with pytest.raises(ValueError, match="99"):
-        Driven(code, header={"sa": {"odd": [99, 1]}}).start()
+    with pytest.raises(ValueError, match=f"search attribute 'odd' has the unknown type {number}"):
+        Driven(code, header={"sa": {"odd": [number, 1]}}).start()
 
 
 # Continue as new

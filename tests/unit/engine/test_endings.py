@@ -259,6 +259,40 @@ def test_a_failure_that_is_too_large_is_shortened() -> None:
     assert raised.value.type == "Mine"
 
 
+def test_a_run_ends_once_whatever_comes_to_its_end_after() -> None:
+    async def code() -> str:
+        heard: list[int] = []
+
+        def hear() -> None:
+            heard.append(1)
+            raise ApplicationError("first")
+
+        workflow.set_signal_handler("s", hear)
+        await workflow.wait_condition(lambda: bool(heard))
+        return "second"
+
+    run = Driven(code)
+    run.start()
+    assert kinds_of(run.give(signal("s"))) == ["FAIL"]
+    with pytest.raises(ApplicationError, match="first"):
+        run.outcome()
+
+
+def test_only_the_first_mistake_of_an_activation_is_told() -> None:
+    async def code() -> None:
+        try:
+            await workflow.sleep(60)
+        finally:
+            workflow.continue_as_new()
+
+    run = Driven(code)
+    run.start()
+    run.instance.fail_task(OddError("first"))
+    run.instance.fail_task(OddError("second"))
+    with pytest.raises(OddError, match="first"):
+        run.give(cancel())
+
+
 @workflow.defn
 class Initialised:
     """Takes its arguments when it is made."""

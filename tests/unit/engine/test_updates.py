@@ -350,6 +350,16 @@ def test_an_update_that_nobody_waits_for_is_answered_to_nobody() -> None:
     assert run.instance.object.total == 1
 
 
+def test_a_rejection_is_told_to_who_waits_for_either_or_neither() -> None:
+    run = Driven(Account)
+    run.start()
+    job = update("add")
+    for document in ({}, {"accepted": b"a".hex()}, {"completed": b"c".hex()}):
+        body = wire.join_document({"id": "u", **document}, values(-1))
+        run.give((*job[:4], str(document).encode(), body))
+        assert list(run.replies) == [bytes.fromhex(each) for each in document.values()]
+
+
 def test_an_update_knows_its_id_and_name() -> None:
     run = Driven(Account)
     run.start(update("at_once", id="7"))

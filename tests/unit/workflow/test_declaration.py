@@ -7,6 +7,7 @@ import pytest
 
 from hotmesh import workflow
 from hotmesh.common import RawValue
+from hotmesh.engine.definition import WorkflowDefinition
 from support.running import at_module_level
 
 
@@ -148,3 +149,98 @@ def test_names_of_parameters_may_differ() -> None:
 
     assert workflow.defn is not None
     assert Fine.run is not None
+
+
+def test_run_is_a_coroutine_function() -> None:
+    with pytest.raises(ValueError, match="must be an async function"):
+        workflow.run(Parts.old)
+
+
+def test_init_is_init() -> None:
+    with pytest.raises(ValueError, match="only be used on the __init__ method"):
+        workflow.init(Parts.nothing)
+
+
+def test_a_dynamic_config_is_synchronous_and_takes_nothing() -> None:
+    with pytest.raises(ValueError, match="must be synchronous"):
+        workflow.dynamic_config(Parts.nothing)
+    with pytest.raises(ValueError, match="only take self"):
+        workflow.dynamic_config(Parts.raw_query)
+
+
+def test_a_validator_is_synchronous() -> None:
+    class Has:
+        @workflow.update
+        def up(self) -> None: ...
+
+    with pytest.raises(RuntimeError, match="must not be async"):
+        Has.up.validator(Parts.nothing)
+
+
+def test_a_workflow_is_either_dynamic_or_named() -> None:
+    class Both:
+        @workflow.run
+        @at_module_level
+        async def run(self) -> None: ...
+
+    with pytest.raises(ValueError, match="name and dynamic"):
+        workflow.defn(name="x", dynamic=True)(Both)
+
+
+def test_a_workflow_without_run_is_none() -> None:
+    class Empty:
+        """Nothing in it."""
+
+    with pytest.raises(ValueError, match=r"Empty: missing @workflow\.run method"):
+        workflow.defn(Empty)
+
+
+def test_two_run_methods_and_two_configs_are_named() -> None:
+    class Two:
+        @workflow.run
+        @at_module_level
+        async def one(self) -> None: ...
+
+        @workflow.run
+        @at_module_level
+        async def two(self) -> None: ...
+
+        @workflow.dynamic_config
+        def a(self) -> workflow.DynamicWorkflowConfig:
+            return workflow.DynamicWorkflowConfig()
+
+        @workflow.dynamic_config
+        def b(self) -> workflow.DynamicWorkflowConfig:
+            return workflow.DynamicWorkflowConfig()
+
+    with pytest.raises(
+        ValueError, match=r"multiple @workflow\.run methods.*one and two"
+    ) as refused:
+        workflow.defn(dynamic=True)(Two)
+    assert "multiple @workflow.dynamic_config methods found" in str(refused.value)
+
+
+def test_handlers_are_found_by_the_names_they_are_given() -> None:
+    class Named:
+        @workflow.run
+        @at_module_level
+        async def run(self) -> None: ...
+
+        @workflow.signal(name="s")
+        def one(self) -> None: ...
+
+        @workflow.query(name="q")
+        def two(self) -> int:
+            return 1
+
+        @workflow.update(name="u", description="what for")
+        def three(self) -> None: ...
+
+    workflow.defn(name="T")(Named)
+    definition = WorkflowDefinition.of(Named)
+    assert definition is not None
+    assert WorkflowDefinition.of(Named.run) is definition
+    assert (definition.name, definition.arity) == ("T", (0, 0))
+    assert (list(definition.signals), list(definition.queries)) == (["s"], ["q"])
+    assert definition.queries["q"].ret_type is int
+    assert definition.updates["u"].description == "what for"

@@ -14,6 +14,7 @@ from hotmesh.common import Payload, Priority, RetryPolicy
 from hotmesh.engine import wire
 from hotmesh.exceptions import ApplicationError
 from hotmesh.limits import CONTINUE_SUGGESTED_BYTES, CONTINUE_SUGGESTED_TRANSITIONS
+from hotmesh.workflow import _run
 from unit.engine.driving import RUN_ID, START_MS, Driven, failure, fired, values
 
 START = datetime.fromtimestamp(START_MS / 1000, UTC)
@@ -266,3 +267,27 @@ def test_what_would_fail_the_run_can_be_asked(error: BaseException, fails: bool)
         return workflow.is_failure_exception(error)
 
     assert told(code, failure_types=(KeyError,)) is fails
+
+
+def test_a_meter_names_the_run_and_measures_nothing_again(
+    monkeypatch: pytest.MonkeyPatch, core: ModuleType
+) -> None:
+    counted: list[Any] = []
+
+    def meter(attributes: Any, gate: Any) -> Any:
+        def count() -> None:
+            if gate():
+                counted.append(attributes)
+
+        return count
+
+    monkeypatch.setattr(_run, "program_meter", meter)
+
+    async def code() -> None:
+        workflow.metric_meter()()
+        await workflow.sleep(1)
+
+    run = Driven(code, core=core)
+    run.start()
+    run.replayed()
+    assert counted == [{"namespace": "n", "task_queue": "q", "workflow_type": "code"}]
