@@ -22,6 +22,14 @@ BATCH_BYTES_MAX = 4 * 1024 * 1024
 what a client or an activity worker writes in one call, and the events that one activation of a run
 takes. The item that goes past it is the last one, so a batch holds less than this and one item."""
 
+SMALL_BYTES_MAX = 256 * 1024
+"""Bytes from which on a message (of a start with its run's header and input) is not read beside the
+others: a step tells of it, and it is asked for once the small ones have been read. SQL has the same
+number."""
+
+SHELVED_MAX = 10_000
+"""Messages that a session knows of and has not read yet; with more it reads no others."""
+
 STEP_BYTES_MAX = 4 * 1024 * 1024
 """Journaled bytes from which on no further run is activated before the next step is written. What
 commands carry is written up to three times: in the journal, as a task or a start, to a parent."""

@@ -3,10 +3,16 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from conformance.mesh import NAMESPACE, Mesh, Router, task_columns
 from hotmesh.backends.protocol import LoadedRun, MessageRow, TaskRow
-from hotmesh.limits import BATCH_BYTES_MAX
+from hotmesh.limits import (
+    BATCH_BYTES_MAX,
+    LANES_PER_QUEUE,
+    LARGE_TURN_BYTES,
+    TIMER_HORIZON_MS,
+)
 
 ITEM_BYTES = BATCH_BYTES_MAX // 5
 COUNT = 13
@@ -74,6 +80,85 @@ async def test_small_messages_come_beside_large_ones(mesh: Mesh) -> None:
     small = {await mesh.start(f"small-{n}") for n in range(40)}
     rows = await read_bounded(router, COUNT + 41)
     assert small <= {row.run_id for row in rows}
+
+
+async def test_what_is_small_is_read_before_what_is_large(mesh: Mesh) -> None:
+    router = await mesh.join()
+    runs = {await mesh.start(f"order-{n}", input=large(n)) for n in range(COUNT)}
+    await mesh.start("signalled")
+    for number in range(COUNT):
+        await mesh.send("signalled", large(number))
+    small = {await mesh.start(f"small-{n}") for n in range(2 * LANES_PER_QUEUE)}
+    first = await router.read()
+    assert small < {row.run_id for row in first}
+    assert sum(len(row.frame) + len(row.input or b"") > ITEM_BYTES for row in first) in (4, 5)
+    rows = first + await read_bounded(router, 2 * COUNT + 1 + len(small) - len(first))
+    assert {row.run_id for row in rows} > runs | small
+    assert len({(row.lane, row.id) for row in rows}) == len(rows)
+    await router.acknowledge(rows)
+    router.session.forget()
+    assert await router.read() == []
+
+
+async def test_no_message_passes_another_of_its_run(mesh: Mesh) -> None:
+    router = await mesh.join()
+    await mesh.start("other")
+    run_id = await mesh.start("order", input=large(0))
+    for number in range(1, COUNT):
+        await mesh.send("other", large(number))
+        await mesh.send("order", b"%02d" % number + bytes(number % 3 * ITEM_BYTES // 2))
+    rows = await read_bounded(router, 2 * COUNT)
+    starts, *events = [row for row in rows if row.run_id == run_id]
+    assert number_of(starts.input) == 0
+    assert [int(row.frame[:2]) for row in events] == list(range(1, COUNT))
+
+
+async def test_what_is_very_large_waits_for_a_step_that_may_read_it(mesh: Mesh) -> None:
+    router = await mesh.join()
+    huge = os.urandom(LARGE_TURN_BYTES)
+    start = await mesh.start("start", input=huge)
+    await mesh.send("start", b"behind it")
+    signalled = await mesh.start("signalled")
+    await mesh.send("signalled", huge + b"1")
+    await mesh.send("signalled", b"behind it too")
+    for _ in range(2):
+        router.session.forget()
+        reply = await router.commit(room=500, any_size=False)
+        assert [row[2] for row in reply.messages] == [signalled]
+        assert reply.large_waits
+        reply = await router.commit(room=500, any_size=False)
+        assert list(reply.messages) == []
+        assert reply.large_waits
+        rows: list[MessageRow] = []
+        waits = True
+        while waits:
+            reply = await router.commit(room=500)
+            found = [MessageRow(*row) for row in reply.messages]
+            assert sum(len(row.frame) + len(row.input or b"") > 100 for row in found) == 1
+            rows, waits = rows + found, reply.large_waits
+        rows += await router.read()
+        by_run = {run: [row for row in rows if row.run_id == run] for run in (start, signalled)}
+        assert by_run[start][0].input == huge
+        assert [row.frame for row in by_run[start][1:]] == [b"behind it"]
+        assert [row.frame for row in by_run[signalled]] == [huge + b"1", b"behind it too"]
+        assert await router.read() == []
+        assert not (await router.commit(room=500)).large_waits
+
+
+async def test_what_waits_to_be_read_and_is_gone_holds_up_nothing(mesh: Mesh) -> None:
+    router = await mesh.join()
+    await mesh.start("order")
+    await mesh.send("order", os.urandom(LARGE_TURN_BYTES + 1))
+    await mesh.send("order", b"behind it")
+    reply = await router.commit(room=500, any_size=False)
+    assert reply.large_waits
+    (began,) = [MessageRow(*row) for row in reply.messages]
+    session = await mesh.backend.session(NAMESPACE, router.router_id, TIMER_HORIZON_MS)
+    rows = [row for row in await replace(router, session=session).read_all(3) if row.id != began.id]
+    await session.close()
+    await router.acknowledge([began, rows[0]])
+    assert [row.frame for row in await router.read()] == [b"behind it"]
+    assert await router.read() == []
 
 
 async def test_a_load_brings_so_many_bytes(mesh: Mesh) -> None:

@@ -1,5 +1,6 @@
 """Side queues: runs that go to the routers that host their type, and what goes after them."""
 
+import os
 import sqlite3
 from contextlib import closing
 from typing import Any, cast
@@ -12,7 +13,7 @@ from conformance.mesh import NAMESPACE, TASK_QUEUE, Mesh, Router, new_run_id, un
 from hotmesh.backends.protocol import MessageKind, MessageRow, RunRow, RunStatus
 from hotmesh.backends.redis.names import namespace_key
 from hotmesh.backends.registry import backend_for
-from hotmesh.limits import LANES_PER_QUEUE
+from hotmesh.limits import LANES_PER_QUEUE, SMALL_BYTES_MAX
 from support.table_flips import damage
 
 
@@ -134,6 +135,21 @@ async def test_unread_events_go_along_in_their_order(mesh: Mesh) -> None:
     host = await mesh.join(workflow_types=["Order"])
     assert await host.frames(5) == [b"start", b"one", b"two", b"three", b"four"]
     assert [row.frame for row in await mover.read_all(1)] == [b"start"]  # the other run's
+
+
+async def test_large_events_go_along_too(mesh: Mesh) -> None:
+    mover, run_id, home, target = await begun(mesh)
+    large = os.urandom(SMALL_BYTES_MAX)
+    for frame in (b"one", large, b"three"):
+        await mesh.send("order", frame)
+    await mover.commit(**move(run_id, home, target))
+    host = await mesh.join(workflow_types=["Order"])
+    rows = await host.read_all(3)
+    assert [row.frame for row in rows] == [b"one", large, b"three"]
+    assert {row.lane for row in rows} == {target}
+    await host.acknowledge(rows)
+    host.session.forget()
+    assert await host.read() == []
 
 
 async def test_a_moved_run_is_refused_its_close_while_an_event_waits(mesh: Mesh) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from unittest import mock
 
 from hotmesh import limits, workflow
-from hotmesh.backends.sqlite import pieces
+from hotmesh.backends.sqlite import pieces, reading
 from hotmesh.router import local_activities
 from simulation.app import EAGER, TASK
 
@@ -38,6 +38,10 @@ def low_limits() -> Iterator[None]:
         stack.enter_context(mock.patch.object(local_activities, "LARGE_BYTES", LARGE_BYTES))
         low = pieces.PIECE_BYTES // SCALE
         stack.enter_context(mock.patch.object(pieces, "PIECE_BYTES", low))
+        small = str(limits.SMALL_BYTES_MAX)
+        low_sql = reading._READ_MESSAGES.replace(small, str(limits.SMALL_BYTES_MAX // SCALE))
+        assert low_sql != reading._READ_MESSAGES
+        stack.enter_context(mock.patch.object(reading, "_READ_MESSAGES", low_sql))
         yield
 
 

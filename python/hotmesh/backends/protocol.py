@@ -106,6 +106,8 @@ class Step:
     """Lanes to read: those this pipe owns."""
     room: int = 0
     """Messages to read at most (0 reads none)."""
+    any_size: bool = True
+    """Whether one of more than ``limits.LARGE_TURN_BYTES`` may be among them."""
     latest_ms: int | None = None
     """What the router takes the store's time for; it is never earlier. Delays are reckoned from
     there if the store's clock says something earlier, or later by more than a call may take."""
@@ -234,6 +236,8 @@ class StepReply:
     send_outcomes: Sequence[SendOutcome] = ()
     mail_lanes: Sequence[int] = ()
     """Lanes that mail was delivered to."""
+    large_waits: bool = False
+    """Whether a message waits that only a step with ``any_size`` reads."""
     fenced: bool = False
     refused: Sequence[bytes] = ()
     stale: Sequence[bytes] = ()
@@ -411,8 +415,10 @@ class Session(Protocol):
 
         A message is returned once per session until it is forgotten: the session remembers ids it
         has returned and not seen acknowledged, and re-reads behind its cursor so that a message
-        that became visible late is found. Timers are returned when due within the horizon; a
-        timer may be returned again.
+        that became visible late is found. Small ones (``limits.SMALL_BYTES_MAX``) come first, so
+        that nobody waits behind the large ones of others; each step brings something of these too,
+        the oldest first. Messages of one run keep their order. Timers are returned when due within
+        the horizon; a timer may be returned again.
 
         A message to a lane of another namespace is dropped, as one to a run that is gone.
 

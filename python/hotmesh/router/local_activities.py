@@ -258,6 +258,14 @@ class LocalActivities:
         later = self._memory.is_postponed
         return sum(size for key, size in self._unrecorded.items() if not later(key[0]))
 
+    @property
+    def largest_result(self) -> int:
+        """Bytes of the largest of them."""
+        if self._drop_recorded():
+            return 0
+        later = self._memory.is_postponed
+        return max((size for key, size in self._unrecorded.items() if not later(key[0])), default=0)
+
     def _drop_recorded(self) -> bool:
         """Forget results that are no longer in flight: they are journaled, or nobody wants them.
 

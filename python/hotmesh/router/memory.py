@@ -46,6 +46,7 @@ class PipeMemory:
         "elsewhere",
         "has_columns",
         "held",
+        "kept_back",
         "loads",
         "local",
         "read",
@@ -63,6 +64,8 @@ class PipeMemory:
         """What the next step does besides the core's columns."""
         self.local: list[tuple[bytes, Event]] = []
         """Events made in this process, for the next batch: (run id, event)."""
+        self.kept_back: list[tuple[bytes, Event]] = []
+        """Large ones among them, until it is the pipe's turn to have such a one in hand."""
         self.read: list[MessageRow] = []
         """Messages that the core was given and has not delivered yet."""
         self.loads: list[bytes] = []
@@ -83,6 +86,17 @@ class PipeMemory:
         """The local events so far."""
         local, self.local = self.local, []
         return local
+
+    def keep_back(self, size: int) -> None:
+        """Keep the local events with more bytes out of the next batch."""
+        local, self.local = self.local, []
+        for each in local:
+            (self.kept_back if len(each[1][5]) > size else self.local).append(each)
+
+    def bring_forward(self) -> None:
+        """What was kept back may be part of the next batch."""
+        self.local[:0] = self.kept_back
+        self.kept_back = []
 
     def take_read(self) -> list[MessageRow]:
         """The messages that the core has delivered just now."""

@@ -51,6 +51,9 @@ REFUSED_ENDS_MAX = 20
 REFUSED_ENDS_S = 1.0
 """A run whose end is refused more often than that, and for longer, waits for an event in vain."""
 
+REFUSED_ENDS_PAUSE_S = 0.05
+"""Before they are tried again while an event of theirs may wait to be read in its turn."""
+
 REFUSED_ENDS_KEPT = 1_000
 """Runs that it is known of; then it is counted anew."""
 
@@ -95,6 +98,8 @@ class Pipe:
         """The step whose answer has not come."""
         self._sent_bytes = 0
         """What that step journals and answers."""
+        self._large_waits = False
+        """Whether a message was left where it is, for the turn to read something large."""
         self._refused_ends: dict[bytes, tuple[float, int]] = {}
         """Since when, and how often, the ends of runs were refused that are still open."""
 
@@ -202,7 +207,7 @@ class Pipe:
                 finally:
                     self._let_go_of_turn()
                 if idle:
-                    if self._stopping:
+                    if self._stopping and not self._memory.kept_back:
                         return
                     await self._sleep()
         finally:
@@ -219,12 +224,10 @@ class Pipe:
             self._went_back = False
             self._start_over(self._memory.take_effects(), unknown=False)
         self._activities.slot_free()  # the safety net: once for each turn and idle poll
+        if self._memory.kept_back:
+            self._memory.bring_forward()
         if self._memory.local or self._activities.has_retries:
             # Results of this process go straight into the step, without a round trip before.
-            if self._activities.result_bytes > LARGE_TURN_BYTES:
-                await self._context.large_turn.take(self)
-                if self._is_over():
-                    return True
             await self._advance(session)
         if self._is_over():
             return True
@@ -260,15 +263,15 @@ class Pipe:
             return False
         if reply.refused:
             self._on_refused_ends(effects, reply.refused)
+            if self._large_waits:  # it may be what they wait for
+                await asyncio.sleep(REFUSED_ENDS_PAUSE_S)
             return False
         self._activities.stored(step)
-        written, lanes, room = step.journal_run, step.lanes, step.room
+        written, lanes = step.journal_run, step.lanes
         del step  # what it holds may be large, and so may what it has led to
-        if room:
-            await self._context.large_turn.has_read(self, reply.messages)
-            if self._is_over():
-                self._memory.effects.ended += effects.ended
-                return True
+        self._large_waits = reply.large_waits
+        if reply.large_waits:
+            self._context.large_turn.ask(self, self.wake)
         self._take_in(reply)
         reply.messages = ()
         if self._failures.any:
@@ -292,7 +295,7 @@ class Pipe:
         if not turn.has(self) or memory.held:
             return
         activities = self._activities
-        in_hand = memory.step_bytes + activities.startable_bytes + activities.result_bytes
+        in_hand = memory.step_bytes + activities.startable_bytes + activities.largest_result
         if in_hand <= LARGE_TURN_BYTES:
             turn.release(self)
 
@@ -350,11 +353,13 @@ class Pipe:
         lanes = self.lanes
         if self._leaving:
             lanes = self._lanes_to_read()
-        room = BATCH_MESSAGES_MAX if self._may_read() else 0
+        # Not while much is in hand.
+        room = 0 if self._stopping or self._memory.held else BATCH_MESSAGES_MAX
+        any_size = room > 0 and self._may_read_large()
         columns: dict[str, Any] = dict(zip(DRAINED_FIELDS, self._core.drain(), strict=True))
         clock = self._context.clock
         latest_ms = clock.now_ms() if clock.is_read else None
-        step = Step(self._router_id, lanes, room, latest_ms, **columns)
+        step = Step(self._router_id, lanes, room, any_size, latest_ms, **columns)
         self._memory.has_columns = False
         self._sent_bytes, self._memory.step_bytes = self._memory.step_bytes, 0
         self._activities.amend_tasks(step)
@@ -370,17 +375,15 @@ class Pipe:
         leaving = self._leaving.lanes
         return [lane for lane in self.lanes if lane not in leaving or lane in read]
 
-    def _may_read(self) -> bool:
-        """Whether the next step reads: not while much is in hand, here or in another pipe."""
-        memory = self._memory
-        if self._stopping or memory.held:
-            return False
-        if memory.step_bytes > LARGE_TURN_BYTES:
+    def _may_read_large(self) -> bool:
+        """Whether the next step may read something large: not while there is such a thing in hand,
+        here or in another pipe."""
+        if self._memory.step_bytes > LARGE_TURN_BYTES:
             self.wake()  # once that is written
             return False
         if self._activities.waiting_bytes > LARGE_TURN_BYTES:
             return False
-        return self._context.large_turn.may_read(self, self.wake)
+        return self._context.large_turn.use(self)
 
     def _after_commit(self, effects: Effects, reply: StepReply) -> None:
         context = self._context
@@ -507,7 +510,7 @@ class Pipe:
         stuck: list[RunState] = []
         for run_id in run_ids:
             first, count = self._refused_ends.get(run_id, (now, 0))
-            self._refused_ends[run_id] = first, count + 1
+            self._refused_ends[run_id] = first, count + (not self._large_waits)
             state = self._memory.states.get(run_id)
             if count >= REFUSED_ENDS_MAX and now - first > REFUSED_ENDS_S and state is not None:
                 stuck.append(state)
@@ -590,6 +593,10 @@ class Pipe:
         """
         memory = self._memory
         self._activities.settle_retries()
+        turn = self._context.large_turn
+        if self._activities.largest_result > LARGE_TURN_BYTES and not turn.use(self):
+            memory.keep_back(LARGE_TURN_BYTES)
+            turn.ask(self, self.wake)
         local = memory.take_local()
         with collection_paused():
             activations, loads = self._ingest(local)
@@ -671,7 +678,7 @@ class Pipe:
         active = {*self._activities.in_hand().values(), *just_read}
         if memory.held:
             active |= memory.held_lanes()
-        for run_id, _ in memory.local:
+        for run_id, _ in (*memory.local, *memory.kept_back):
             state = memory.states.get(run_id)
             if state is not None:
                 active.add(state.lane)

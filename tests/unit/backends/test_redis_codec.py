@@ -27,8 +27,8 @@ def test_ids_grow_with_numbers_whatever_the_kind() -> None:
 
 
 def test_acknowledged_events_are_named_once_more() -> None:
-    event = 5 * 4 + MessageKind.EVENT
-    result = 6 * 4 + MessageKind.RESULT
+    event = 5 * 8 + MessageKind.EVENT
+    result = 6 * 8 + MessageKind.RESULT
     step = Step(b"r", ack_lane=[64, 64], ack_id=[event, result])
     numbers = orjson.loads(codec.step_words(step, {})[0])
     assert numbers["acks"] == {"64": ["5-1", "6-2"]}

@@ -1,75 +1,42 @@
 """One pipe of a router at a time has a large value in hand."""
 
-import asyncio
-
-from hotmesh.backends.protocol import MessageRow
-from hotmesh.limits import LARGE_TURN_BYTES, RESULTS_BYTES_MAX
-from hotmesh.router.large_turn import LargeTurn, ends_large
+from hotmesh.limits import RESULTS_BYTES_MAX
+from hotmesh.router.large_turn import LargeTurn
 
 
-def row(frame: int, body: int | None) -> MessageRow:
-    data = None if body is None else bytes(body)
-    return MessageRow(1, 64, b"r" * 16, bytes(frame), "w", "T", b"", data, False)
-
-
-def test_the_last_message_tells_whether_something_large_was_read() -> None:
-    assert not ends_large([])
-    assert not ends_large([row(10, None), row(LARGE_TURN_BYTES, None)])
-    assert ends_large([row(10, None), row(LARGE_TURN_BYTES + 1, None)])
-    assert ends_large([row(10, LARGE_TURN_BYTES)])
-
-
-SMALL, LARGE = [row(10, None)], [row(10, LARGE_TURN_BYTES)]
-
-
-async def test_pipes_read_in_turns() -> None:
+def test_pipes_have_the_turn_one_after_the_other() -> None:
     turn, woken = LargeTurn(), list[str]()
 
-    def may_read(pipe: str) -> bool:
-        return turn.may_read(pipe, lambda: woken.append(pipe))
+    def ask(pipe: str) -> None:
+        turn.ask(pipe, lambda: woken.append(pipe))
 
-    assert may_read("a")  # nothing was read yet: there may be something large for each
-    assert not may_read("b")
-    await turn.has_read("a", SMALL)
-    turn.release("a")
-    assert woken.pop() == "b"
-    assert all(map(may_read, "abc"))
-    await turn.has_read("a", LARGE)
-    assert may_read("a")
-    assert not may_read("b")
-    assert not may_read("c")
+    assert not turn.use("a")  # nobody has it who has not asked
+    for pipe in ("a", "b", "b", "c"):
+        ask(pipe)
+    assert (woken, turn.has("a"), turn.has("b")) == (["a"], True, False)
+    turn.release("a")  # a step of it was under way that reads nothing large
+    assert turn.has("a")
+    assert not turn.use("b")
+    assert turn.use("a")
+    ask("a")  # for the next one
     turn.leave("c")
     turn.release("a")
-    assert (woken, turn.has("b"), turn.has("a")) == (["b"], True, False)
-    assert not may_read("a")
-    assert not may_read("c")
-    turn.release("b")  # a step of it was under way that does not read
-    assert turn.has("b")
-    assert may_read("b")
-    await turn.has_read("b", SMALL)
+    assert (woken, turn.has("b")) == (["a", "b"], True)
+    assert turn.use("b")
     turn.release("b")
-    assert woken == ["b", "a", "c"]  # what is there is not large: they need no turn
-    assert all(map(may_read, "abc"))
-    assert not any(map(turn.has, "abc"))
-
-
-async def test_two_that_have_read_at_once_go_on_one_after_the_other() -> None:
-    turn = LargeTurn()
-    await turn.has_read("x", SMALL)
-    await turn.has_read("a", LARGE)
-    waiting = asyncio.create_task(turn.has_read("b", LARGE))
-    await asyncio.sleep(0)
-    assert not waiting.done()
+    assert (woken, turn.has("a")) == (["a", "b", "a"], True)
+    assert turn.use("a")
     turn.release("a")
-    await waiting
+    assert not any(map(turn.has, ("a", "b", "c")))
+
+
+def test_who_ends_leaves_the_turn_to_others() -> None:
+    turn, woken = LargeTurn(), list[str]()
+    for pipe in ("a", "b"):
+        turn.ask(pipe, lambda pipe=pipe: woken.append(pipe))
+    turn.leave("a")
+    assert woken == ["a", "b"]
     assert turn.has("b")
-    gone = asyncio.create_task(turn.has_read("c", LARGE))
-    await asyncio.sleep(0)
-    gone.cancel()
-    await asyncio.gather(gone, return_exceptions=True)
-    turn.leave("c")
-    turn.leave("b")
-    assert turn.may_read("a", lambda: None)
 
 
 def test_what_all_others_have_in_hand_counts() -> None:
@@ -84,12 +51,13 @@ def test_what_all_others_have_in_hand_counts() -> None:
     assert not turn.others_have_enough("a")
 
 
-async def test_whose_turn_it_is_waits_for_nobody_who_may_wait_for_it() -> None:
+def test_whose_turn_it_is_waits_for_nobody_who_may_wait_for_it() -> None:
     turn, weights = LargeTurn(), {"a": 0, "b": RESULTS_BYTES_MAX}
     for pipe in weights:
         turn.join(pipe, lambda pipe=pipe: weights[pipe])
     assert turn.others_have_enough("a")
-    await turn.take("a")
+    turn.ask("a", lambda: None)
+    assert turn.use("a")
     assert not turn.others_have_enough("a")
     turn.release("a")
     assert turn.others_have_enough("a")

@@ -19,10 +19,11 @@ from hotmesh.engine.details import EngineOptions, RunDetails
 from hotmesh.exceptions import BackendUnavailableError
 from hotmesh.limits import CACHE_MOVING_S, LARGE_TURN_BYTES, ROPE_BYTES, STEP_BYTES_MAX
 from hotmesh.router.clock import BackendClock
+from hotmesh.router.effects import Effects
 from hotmesh.router.large_turn import LargeTurn
 from hotmesh.router.memory import PipeMemory
 from hotmesh.router.pace import AverageCost
-from hotmesh.router.pipe import Pipe
+from hotmesh.router.pipe import REFUSED_ENDS_MAX, Pipe
 from hotmesh.router.pipe_context import PipeContext
 from hotmesh.router.replaying import Engine
 from hotmesh.router.state import RunState
@@ -55,16 +56,20 @@ class Store:
             number: encode_values(DataConverter.default, [count], "arguments")
             for number, count in enumerate(counts, 1)
         }
+        self.bodies = dict(self.starts)
         self.taken: set[int] = set()
         self.journal: dict[bytes, list[bytes]] = {}
         self.steps: list[list[int]] = []
         """Bytes of each transition of each step that wrote some."""
         self.rooms: list[int] = []
+        self.any_sizes: list[bool] = []
+        self.large_waits = False
         self.failures: dict[bytes, bytes] = {}
         self.away_at = -1
 
     async def step(self, step: Step) -> StepReply:
         self.rooms.append(step.room)
+        self.any_sizes.append(step.any_size)
         if len(self.rooms) == self.away_at:
             raise BackendUnavailableError("away")
         for run_id, seq, frame in zip(
@@ -85,7 +90,7 @@ class Store:
         if step.room:
             rows = [self._row(number) for number in self.starts if number not in self.taken]
             self.taken.update(row.id for row in rows)
-        return StepReply(1, messages=rows)
+        return StepReply(1, messages=rows, large_waits=self.large_waits)
 
     def _row(self, number: int) -> MessageRow:
         run_id = bytes([number]) * 16
@@ -97,7 +102,7 @@ class Store:
         runs: list[LoadedRun] = []
         for run_id in run_ids:
             number, frames = run_id[0], self.journal.get(run_id, [])
-            body = self.starts.get(number, b"")
+            body = self.bodies[number]
             runs.append(
                 LoadedRun(
                     run_id, LANE, 1, f"w-{number}", "Asks", b"", body, frames, b"{}", len(frames)
@@ -108,6 +113,9 @@ class Store:
     def forget(self, lanes: object = None) -> None:
         del lanes
         self.taken.clear()
+
+    async def close(self) -> None:
+        """There is nothing to close."""
 
 
 LARGE_PIECES = LARGE_TURN_BYTES // PIECE + 1
@@ -173,44 +181,111 @@ async def test_nothing_is_read_while_much_is_in_hand() -> None:
     assert store.rooms[-1] > 0
 
 
-async def test_nothing_is_read_by_the_step_that_writes_something_large() -> None:
+async def test_nothing_large_is_read_by_the_step_that_writes_something_large() -> None:
     turn = LargeTurn()
     store, pipe = Store(LARGE_PIECES), pipe_of(large_turn=turn)
     session = pipe._session = cast("Session", cast("Any", store))
+    turn.ask(pipe, lambda: None)
+    turn.ask("another", lambda: None)
     assert not await pipe._turn(session)
-    await turn.has_read(pipe, [(0, 0, b"", bytes(LARGE_TURN_BYTES + 1), None, None, None, None)])
     pipe._let_go_of_turn()
     assert turn.has(pipe)
-    assert not turn.may_read("another", lambda: None)
     await pipe._turn(session)
-    assert store.rooms[1] == 0
+    assert store.rooms[1] > 0  # what is small has no turn to wait for
+    assert store.any_sizes == [True, False]
     assert pipe._awake  # it reads again at once
     pipe._let_go_of_turn()
     assert turn.has("another")
 
 
-async def test_a_large_result_of_this_process_takes_its_turn() -> None:
+async def test_who_has_no_turn_reads_what_is_small_and_asks_for_it() -> None:
+    turn = LargeTurn()
+    store, pipe = Store(1), pipe_of(large_turn=turn)
+    turn.ask("another", lambda: None)
+    store.large_waits = True
+    await turn_until_idle(pipe, store)
+    assert len(store.journal) == 1
+    assert not any(store.any_sizes)
+    pipe._awake = False
+    turn.leave("another")
+    assert turn.has(pipe)
+    assert pipe._awake
+    store.large_waits = False
+    await turn_until_idle(pipe, store)
+    assert store.any_sizes[-1]
+    pipe._let_go_of_turn()
+    assert not turn.has(pipe)
+
+
+@pytest.mark.parametrize("away_at", [-1, 3])
+async def test_a_large_result_of_this_process_waits_for_its_turn_and_holds_up_no_other(
+    away_at: int,
+) -> None:
+    turn = LargeTurn()
+    store, pipe = Store(1, 1), pipe_of(large_turn=turn)
+    await turn_until_idle(pipe, store)
+    turn.ask("another", lambda: None)
+    store.away_at = away_at
+    for number, size in ((1, LARGE_TURN_BYTES + 1), (2, LARGE_TURN_BYTES)):
+        run_id = bytes([number]) * 16
+        origin = TaskOrigin("n", f"w-{number}", "t", "q")
+        task = ActivityTask(run_id, 1, LANE, "act", {}, b"", 1, origin, True)
+        result = (kinds.ACTIVITY_COMPLETED, 1, 1, "", b"", bytes(size))
+        pipe._activities.recorded(run_id, [], [task])
+        pipe._activities._ended(task, Outcome("completed", result))
+    await turn_until_idle(pipe, store)
+    assert [len(store.journal[bytes([number]) * 16]) for number in (1, 2)] == [1, 2]
+    pipe._awake = False
+    turn.leave("another")
+    assert pipe._awake
+    assert turn.has(pipe)
+    session = cast("Session", cast("Any", store))
+    await pipe._turn(session)
+    assert len(store.journal[b"\1" * 16]) == 2
+    pipe._let_go_of_turn()
+    assert not turn.has(pipe)
+
+
+async def test_a_pipe_does_not_end_before_what_waits_for_its_turn_is_written() -> None:
     turn = LargeTurn()
     store, pipe = Store(1), pipe_of(large_turn=turn)
     await turn_until_idle(pipe, store)
-    pipe._let_go_of_turn()
-    await turn.take("another")
-    run_id = b"\1" * 16
-    task = ActivityTask(run_id, 1, LANE, "act", {}, b"", 1, TaskOrigin("n", "w", "t", "q"), True)
+    turn.ask("another", lambda: None)
+    task = ActivityTask(
+        b"\1" * 16, 1, LANE, "act", {}, b"", 1, TaskOrigin("n", "w", "t", "q"), True
+    )
     result = (kinds.ACTIVITY_COMPLETED, 1, 1, "", b"", bytes(LARGE_TURN_BYTES + 1))
-    pipe._activities.recorded(run_id, [], [task])
+    pipe._activities.recorded(b"\1" * 16, [], [task])
     pipe._activities._ended(task, Outcome("completed", result))
-    session = pipe._session = cast("Session", cast("Any", store))
-    moving = asyncio.create_task(pipe._turn(session))
+    pipe.stop()
+    running = asyncio.create_task(pipe.run(cast("Session", cast("Any", store))))
     await asyncio.sleep(0.01)
-    assert not moving.done()
-    assert len(store.journal[run_id]) == 1
+    assert not running.done()
     turn.leave("another")
-    await moving
-    assert turn.has(pipe)
-    assert len(store.journal[run_id]) == 2
-    pipe._let_go_of_turn()
-    assert not turn.has(pipe)
+    await running
+    assert len(store.journal[b"\1" * 16]) == 2
+
+
+async def test_an_end_is_not_given_up_while_an_event_waits_for_the_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hotmesh.router.pipe.REFUSED_ENDS_S", -1.0)
+    pipe, run_id, given_up = pipe_of(), b"\1" * 16, list[RunState]()
+    monkeypatch.setattr(pipe._failures, "refused", lambda state, _: given_up.append(state))
+
+    def refuse() -> None:
+        kept(pipe._memory, 1, 100)
+        pipe._on_refused_ends(Effects(), [run_id])
+
+    pipe._large_waits = True
+    for _ in range(2 * REFUSED_ENDS_MAX):
+        refuse()
+    pipe._large_waits = False
+    for _ in range(REFUSED_ENDS_MAX):
+        refuse()
+    assert not given_up
+    refuse()
+    assert [state.details.run_id for state in given_up] == [run_id]
 
 
 @pytest.mark.parametrize(("free", "has_turn"), [(1, True), (0, False)])
@@ -219,7 +294,8 @@ async def test_arguments_that_wait_for_a_slot_give_others_their_turn(
 ) -> None:
     turn = LargeTurn()
     pipe = pipe_of(large_turn=turn, runner=SimpleNamespace(free=free))
-    await turn.take(pipe)
+    turn.ask(pipe, lambda: None)
+    assert turn.use(pipe)
     assert pipe._activities._has_place_for(LARGE_TURN_BYTES + 1)
     pipe._let_go_of_turn()
     assert turn.has(pipe) is has_turn

@@ -16,6 +16,7 @@ from hotmesh.backends.postgres.large import any_large, journal, receive, row_wit
 from hotmesh.backends.postgres.link import Link
 from hotmesh.backends.postgres.rows import loaded_run
 from hotmesh.backends.protocol import LoadedRun, Loads, Step, StepReply
+from hotmesh.backends.shelf import Shelf, Shelved, size_of
 from hotmesh.exceptions import BackendError, BackendUnavailableError
 from hotmesh.limits import BATCH_BYTES_MAX
 
@@ -36,6 +37,9 @@ _FIELDS_READ = (
     "message_inputs",
     "message_journaled",
 )
+_FRAMES = 3
+_COUNTED = (_FRAMES, 6, 7)
+"""Places of the frames, and of headers and inputs, among these."""
 
 
 class PostgresSession:
@@ -54,13 +58,15 @@ class PostgresSession:
         self._server: int | None = None
         """When the server started that everything was read from: a pooler may change servers."""
         self._messages = MessageCursor()
+        self._shelf = Shelf()
         self._timers = TimerCursor(horizon_ms)
 
     async def step(self, step: Step) -> StepReply:
         """Apply a batch and read the next one."""
         if await self._link.open() != self._connection:
             await self._meet_connection()
-        lanes, room = step.lanes, step.room
+        lanes, shelf = step.lanes, self._shelf
+        room = 0 if shelf.is_full else step.room
         if not self._messages.knows(lanes):
             self._timers.forget()
         messages = self._messages.query(lanes, room)
@@ -105,13 +111,16 @@ class PostgresSession:
             self._meet_server(row["server"])
 
         self._messages.settle(step.ack_id)
-        found: Sequence[Sequence[object]] = ()
+        found: Sequence[Sequence[Any]] = ()
+        sizes: Sequence[int] = ()
         if lanes and room > 0:
             columns = [row[field] or () for field in _FIELDS_READ]
-            if columns[0]:
-                await self._read_large(columns)
+            sizes, read = row["message_sizes"] or (), _bytes_read(columns)
+            if sizes:
+                rest = iter(sizes)
+                columns[_FRAMES] = [next(rest) if f is None else f for f in columns[_FRAMES]]
             found = list(zip(*columns, strict=True))
-            if _bytes_read(columns) >= BATCH_BYTES_MAX:
+            if read >= BATCH_BYTES_MAX:
                 room = len(found)  # there may be more that had to stay behind
                 await self._forget_answer()
             self._messages.read(
@@ -122,6 +131,8 @@ class PostgresSession:
                 columns[1],
                 Bounds(row["oldest_xid"], row["mark_xid"], row["last_id"]),
             )
+        if step.room > 0 and (sizes or shelf):
+            found = await self._read_shelved(step, found)
         due: Sequence[Sequence[object]] = ()
         if timers is not None:
             due = _timer_rows(row)
@@ -129,6 +140,7 @@ class PostgresSession:
         return StepReply(
             row["now"],
             messages=found,
+            large_waits=shelf.has_large,
             timers=due,
             start_outcomes=starts.outcomes(
                 row["started"], row["start_holders"], row["start_statuses"]
@@ -139,28 +151,52 @@ class PostgresSession:
             mail_lanes=row["mail_lanes"] or (),
         )
 
-    async def _read_large(self, columns: Sequence[Any]) -> None:
-        """Read what is large of what a step has found: it can only be of the last message.
+    async def _read_shelved(
+        self, step: Step, rows: Sequence[Sequence[Any]]
+    ) -> Sequence[Sequence[Any]]:
+        """Put large messages by, and read those whose turn it is."""
+        shelf = self._shelf
+        given = shelf.sort(rows)
+        room, read = step.room - len(given), sum(map(size_of, given))
+        found: list[Sequence[Any]] = []
+        while not found and (picked := shelf.pick(room, read, any_size=step.any_size)):
+            found = await self._fetch(picked)  # nothing, if they are gone
+            shelf.take(picked)
+        if found:
+            await self._forget_answer()
+        return given + found
+
+    async def _fetch(self, picked: Sequence[Shelved]) -> list[Sequence[Any]]:
+        lanes, ids = [each.lane for each in picked], [each.id for each in picked]
+        try:
+            found = [tuple(row) for row in await self._link.fetch("messages", lanes, ids)]
+            if found:
+                found[-1] = await self._in_pieces(found[-1])
+        except (BackendUnavailableError, asyncio.CancelledError):
+            self._lose_all()
+            raise
+        if await self._link.open() != self._connection:
+            await self._meet_connection()
+        self._messages.settle(set(ids).difference(row[0] for row in found))  # those are gone
+        return [*found]
+
+    async def _in_pieces(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
+        """A message with what is large of it: it can only be the last one that is read.
 
         Raises:
             BackendUnavailableError: It is not there any more, or the connection broke.
         """
-        ids, lanes, runs, frames, workflows, _, _, inputs, _ = columns
-        try:
-            if frames[-1] is None:
-                frames[-1] = await receive(self._link, "message_piece", lanes[-1], ids[-1])
-            if inputs[-1] is None and workflows[-1] is not None:
-                inputs[-1] = await receive(self._link, "input_piece", runs[-1])
-                if inputs[-1] is None:
-                    frames[-1] = None
-        except (BackendUnavailableError, asyncio.CancelledError):
-            self._lose_all()
-            raise
-        if frames[-1] is None:
-            self._lose_all()
+        message, lane, run_id, frame, workflow, name, header, body, journaled = row
+        if frame is None:
+            frame = await receive(self._link, "message_piece", lane, message)
+        if body is None and workflow is not None:
+            body = await receive(self._link, "input_piece", run_id)
+            frame = frame if body is not None else None
+        if frame is None:
             raise BackendUnavailableError(
                 "what was to be read is gone from Postgres: everything is read again"
             )
+        return message, lane, run_id, frame, workflow, name, header, body, journaled
 
     async def _forget_answer(self) -> None:
         """Say a word: the driver keeps a large answer until it is given the next one."""
@@ -239,6 +275,7 @@ class PostgresSession:
     def forget(self, lanes: Sequence[int] | None = None) -> None:
         """Return the messages of these lanes (None: all) again, whatever was read before."""
         self._messages.forget(lanes)
+        self._shelf.forget(lanes)
         self._timers.forget()
 
     async def close(self) -> None:
@@ -252,10 +289,9 @@ def _run_ids(error: asyncpg.PostgresError) -> list[bytes]:
 
 
 def _bytes_read(columns: Sequence[Sequence[Any]]) -> int:
-    """What the messages count for, as ``read_messages`` counts it."""
-    _, _, _, frames, _, _, headers, inputs, _ = columns
-    started = sum(len(each) for each in (*headers, *inputs) if each is not None)
-    return sum(map(len, frames)) + started
+    """What the messages count for, as ``read_messages`` counts it: large ones for nothing."""
+    counted = (columns[at] for at in _COUNTED)
+    return sum(sum(len(each) for each in column if each is not None) for column in counted)
 
 
 def _timer_rows(row: asyncpg.Record) -> list[tuple[object, ...]]:

@@ -3,7 +3,7 @@
 A script takes a JSON header with every number of the batch, then byte strings column after column
 in the order the script reads them. A message id is an integer for the router and "<number>-<kind>"
 in the stream: the kind is part of the id, so an acknowledgement says by itself whether it was an
-event.
+event, and whether its frame, a large one, lies apart.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from hotmesh.backends.protocol import (
     TimerRow,
 )
 from hotmesh.backends.record_json import record_json
+from hotmesh.backends.shelf import Shelved, size_of
 from hotmesh.core.rope import Rope
 from hotmesh.limits import BATCH_BYTES_MAX
 
@@ -42,8 +43,10 @@ REPLY_TTL_S = 600
 """How long a reply waits for a client that may be gone."""
 RUN_ID_BYTES = 16
 
-_KINDS = 4
-"""Message ids are number * 4 + kind (of those that are stored)."""
+_LARGE = 4
+"""Added to the kind of a large message."""
+_KINDS = 8
+"""Message ids are number * 8 + kind (of those that are stored)."""
 _ZERO = ord("0")
 _ATTRIBUTE = b"a:"
 
@@ -144,13 +147,14 @@ def step_words(step: Step, reading: Mapping[str, Any]) -> Words:
     mails = add_mails(step.mails, words)
     for reply_id, data in zip(step.reply_id, step.reply_data, strict=True):
         words += (reply_id, data)
-    acks, event_acks = _acks(step)
+    acks, event_acks, large_acks = _acks(step)
     words[0] = header(
         {
             **({} if step.latest_ms is None else {"steady": step.latest_ms}),
             "journal_seq": step.journal_seq,
             "acks": acks,
             "event_acks": event_acks,
+            "large_acks": large_acks,
             "timer_lane": step.timer_lane,
             "timer_due": _texts(step.timer_due),
             "timer_key": _texts(step.timer_key),
@@ -224,14 +228,17 @@ def tasks_words(batch: Tasks) -> Words:
 
 
 def message_rows(flat: Sequence[Any], started: Sequence[Any]) -> list[MessageRow]:
-    """Messages as step.lua answers them: flat, the columns of started runs apart."""
+    """Messages as step.lua answers them: flat, the columns of started runs apart.
+
+    A large one that was not read has its size in the place of its frame.
+    """
     rows: list[MessageRow] = []
     next_started = iter(started)
     values = iter(flat)
     for lane, raw_id, run_id, frame in zip(values, values, values, values, strict=True):
         kind = raw_id[-1] - _ZERO
         message_id = int(raw_id[:-2]) * _KINDS + kind
-        if kind != MessageKind.START:
+        if kind % _LARGE != MessageKind.START or frame.__class__ is int:
             rows.append(MessageRow(message_id, lane, run_id, frame, None, None, None, None, None))
             continue
         workflow_id, workflow_type, run_header, run_input, journaled = next(next_started)
@@ -251,10 +258,15 @@ def message_rows(flat: Sequence[Any], started: Sequence[Any]) -> list[MessageRow
     return rows
 
 
-def bytes_read(rows: Sequence[MessageRow]) -> int:
+def messages_words(wanted: Sequence[Shelved]) -> Words:
+    """The arguments of messages.lua: messages that were not read yet."""
+    lanes, ids = [each.lane for each in wanted], [stream_id(each.id) for each in wanted]
+    return [header({"lanes": lanes, "ids": ids})]
+
+
+def bytes_read(rows: Sequence[Sequence[Any]]) -> int:
     """What messages count for, as step.lua counts it."""
-    started = sum(len(row.header or b"") + len(row.input or b"") for row in rows if row[7])
-    return sum(len(row.frame) for row in rows) + started
+    return sum(size_of(row) for row in rows if row[3].__class__ is not int)
 
 
 def journal_words(run_id: bytes, start: int) -> Words:
@@ -342,16 +354,21 @@ def loaded_run(run_id: bytes, flat: Sequence[bytes], frames: Sequence[bytes]) ->
     )
 
 
-def _acks(step: Step) -> tuple[dict[str, list[str]], list[tuple[int, str]]]:
-    """Stream ids by lane, and those of events once more, with their lanes."""
+def _acks(step: Step) -> tuple[dict[str, list[str]], list[tuple[int, str]], list[str]]:
+    """Stream ids by lane; those of events again, with their lanes; the numbers of large ones."""
     by_lane: dict[int, list[str]] = {}
     event_acks: list[tuple[int, str]] = []
+    large_acks: list[str] = []
     for lane, message_id in zip(step.ack_lane, step.ack_id, strict=True):
         raw_id = stream_id(message_id)
         by_lane.setdefault(lane, []).append(raw_id)
-        if message_id % _KINDS == MessageKind.EVENT:
+        kind = message_id % _KINDS
+        if kind >= _LARGE:
+            large_acks.append(str(message_number(message_id)))
+            kind -= _LARGE
+        if kind == MessageKind.EVENT:
             event_acks.append((lane, raw_id))
-    return {str(lane): raw_ids for lane, raw_ids in by_lane.items()}, event_acks
+    return {str(lane): raw_ids for lane, raw_ids in by_lane.items()}, event_acks, large_acks
 
 
 def _texts(numbers: Sequence[int]) -> list[str]:

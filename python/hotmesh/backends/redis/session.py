@@ -22,6 +22,7 @@ from hotmesh.backends.protocol import (
 )
 from hotmesh.backends.redis import codec, scripts
 from hotmesh.backends.redis.servers import Route
+from hotmesh.backends.shelf import Shelf
 from hotmesh.exceptions import BackendError, BackendUnavailableError
 from hotmesh.limits import BATCH_BYTES_MAX, LANES_PER_QUEUE
 
@@ -54,6 +55,7 @@ class RedisSession:
         self._slack_ms = min(TIMER_SLACK_MS_MAX, horizon_ms // 50)
         self._connection = 0
         """The number of the connection that everything was read over; 0 when nothing was."""
+        self._shelf = Shelf()
         self._next_number: dict[int, int] = {}
         self._timers_until: dict[int, int] = {}
         self._late_seen = 0
@@ -87,19 +89,46 @@ class RedisSession:
         if status == _STALE:
             return StepReply(now_ms, stale=list(dict.fromkeys(answer[2])))
         assert status == _DONE, status
-        _, _, flat, started, timers, self._late_seen, starts, sends, mail_lanes = answer
+        _, _, flat, started, timers, self._late_seen, starts, sends, mail_lanes, large = answer
         messages = self._note_messages(codec.message_rows(flat, started), step.room)
-        if self._turn and codec.bytes_read(messages) >= BATCH_BYTES_MAX:
+        if step.room > 0 and (large or self._shelf):
+            messages = await self._read_shelved(step, messages)
+        elif self._turn and codec.bytes_read(messages) >= BATCH_BYTES_MAX:
             await self._route.forget_answer()
         reply = StepReply(
             now_ms,
             messages=messages,
+            large_waits=self._shelf.has_large,
             timers=self._note_timers(timers, step),
             start_outcomes=codec.start_outcomes(starts),
             send_outcomes=codec.send_outcomes(sends),
             mail_lanes=mail_lanes,
         )
         return reply if abroad is None else abroad.merge(reply)
+
+    async def _read_shelved(
+        self, step: Step, rows: Sequence[Sequence[Any]]
+    ) -> Sequence[Sequence[Any]]:
+        """Put large messages by, and read those whose turn it is."""
+        shelf = self._shelf
+        given = shelf.sort(rows)
+        room, read = step.room - len(given), codec.bytes_read(given)
+        found: Sequence[Sequence[Any]] = ()
+        while not found and (picked := shelf.pick(room, read, any_size=step.any_size)):
+            try:
+                flat, started = await self._route.evaluate(
+                    scripts.MESSAGES, codec.messages_words(picked)
+                )
+            except BackendUnavailableError:
+                self.forget()
+                self._connection = 0
+                raise
+            await self._meet_connection()  # another server may have answered
+            found = codec.message_rows(flat, started)  # nothing, if they are gone
+            shelf.take(picked)
+        if read + codec.bytes_read(found) >= BATCH_BYTES_MAX:
+            await self._route.forget_answer()
+        return [*given, *found]
 
     async def _meet_connection(self) -> None:
         """Take note of a new connection.
@@ -134,6 +163,7 @@ class RedisSession:
 
     def forget(self, lanes: Sequence[int] | None = None) -> None:
         """Return messages and timers of these lanes (None: all) again."""
+        self._shelf.forget(lanes)
         if lanes is None:
             self._next_number.clear()
             self._timers_until.clear()
@@ -157,7 +187,7 @@ class RedisSession:
         """What the script is to read, and which timers others' sessions must notice."""
         own = set(lanes)
         return {
-            "room": step.room,
+            "room": 0 if self._shelf.is_full else step.room,
             "bytes": BATCH_BYTES_MAX,
             "lanes": list(lanes),
             "cursors": [str(self._next_number.get(lane, 0)) for lane in lanes],

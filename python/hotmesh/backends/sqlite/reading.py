@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from hotmesh.backends.protocol import Step
+from hotmesh.backends.shelf import Shelved
 from hotmesh.backends.sqlite import pieces, statements
 from hotmesh.backends.sqlite.rows import bytes_of
 from hotmesh.backends.sqlite.transaction import Row, Transaction
-from hotmesh.limits import BATCH_BYTES_MAX
 
 _LOG = logging.getLogger(__name__)
 
@@ -26,6 +27,7 @@ TIMERS_READ_MAX = 10_000
 _LONG_AGO = -1
 _SQL = statements.load("step")
 _READ_MESSAGES = _SQL["read_messages"]
+_READ_MESSAGE = _SQL["read_message"]
 _READ_TIMERS = _SQL["read_timers"]
 _READ_TIMERS_AT = _SQL["read_timers_at"]
 _READ_POSTED_TIMERS = _SQL["read_posted_timers"]
@@ -44,6 +46,8 @@ class Positions:
     """Damaged rows that were told of."""
     first_lane: int = 0
     """Index of the lane to begin with: lanes take turns when there is not room for all."""
+    any_large: bool = False
+    """Whether there are large messages among what was read."""
 
     def advance(self, moved: Positions, skip: set[int]) -> None:
         """Take over the positions of a committed step, but for the lanes to skip."""
@@ -62,18 +66,16 @@ class Positions:
             self.timer_window_ms.pop(lane, None)
 
 
-def read_messages(tx: Transaction, step: Step, at: Positions, moved: Positions) -> list[Row]:
-    """Unread messages of the step's lanes, up to its room."""
-    if step.room <= 0 or not step.lanes:
+def read_messages(
+    tx: Transaction, step: Step, room: int, at: Positions, moved: Positions
+) -> list[Row]:
+    """Unread messages of the step's lanes, up to its room; large ones without what is large."""
+    if room <= 0 or not step.lanes:
         return []
     first = at.first_lane % len(step.lanes)
     lanes = [*step.lanes[first:], *step.lanes[:first]]
     cursors = {lane: at.message_id.get(lane, 0) for lane in lanes}
-    rows: list[Row] = tx.within(_READ_MESSAGES, (json.dumps(cursors), step.room), _bytes_read)
-    if rows and rows[-1][7] is None and rows[-1][6] is not None:
-        last = rows[-1]
-        body: Any = pieces.read(tx, last[2], pieces.INPUT)
-        rows[-1] = (*last[:7], body, last[8])
+    rows: list[Row] = tx.within(_READ_MESSAGES, (json.dumps(cursors), room), _bytes_read)
     reached = moved.message_id
     sound = True
     for row in rows:
@@ -84,12 +86,29 @@ def read_messages(tx: Transaction, step: Step, at: Positions, moved: Positions) 
         sound = sound and row[2].__class__ is row[3].__class__ is bytes
     if not sound or (reached and max(reached.values()) > tx.message_id):
         _turn_back(rows, at, moved, tx.message_id)
-        rows = [row for row in rows if _is_sound(row, tx.message_id, at.told)]
+        rows = [row for row in rows if _is_sound(row, tx.message_id, at.told, (bytes, int))]
+        moved.any_large = any(row[3].__class__ is int for row in rows)
     moved.first_lane = first
     if rows and lanes[-1] != rows[-1][1]:
         # It may be that there was no room for the lanes behind this one.
         moved.first_lane = first + lanes.index(rows[-1][1]) + 1
     return rows
+
+
+def read_shelved(tx: Transaction, wanted: Sequence[Shelved], told: set[object]) -> list[Row]:
+    """Messages that were only told of, as far as they are still there."""
+    found: list[Row] = []
+    for message in wanted:
+        row = tx.one(_READ_MESSAGE, (message.lane, message.id))
+        if row is None or row[2] != message.run_id:
+            continue
+        if row[7] is None and row[6] is not None:
+            body: Any = pieces.read(tx, message.run_id, pieces.INPUT)
+            row = (*row[:7], body, row[8])
+        if _is_sound(row, tx.message_id, told, bytes):
+            tx.moved_bytes += message.size
+            found.append(row)
+    return found
 
 
 def _turn_back(rows: list[Row], at: Positions, moved: Positions, newest_id: int) -> None:
@@ -100,9 +119,9 @@ def _turn_back(rows: list[Row], at: Positions, moved: Positions, newest_id: int)
         moved.message_id[lane] = max([at.message_id.get(lane, 0), *given])
 
 
-def _is_sound(row: Row, newest_id: int, told: set[object]) -> bool:
+def _is_sound(row: Row, newest_id: int, told: set[object], frames: type | tuple[type, ...]) -> bool:
     message_id, lane, run_id, frame, *_ = row
-    is_message = isinstance(run_id, bytes) and isinstance(frame, bytes)
+    is_message = isinstance(run_id, bytes) and isinstance(frame, frames)
     if is_message and isinstance(message_id, int) and message_id <= newest_id:
         return True
     if (lane, message_id) not in told:
@@ -114,10 +133,12 @@ def _is_sound(row: Row, newest_id: int, told: set[object]) -> bool:
 def _bytes_read(row: Row) -> int:
     """What a message counts for; a start brings its run's header and input along."""
     _, _, _, frame, _, _, header, body, _ = row
+    if frame.__class__ is int:
+        return 0
     try:
         if body is not None:
             return len(frame) + len(header) + len(body)
-        return len(frame) if header is None else BATCH_BYTES_MAX  # it lies in pieces
+        return len(frame)
     except TypeError:  # it is damaged
         return bytes_of(frame, header, body)
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hotmesh.backends.protocol import LoadedRun, Loads, Step, StepReply
+from hotmesh.backends.shelf import Shelf, Shelved, size_of
 from hotmesh.backends.sqlite import pieces, statements
-from hotmesh.backends.sqlite.reading import Positions, read_messages, read_timers
+from hotmesh.backends.sqlite.reading import (
+    Positions,
+    read_messages,
+    read_shelved,
+    read_timers,
+)
 from hotmesh.backends.sqlite.rows import bytes_of
 from hotmesh.backends.sqlite.step import apply, changes_anything
 from hotmesh.backends.sqlite.store import Store
-from hotmesh.backends.sqlite.transaction import Transaction
+from hotmesh.backends.sqlite.transaction import Row, Transaction
 from hotmesh.exceptions import BackendUnavailableError
 from hotmesh.limits import BATCH_BYTES_MAX
 
@@ -29,6 +35,7 @@ class SqliteSession:
         self._positions = Positions()
         self._generation: int | None = None
         """The file that everything was read of; None when nothing was."""
+        self._shelf = Shelf()
         self._reading: Sequence[int] = ()
         """Lanes of the latest step."""
         self._forgotten: set[int] = set()
@@ -36,13 +43,14 @@ class SqliteSession:
 
     async def step(self, step: Step) -> StepReply:
         """See the protocol."""
-        moved = Positions()
+        moved, shelf = Positions(), self._shelf
+        room = 0 if shelf.is_full else step.room
 
         def work(tx: Transaction) -> StepReply:
             self._meet_file(tx)
             with tx.time_of(step.latest_ms):
                 reply = apply(tx, self._namespace, step)
-                reply.messages = read_messages(tx, step, self._positions, moved)
+                reply.messages = read_messages(tx, step, room, self._positions, moved)
                 reply.timers = read_timers(tx, step, self._horizon_ms, self._positions, moved)
             reply.now_ms = tx.now_ms
             return reply
@@ -58,7 +66,33 @@ class SqliteSession:
             raise
         if not (reply.fenced or reply.refused or reply.stale):
             self._positions.advance(moved, self._forgotten)
+            if step.room > 0 and (shelf or moved.any_large):
+                await self._read_shelved(step, reply)
         return reply
+
+    async def _read_shelved(self, step: Step, reply: StepReply) -> None:
+        """Put large messages by, and read those whose turn it is."""
+        shelf, gone = self._shelf, self._forgotten
+        given = shelf.sort(row for row in reply.messages if row[1] not in gone)
+        room, read = step.room - len(given), sum(map(size_of, given))
+        found: Sequence[Row] = ()
+        while not found and (picked := shelf.pick(room, read, any_size=step.any_size)):
+            found = await self._fetch(picked)  # nothing, if they are gone
+            shelf.take(picked)
+        given += found
+        reply.messages, reply.large_waits = given, shelf.has_large
+
+    async def _fetch(self, wanted: Sequence[Shelved]) -> list[Row]:
+        def work(tx: Transaction) -> list[Row]:
+            self._meet_file(tx)
+            return read_shelved(tx, wanted, self._positions.told)
+
+        try:
+            return await self._store.read(work)
+        except BackendUnavailableError:
+            self.forget()
+            self._generation = None
+            raise
 
     def _meet_file(self, tx: Transaction) -> None:
         """Take note of the file; called on the database's thread.
@@ -87,6 +121,7 @@ class SqliteSession:
         else:
             forgotten = set(lanes)
         self._forgotten |= forgotten
+        self._shelf.forget(lanes)
         self._positions.forget(forgotten)
 
     async def close(self) -> None:

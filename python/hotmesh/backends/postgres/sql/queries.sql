@@ -108,6 +108,28 @@ values ($1, $2, $3, $4, hotmesh.wall_ms(), $5);
 -- What was sent ahead of a call that was refused.
 delete from hotmesh.piece where piece.call = $1;
 
+-- name: messages
+-- Messages by lane and id, as read_messages has them, in this order. What is large goes in pieces.
+select
+    stream.id, stream.lane, stream.run_id,
+    case when octet_length(stream.frame) < 4194304 then stream.frame end,
+    run.workflow_id, run.workflow_type, run.header,
+    case when octet_length(run.input) < 4194304 then run.input end,
+    stream.kind = 0 and (
+        run.workflow_id is null
+        or exists (select from hotmesh.journal where journal.run_id = stream.run_id)
+    )
+from unnest($1::int[], $2::bigint[]) with ordinality wanted (lane, id, position)
+cross join lateral (
+    select s.id, s.lane, s.kind, s.run_id, s.frame from hotmesh.stream s
+    where s.lane = wanted.lane and s.id = wanted.id offset 0
+) stream
+left join lateral (
+    select r.workflow_id, r.workflow_type, r.header, r.input from hotmesh.run r
+    where stream.kind = 0 and r.run_id = stream.run_id and r.lane = stream.lane offset 0
+) run on true
+order by wanted.position;
+
 -- name: message_piece
 -- A piece of a message's frame.
 select substring(stream.frame from $3::int for $4::int) from hotmesh.stream

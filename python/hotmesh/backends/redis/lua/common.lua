@@ -8,7 +8,10 @@
 -- Keys (after KEYS[1]):
 --   clock_shift        by how much the store's time is ahead of the wall clock
 --   counter            last message number handed out
---   lane:<lane>        stream of unhandled messages; id "<number>-<kind>", one field: run id, frame
+--   lane:<lane>        stream of unhandled messages; id "<number>-<kind>", one field: run id, frame.
+--                      A large one (of a start with its run's header and input) has a kind that is 4
+--                      more, and the number of its bytes in the place of its frame
+--   frame:<number>     the frame of a large message, so that nobody reads it in vain
 --   timers:<lane>      zset, score = due, member = run id .. due .. ":" .. key
 --   late               zset of lanes that got a timer from someone other than their reader
 --   late_counter       its newest score
@@ -70,6 +73,8 @@ local DELETE_ARGS_MAX = 1000
 local FEW = 8 -- how many large values are read in vain at most
 local MANY = 512
 local SMALL_BYTES = 64 * 1024
+local SMALL_MESSAGE_BYTES = 256 * 1024 -- SMALL_BYTES_MAX in limits.py
+local LARGE = 4 -- added to a kind
 local LATE_WITHIN_MS = 60 * 1000 -- no reader's horizon is further away
 
 local clock = call('TIME')
@@ -131,7 +136,7 @@ end
 -- Numbers are reserved in blocks before they are used, so even a script that dies in the middle
 -- leaves a counter that is ahead of every stream. Gaps mean nothing.
 local number, last_reserved = 0, -1
-local function append(lane, kind, run, frame)
+local function append(lane, kind, run, frame, more_bytes)
   number = number + 1
   if number > last_reserved then
     last_reserved = redis.pcall('INCRBY', P .. 'counter', NUMBERS_PER_BLOCK)
@@ -142,7 +147,35 @@ local function append(lane, kind, run, frame)
     end
     number = last_reserved - NUMBERS_PER_BLOCK + 1
   end
+  local size = #frame + (more_bytes or 0)
+  if size >= SMALL_MESSAGE_BYTES then
+    call('SET', P .. 'frame:' .. text(number), frame)
+    kind, frame = kind + LARGE, text(size)
+  end
   call('XADD', P .. 'lane:' .. lane, text(number) .. '-' .. kind, run, frame)
+end
+
+local function kind_of(id)
+  return (string.byte(id, -1) - 48) % LARGE
+end
+
+local function is_large(id)
+  return string.byte(id, -1) >= 48 + LARGE
+end
+
+local function frame_key(id)
+  return P .. 'frame:' .. string.match(id, '^%d+')
+end
+
+-- What a message's run adds to it: five columns, and how many bytes they have.
+local function columns_of_start(run, lane)
+  local found = call('HMGET', P .. 'run:' .. run, 'w', 't', 'h', 'i', 'l')
+  if not found[5] or tonumber(found[5]) == lane then
+    found[5] = call('EXISTS', P .. 'journal:' .. run)
+  else
+    found[5] = 1 -- moved: it is to be looked up
+  end
+  return found, #(found[3] or '') + #(found[4] or '')
 end
 
 -- A run can't close while it has unread events: count them.
@@ -284,7 +317,7 @@ local function create_run(item, at, run, workflow_id, previous)
       mark_late(lane)
     end
   else
-    append(lane, START, run, ARGV[at + 6])
+    append(lane, START, run, ARGV[at + 6], #ARGV[at + 4] + #ARGV[at + 5])
   end
 end
 

@@ -2,7 +2,7 @@
 -- script that has begun to write is not undone. See Step in backends/protocol.py for the order.
 --
 -- Answers {FENCED, now}, {REFUSED, now, runs}, {STALE, now, runs} or {DONE, now, messages, starts
--- of runs, timers, late counter, start outcomes, send outcomes, mail lanes}.
+-- of runs, timers, late counter, start outcomes, send outcomes, mail lanes, how many large messages}.
 
 local DONE, FENCED, REFUSED, STALE = 0, 1, 2, 3
 local TIMERS_PER_LANE = 500
@@ -75,6 +75,13 @@ local function apply_acks(events)
     for first = 1, #ids, DELETE_ARGS_MAX do
       call('XDEL', P .. 'lane:' .. lane, unpack(ids, first, math.min(first + DELETE_ARGS_MAX - 1, #ids)))
     end
+  end
+  for first = 1, #h.large_acks, DELETE_ARGS_MAX do
+    local keys = {}
+    for i = first, math.min(first + DELETE_ARGS_MAX - 1, #h.large_acks) do
+      keys[#keys + 1] = P .. 'frame:' .. h.large_acks[i]
+    end
+    call('DEL', unpack(keys))
   end
   for run, count in pairs(events) do
     local unread = tonumber(call('HGET', P .. 'run:' .. run, 'u') or 0) or 0
@@ -227,9 +234,14 @@ local function move_events(run, from, to, message_run)
   local entries = call('XRANGE', P .. 'lane:' .. from, '-', '+')
   for i = 1, #entries do
     local id, pair = entries[i][1], entries[i][2]
-    if pair[1] == run and string.byte(id, -1) == 48 + EVENT then
+    if pair[1] == run and kind_of(id) == EVENT then
+      local frame = pair[2]
       call('XDEL', P .. 'lane:' .. from, id)
-      append(to, EVENT, run, pair[2])
+      if is_large(id) then
+        frame = call('GET', frame_key(id)) or ''
+        call('DEL', frame_key(id))
+      end
+      append(to, EVENT, run, frame)
     end
   end
 end
@@ -268,10 +280,11 @@ local function apply_moves(message_run)
   end
 end
 
--- Messages come flat: lane, id, run id, frame. A START brings its run's columns in a second list.
--- No message follows the one with which there are h.bytes bytes, and few are read in vain.
+-- Messages come flat: lane, id, run id, frame; of a large one its bytes, a number, in place of the
+-- frame. A START that is not large brings its run's columns in a second list. No message follows the
+-- one with which there are h.bytes bytes.
 local function read_messages()
-  local rows, starts, room, bytes = {}, {}, h.room, h.bytes
+  local rows, starts, room, bytes, large = {}, {}, h.room, h.bytes, 0
 
   local function read_lane(lane, from)
     local count = FEW
@@ -284,16 +297,17 @@ local function read_messages()
         end
         local id, pair, n = entries[j][1], entries[j][2], #rows
         rows[n + 1], rows[n + 2], rows[n + 3], rows[n + 4] = lane, id, pair[1], pair[2]
-        room, bytes = room - 1, bytes - #pair[2]
-        if string.byte(id, -1) == 48 then
-          local found = call('HMGET', P .. 'run:' .. pair[1], 'w', 't', 'h', 'i', 'l')
-          if not found[5] or tonumber(found[5]) == lane then
-            found[5] = call('EXISTS', P .. 'journal:' .. pair[1])
-          else
-            found[5] = 1 -- moved: it is to be looked up
+        room = room - 1
+        if is_large(id) then
+          rows[n + 4] = tonumber(pair[2]) or 0
+          large = large + 1
+        else
+          bytes = bytes - #pair[2]
+          if kind_of(id) == START then
+            local found, more = columns_of_start(pair[1], lane)
+            starts[#starts + 1] = found
+            bytes = bytes - more
           end
-          starts[#starts + 1] = found
-          bytes = bytes - #(found[3] or '') - #(found[4] or '')
         end
       end
       if #entries < count then
@@ -306,7 +320,7 @@ local function read_messages()
   for i = 1, #h.lanes do
     read_lane(h.lanes[i], h.cursors[i])
   end
-  return rows, starts
+  return rows, starts, large
 end
 
 -- A lane's timers are read up to the horizon, then only what the horizon has moved over; a late
@@ -376,9 +390,9 @@ if #h.close_status > 0 then
   delete_expired(2 * #h.close_status)
 end
 
-local messages, started = read_messages()
+local messages, started, large = read_messages()
 local timers, late_counter = {}, h.late_seen
 if #h.lanes > 0 then
   timers, late_counter = read_timers()
 end
-return { DONE, read, messages, started, timers, late_counter, start_outcomes, send_outcomes, mail_lanes }
+return { DONE, read, messages, started, timers, late_counter, start_outcomes, send_outcomes, mail_lanes, large }

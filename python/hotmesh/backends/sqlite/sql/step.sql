@@ -166,9 +166,19 @@ DELETE FROM wait WHERE run_id = ? AND ? IN (
 INSERT OR IGNORE INTO reply (id, namespace, data, made_ms) VALUES (?, ?, ?, ?);
 
 -- name: read_messages
--- Unread messages of lanes, given as {lane: last id read}, lane by lane, oldest first.
+-- Unread messages of lanes, given as {lane: last id read}, lane by lane, oldest first. A large one
+-- (see SMALL_BYTES_MAX in limits.py) has its size in the place of its frame: what is large is not read
+-- to know that. An input that lies in pieces is a null.
 SELECT
-    s.id, s.lane, s.run_id, s.frame, r.workflow_id, r.workflow_type, r.header, r.input,
+    s.id, s.lane, s.run_id,
+    CASE WHEN length(s.frame)
+        + CASE WHEN r.run_id IS NULL THEN 0 ELSE length(r.header) + length(r.input) END < 262144
+    THEN s.frame
+    ELSE ifnull(length(s.frame), 0) + ifnull(length(r.header), 0) + ifnull(length(r.input), (
+        SELECT ifnull(sum(length(p.data)), 0) FROM piece AS p
+        WHERE p.run_id = r.run_id AND p.part = -1))
+    END,
+    r.workflow_id, r.workflow_type, r.header, CASE WHEN length(r.input) < 262144 THEN r.input END,
     CASE WHEN s.kind = 0
         THEN r.run_id IS NULL OR EXISTS (SELECT 1 FROM journal AS j WHERE j.run_id = s.run_id)
     END
@@ -176,6 +186,17 @@ FROM json_each(?) AS l
 CROSS JOIN stream AS s ON s.lane = CAST(l.key AS INTEGER) AND s.id > l.value
 LEFT JOIN run AS r ON s.kind = 0 AND r.run_id = s.run_id AND r.lane = s.lane
 LIMIT ?;
+
+-- name: read_message
+-- A message, whatever its size; as read_messages.
+SELECT
+    s.id, s.lane, s.run_id, s.frame, r.workflow_id, r.workflow_type, r.header, r.input,
+    CASE WHEN s.kind = 0
+        THEN r.run_id IS NULL OR EXISTS (SELECT 1 FROM journal AS j WHERE j.run_id = s.run_id)
+    END
+FROM stream AS s
+LEFT JOIN run AS r ON s.kind = 0 AND r.run_id = s.run_id AND r.lane = s.lane
+WHERE s.lane = ? AND s.id = ?;
 
 -- name: read_timers
 -- Timers of a lane that are due after one time and up to another.

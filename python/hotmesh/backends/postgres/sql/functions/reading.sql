@@ -1,17 +1,17 @@
 -- Messages past each lane's cursor, at most `lane_room` of a lane and `room` in all, oldest
--- first, up to the one with which they have `byte_room` bytes: sizes are known without reading
--- what is large. With `behind_cursors` also those between these and the cursors that are not `known`:
+-- first, up to the one with which they have `byte_room` bytes. Of a large one (see SMALL_BYTES_MAX in
+-- limits.py; of a start with its run's header and input) there is a null in the place of its frame, and
+-- it counts for nothing: `sizes` has their bytes, in order. They are known without reading what is large. With `behind_cursors` also those between these and the cursors that are not `known`:
 -- ids are given out before commit, so a smaller one can become visible after a larger one.
 -- Columns after the frames belong to the run, and are there for start messages only; without
 -- `probe` no run is looked up in the journal, for none can have one. A run that has been moved to
--- another lane counts as journaled: it is to be looked up. In the place of a large frame or input
--- there is a null: they are read in pieces (see large.py, which has the same number).
+-- another lane counts as journaled: it is to be looked up.
 create or replace function hotmesh.read_messages(
     own_lanes int[], cursors bigint[], room int, lane_room int, byte_room bigint,
     behind_cursors bigint[], known bigint[], probe boolean,
     out ids bigint[], out lanes int[], out runs bytea[], out frames bytea[],
     out workflows text[], out types text[], out headers bytea[], out inputs bytea[],
-    out journaled boolean[]
+    out journaled boolean[], out sizes bigint[]
 ) language plpgsql as $$
 declare
     late bigint[];
@@ -36,18 +36,21 @@ begin
 
     select
         array_agg(page.id), array_agg(page.lane), array_agg(page.run_id),
-        array_agg(case when octet_length(page.frame) < 4194304 then page.frame end),
-        array_agg(page.workflow_id), array_agg(page.workflow_type), array_agg(page.header),
-        array_agg(case when octet_length(page.input) < 4194304 then page.input end),
+        array_agg(case when page.size < 262144 then page.frame end),
+        array_agg(page.workflow_id), array_agg(page.workflow_type),
+        array_agg(case when page.size < 262144 then page.header end),
+        array_agg(case when page.size < 262144 then page.input end),
         array_agg(
             page.kind = 0 and (
                 page.workflow_id is null or probe
                 and exists (select from hotmesh.journal where journal.run_id = page.run_id)
             )
-        )
-    into ids, lanes, runs, frames, workflows, types, headers, inputs, journaled
+        ),
+        array_agg(page.size) filter (where page.size >= 262144)
+    into ids, lanes, runs, frames, workflows, types, headers, inputs, journaled, sizes
     from (
-        select found.*, run.*, sum(octet_length(found.frame) + coalesce(run.size, 0))
+        select found.*, run.workflow_id, run.workflow_type, run.header, run.input, whole.size,
+            sum(case when whole.size < 262144 then whole.size else 0 end)
             over (order by found.id rows between unbounded preceding and 1 preceding) as before
         from (
             select next.* from (
@@ -71,6 +74,9 @@ begin
             from hotmesh.run r
             where found.kind = 0 and r.run_id = found.run_id and r.lane = found.lane offset 0
         ) run on true
+        cross join lateral (
+            select octet_length(found.frame)::bigint + coalesce(run.size, 0) as size
+        ) whole
     ) page
     where page.before is null or page.before < byte_room;
 end $$;

@@ -156,6 +156,7 @@ create or replace function hotmesh.step(
     out message_headers bytea[],
     out message_inputs bytea[],
     out message_journaled boolean[],
+    out message_sizes bigint[],
     out timer_lanes int[],
     out timer_dues bigint[],
     out timer_runs bytea[],
@@ -396,9 +397,9 @@ begin
     oldest_xid := pg_snapshot_xmin(pg_current_snapshot())::text::bigint;
     if room > 0 then
         select m.ids, m.lanes, m.runs, m.frames, m.workflows, m.types, m.headers, m.inputs,
-            m.journaled
+            m.journaled, m.sizes
         into message_ids, message_lanes, message_runs, message_frames, message_workflows,
-            message_types, message_headers, message_inputs, message_journaled
+            message_types, message_headers, message_inputs, message_journaled, message_sizes
         from hotmesh.read_messages(
             lanes, cursors, room, lane_room, byte_room, behind_cursors, known, probe
         ) m;
