@@ -148,7 +148,7 @@ class Activator:
             self._memory.core.fail(state.details.run_id)
             raise
         if error is not None:
-            if state.instance is None and not self._context.engine.hosts(state.workflow_type):
+            if self._is_for_others(state):
                 return self._send_on(state, jobs)
             self.failures.add(state, jobs, error)
             return None
@@ -172,7 +172,7 @@ class Activator:
                 lambda: self._run_watched(state, now_ms, opened)
             )
             if error is not None:
-                if state.instance is None and not self._context.engine.hosts(state.workflow_type):
+                if self._is_for_others(state):
                     await self._send_on(state, jobs)
                     return
                 self.failures.add(state, jobs, error)
@@ -188,6 +188,12 @@ class Activator:
             self.failures.add(state, jobs, failure)
         else:
             await self._record_later(state, now_ms, jobs, commands, replies)
+
+    def _is_for_others(self, state: RunState) -> bool:
+        """Whether a task failed for want of code that others may have; of no type nobody has it."""
+        workflow_type = state.workflow_type
+        hosts = self._context.engine.hosts
+        return state.instance is None and workflow_type != "" and not hosts(workflow_type)
 
     def _send_on(self, state: RunState, jobs: Sequence[Event]) -> Awaitable[None]:
         """Others have the code of this run."""

@@ -189,7 +189,7 @@ class Driven:
         **options: Any,
     ) -> None:
         self.core = core
-        self.definition = _definition(code)
+        self.definition = definition_of(code)
         self.options = EngineOptions(**{"converter": CONVERTER, **options})
         self.details = RunDetails(
             "n", workflow_id, run_id, self.definition.name or "Any", "q", 64, header or {}, b""
@@ -283,7 +283,7 @@ class Driven:
         """
         given = {each: getattr(self.options, each) for each in EngineOptions.__dataclass_fields__}
         definition = dataclasses.replace(
-            _definition(code or self.definition), name=self.definition.name
+            definition_of(code or self.definition), name=self.definition.name
         )
         other = Driven(definition, core=self.core, **given | changes)
         other.details = self.details
@@ -320,7 +320,8 @@ def answer(data: bytes) -> Any:
     raise decode_failure(CONVERTER, rest)
 
 
-def _definition(code: Code) -> WorkflowDefinition:
+def definition_of(code: Code) -> WorkflowDefinition:
+    """What a worker hosts when it is given this."""
     if isinstance(code, WorkflowDefinition):
         return code
     if isinstance(code, type):
