@@ -56,10 +56,13 @@ def is_interruption(error: BaseException) -> bool:
 
 
 def is_non_retryable(error: BaseException) -> bool:
-    """Whether an error forbids retries by itself: of a group, whether a member does."""
-    return any_of(
-        error,
-        lambda each: isinstance(each, ApplicationError | ServerError) and each.non_retryable,
+    """Whether an error forbids retries by itself: of a group, whether a member does.
+
+    A stored group has that for itself too, since not all of its members may have been kept.
+    """
+    return any(
+        isinstance(each, ApplicationError | ServerError) and each.non_retryable
+        for each in (error, *leaves(error))
     )
 
 
@@ -67,7 +70,7 @@ def requested_delay(error: BaseException) -> timedelta | None:
     """The pause before the next attempt that an error asks for: of a group, the longest one."""
     asked = [
         each.next_retry_delay
-        for each in leaves(error)
+        for each in (error, *leaves(error))
         if isinstance(each, ApplicationError) and isinstance(each.next_retry_delay, timedelta)
     ]
     return max(asked, default=None)

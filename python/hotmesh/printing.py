@@ -18,9 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from hotmesh.interrupts import is_from_outside
-
-TEXT_CHARS_MAX = 10_000
-"""Of a ``repr``: more is nobody's to read in a log line."""
+from hotmesh.shortening import FRAMES_EACH, cut, short_traceback, shortened
 
 FRAMES_MAX = 10
 """Frames of an error that are shown; of more, the innermost."""
@@ -47,29 +45,39 @@ def message_of(error: BaseException) -> str:
 
 def shown(value: object) -> str:
     """``repr(value)``, cut to a length that people read, or what says that it has none."""
-    text = _text_by(repr, value)
-    return text if len(text) <= TEXT_CHARS_MAX else f"{text[:TEXT_CHARS_MAX]}…"
+    return cut(_text_by(repr, value))
 
 
 def told(error: BaseException) -> str:
-    """The class and the message of an error, on one line."""
-    name, message = type(error).__name__, message_of(error)
+    """The class and the message of an error, on one line, cut to a length that people read."""
+    name, message = type(error).__name__, cut(message_of(error))
     return f"{name}: {message}" if message else name
 
 
-def stack_of(error: BaseException) -> str:
+def stack_of(error: BaseException, limit: int = FRAMES_EACH) -> str:
     """The frames that an error came through, as text; empty if it was not raised.
 
-    Frames of this library and of asyncio are left out where there are others.
+    Frames of this library and of asyncio are left out where there are others, and those in the
+    middle where there are too many.
+
+    Args:
+        error: The error.
+        limit: Frames that are told.
     """
     frames: TracebackType | None = error.__traceback__
     if frames is None:
         return ""
     remote = getattr(error.__cause__, "tb", None)
     if isinstance(remote, str):  # It comes from another process, by a pool of Python's.
-        return _users_part(remote)
+        return cut(_users_part(remote))
     try:
-        return stack_text(traceback.extract_tb(frames))
+        kept, _, left_out = short_traceback(frames, limit, _is_users)
+        entries = traceback.extract_tb(kept)
+        outer = limit // 5
+        text = traceback.format_list(entries[:outer] if left_out else entries)
+        if left_out:
+            text += [f"  … {left_out:,} more frames\n", *traceback.format_list(entries[outer:])]
+        return "\n".join(text)
     except BaseException as reason:  # a module's loader may raise anything
         if is_from_outside(reason):
             raise
@@ -90,12 +98,19 @@ def _users_part(stack: str) -> str:
 
 def users(frames: Iterable[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
     """The frames that are neither this library's nor asyncio's."""
-    return [frame for frame in frames if not frame.filename.startswith(_LIBRARIES)]
+    return [frame for frame in frames if _is_users(frame.filename)]
+
+
+def _is_users(filename: str) -> bool:
+    return not filename.startswith(_LIBRARIES)
 
 
 def user_frames(error: BaseException) -> list[str]:
     """Where an error was raised in the user's code, outermost first: ``file:line in function``."""
-    frames = users(traceback.extract_tb(error.__traceback__))[-FRAMES_MAX:]
+    if error.__traceback__ is None:
+        return []
+    kept, _, _ = short_traceback(error.__traceback__, FRAMES_EACH, _is_users)
+    frames = users(traceback.extract_tb(kept))[-FRAMES_MAX:]
     return [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames]
 
 
@@ -110,10 +125,15 @@ def frames_in(stack: str) -> list[str]:
 
 
 def printable(error: BaseException | None) -> BaseException | None:
-    """The error itself for ``exc_info``, or one in its place that a log can print."""
+    """The error itself for ``exc_info``, or one in its place that a log can print.
+
+    One that is very long (thousands of causes, members or frames) would hold up the event loop:
+    what stands for it has its beginning, and says how much is left out.
+    """
     if error is None:
         return None
     try:
+        error = shortened(error, message_of)
         traceback.format_exception(error)
     except BaseException as reason:  # notes, causes and groups are the user's, too
         if is_from_outside(reason):

@@ -25,6 +25,7 @@ LAYERS = {
         "redaction",
         "retrying",
         "service",
+        "shortening",
         "telemetry",
         "topics",
         "types",
@@ -64,6 +65,7 @@ BACKEND_LEAVES = {
     "printing",
     "redaction",
     "retrying",
+    "shortening",
     "visibility",
 }
 BACKEND_COMMON = {"protocol", "record_json", "registry"}

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from hotmesh.printing import (
-    TEXT_CHARS_MAX,
     UnprintableError,
     frames_in,
     message_of,
@@ -19,6 +18,7 @@ from hotmesh.printing import (
     told,
     user_frames,
 )
+from hotmesh.shortening import CHARS_MAX
 
 
 class MuteError(Exception):
@@ -71,7 +71,7 @@ def test_an_error_without_a_text_says_that_it_has_none(kind: type[Exception]) ->
 
 def test_a_value_that_cannot_be_shown_says_so() -> None:
     assert shown(MuteError()) == "<repr of MuteError failed: ValueError>"
-    assert len(shown("x" * 2 * TEXT_CHARS_MAX)) == TEXT_CHARS_MAX + 1
+    assert len(shown("x" * 2 * CHARS_MAX)) == CHARS_MAX + 1
 
 
 def test_an_error_that_no_log_can_print_is_stood_in_for(caplog: pytest.LogCaptureFixture) -> None:

@@ -17,12 +17,16 @@ import orjson
 from hotmesh import json_bytes
 from hotmesh.common import Payload
 from hotmesh.exceptions import ConversionError
+from hotmesh.shortening import FRAMES_ALL, FRAMES_EACH, FRAMES_LEAST
 
 CAUSE_DEPTH_MAX = 64
 """Causes of causes that are stored; Python allows chains without end, and even circles."""
 
 FAILURES_MAX = 256
 """Failures in one document: causes and members of groups, and theirs."""
+
+CAUSES_LEFT_OUT = "CausesLeftOut"
+"""The type of what stands at the end of a chain that was cut."""
 
 
 def _no_payloads() -> list[Payload]:
@@ -33,8 +37,12 @@ def _no_members() -> list[Failure]:
     return []
 
 
-def _full_room() -> list[int]:
-    return [FAILURES_MAX - 1]
+@dataclass(slots=True)
+class _Room:
+    """What there is still room for in a document."""
+
+    failures: int = FAILURES_MAX - 1
+    frames: int = FRAMES_ALL
 
 
 @dataclass(slots=True)
@@ -122,8 +130,8 @@ class Failure:
     child_workflow_execution_failure_info: ChildWorkflowFailureInfo | None = None
     depth: int = field(default=0, repr=False, compare=False)
     """How many failures this one is a cause or member of; not stored."""
-    room: list[int] = field(default_factory=_full_room, repr=False, compare=False)
-    """How many more there may be in the document, shared by all of it; not stored."""
+    room: _Room = field(default_factory=_Room, repr=False, compare=False)
+    """How much more there may be in the document, shared by all of it; not stored."""
 
     def add_cause(self) -> Failure | None:
         """Put an empty cause in place, to be filled in.
@@ -133,6 +141,22 @@ class Failure:
         """
         self.cause = self._below()
         return self.cause
+
+    def leave_causes_out(self, count: int) -> None:
+        """Say, in place of a cause if there is room for that, that so many of them had none."""
+        message = f"… {count:,} more causes are not kept"
+        if self.room.failures <= 0:
+            self.stack_trace += f"  {message}\n"
+            return
+        self.room.failures -= 1
+        info = ApplicationFailureInfo(type=CAUSES_LEFT_OUT)
+        self.cause = Failure(message, application_failure_info=info)
+
+    def take_frames(self, count: int) -> int:
+        """How many of so many frames its stack trace may have; others have fewer then."""
+        taken = min(count, max(FRAMES_LEAST, min(FRAMES_EACH, self.room.frames)))
+        self.room.frames -= taken
+        return taken
 
     def add_member(self) -> Failure | None:
         """Add an empty member of a group, to be filled in.
@@ -146,9 +170,9 @@ class Failure:
         return member
 
     def _below(self) -> Failure | None:
-        if self.depth >= CAUSE_DEPTH_MAX or self.room[0] <= 0:
+        if self.depth >= CAUSE_DEPTH_MAX or self.room.failures <= 0:
             return None
-        self.room[0] -= 1
+        self.room.failures -= 1
         return Failure(depth=self.depth + 1, room=self.room)
 
     def all(self) -> list[Failure]:
@@ -161,7 +185,7 @@ class Failure:
     def copy_from(self, other: Failure) -> None:
         """Become equal to another failure; its causes and members are copied, too."""
         copied = Failure.from_json(other.to_json())
-        self.room[0] -= len(copied.all()) - 1
+        self.room.failures -= len(copied.all()) - 1
         for each in dataclasses.fields(Failure):
             if each.name not in _UNSTORED:
                 setattr(self, each.name, getattr(copied, each.name))

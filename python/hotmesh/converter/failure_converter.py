@@ -36,9 +36,13 @@ from hotmesh.exceptions import (
 )
 from hotmesh.groups import is_benign, is_non_retryable, members_of, requested_delay
 from hotmesh.printing import message_of, stack_of
+from hotmesh.shortening import chain_length, following, frame_count
 
 ENCODED_MESSAGE = "Encoded failure"
 """What stands for a message that was moved into the encoded attributes."""
+
+JUDGED_DEPTH_MAX = 2
+"""How many errors a group may be a cause or member of for what it comes to to be noted."""
 
 _logger = logging.getLogger(__name__)
 
@@ -98,14 +102,20 @@ class DefaultFailureConverter(FailureConverter):
             failure.copy_from(exception.failure)  # It was decoded from it: nothing gets lost.
         else:
             self._describe(exception, payload_converter, failure)
-            for member in members_of(exception):
+            members = members_of(exception)
+            for count, member in enumerate(members):
                 place = failure.add_member()
-                if place is not None:
-                    self.to_failure(member, payload_converter, place)
-            cause = _cause_of(exception)
+                if place is None:
+                    left_out = f"  … {len(members) - count:,} more members are not kept\n"
+                    failure.stack_trace += left_out
+                    break
+                self.to_failure(member, payload_converter, place)
+            cause = following(exception)
             nested = failure.add_cause() if cause is not None else None
-            if cause is not None and nested is not None:
+            if nested is not None and cause is not None:
                 self.to_failure(cause, payload_converter, nested)
+            elif cause is not None:
+                failure.leave_causes_out(chain_length(cause))
         if self._encode_common_attributes:
             failure.encoded_attributes = payload_converter.to_payload(
                 {"message": failure.message, "stack_trace": failure.stack_trace}
@@ -116,10 +126,11 @@ class DefaultFailureConverter(FailureConverter):
     def _describe(
         self, exception: BaseException, converter: PayloadConverter, failure: Failure
     ) -> None:
-        failure.stack_trace = stack_of(exception)
+        frames = failure.take_frames(frame_count(exception.__traceback__))
+        failure.stack_trace = stack_of(exception, frames)
         if not isinstance(exception, FailureError):
             failure.message = message_of(exception)
-            failure.application_failure_info = _unknown_error(exception)
+            failure.application_failure_info = _unknown_error(exception, failure.depth)
             return
         failure.message = exception.message
         if not isinstance(failure.message, str):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -151,21 +162,19 @@ class DefaultFailureConverterWithEncodedAttributes(DefaultFailureConverter):
         super().__init__(encode_common_attributes=True)
 
 
-def _unknown_error(exception: BaseException) -> ApplicationFailureInfo:
-    """What is said of an error of any class, and of a group: it is what its members make of it."""
+def _unknown_error(exception: BaseException, depth: int) -> ApplicationFailureInfo:
+    """What is said of an error of any class, and of a group: it is what its members make of it.
+
+    Deep within others nothing is said of a group: whoever reads it looks at its members himself,
+    and to walk through all of them again at each depth would take too long.
+    """
     info = ApplicationFailureInfo(type=type(exception).__name__)
-    if members_of(exception):
+    if depth <= JUDGED_DEPTH_MAX and members_of(exception):
         info.non_retryable = is_non_retryable(exception)
         info.next_retry_delay = requested_delay(exception) or None
         if is_benign(exception):
             info.category = int(ApplicationErrorCategory.BENIGN)
     return info
-
-
-def _cause_of(exception: BaseException) -> BaseException | None:
-    if exception.__cause__ is not None:
-        return exception.__cause__
-    return None if exception.__suppress_context__ else exception.__context__
 
 
 def _payloads(values: Sequence[Any], converter: PayloadConverter) -> list[Payload]:

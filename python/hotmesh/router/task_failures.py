@@ -25,6 +25,7 @@ from hotmesh.router.closing import Closer
 from hotmesh.router.effects import Effects
 from hotmesh.router.memory import PipeMemory
 from hotmesh.router.state import RunState
+from hotmesh.shortening import cut
 
 logger = logging.getLogger("hotmesh.router.pipe")
 
@@ -98,7 +99,7 @@ class TaskFailures:
                 self._refused_queries.add(job[4])
                 self.any = True
                 memory.effects.replies.append(
-                    (job[4], b"N" + message_of(error).encode("utf-8", "replace"))
+                    (job[4], b"N" + cut(message_of(error)).encode("utf-8", "replace"))
                 )
         self.report(state, error)
 
@@ -135,7 +136,7 @@ class TaskFailures:
         failures = self._counts[run_id] = failures + 1
         self.any = True
         first, longest = RETRY_SECONDS
-        message = message_of(error).encode("utf-8", "replace").decode()
+        message = cut(message_of(error)).encode("utf-8", "replace").decode()
         pause = min(first * 2 ** (failures - 1), longest)
         if isinstance(error, DeadlockError):
             pause = max(pause, BLOCKED_SHARE * error.seconds)

@@ -21,7 +21,7 @@ from hotmesh.converter import (
     decode_failure,
     encode_failure,
 )
-from hotmesh.converter.failure import CAUSE_DEPTH_MAX, FAILURES_MAX
+from hotmesh.converter.failure import CAUSE_DEPTH_MAX, CAUSES_LEFT_OUT, FAILURES_MAX
 from hotmesh.exceptions import (
     ActivityError,
     ApplicationError,
@@ -163,7 +163,9 @@ def test_endless_causes_are_cut() -> None:
     depth, error = 0, through(first)
     while error.__cause__ is not None:
         depth, error = depth + 1, error.__cause__
-    assert depth == CAUSE_DEPTH_MAX
+    assert depth == CAUSE_DEPTH_MAX + 1
+    assert isinstance(error, ApplicationError)
+    assert error.type == CAUSES_LEFT_OUT
 
 
 def test_document_is_small_and_readable() -> None:
