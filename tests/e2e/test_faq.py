@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from redis.asyncio import Redis
 
-from hotmesh import events, meshflow
+from hotmesh import HotMesh, MeshFlow, events, meshflow
 from hotmesh.client import Client
 from hotmesh.core import kinds
 from hotmesh.telemetry import SPAN_NAME
@@ -125,6 +125,34 @@ async def run(url: str, function: Any, *args: Any) -> Any:
         namespace="meshflow", workflow_name=function, args=args
     )
     return await handle.result()
+
+
+async def test_the_first_example_of_other_languages(url: str) -> None:
+    """Its names as they are there; a function that waits for nothing."""
+    await MeshFlow.Worker.create(
+        connection=url,
+        namespace="meshflow",
+        task_queue="default",
+        workflow={"example": lambda name: f"Hello, {name}!"},
+        options={
+            "backoff_coefficient": 2,
+            "maximum_attempts": 1_000,
+            "maximum_interval": "5 seconds",
+        },
+    )
+    client = MeshFlow.Client(connection=url)
+    workflow_id = HotMesh.guid()
+    handle = await client.workflow.start(
+        namespace="meshflow",
+        task_queue="default",
+        workflow_name="example",
+        workflow_id=workflow_id,
+        args=["HotMesh"],
+        expire=3_600,
+        search={"data": {"$entity": "default", "id": workflow_id}},
+    )
+    assert await handle.result() == "Hello, HotMesh!"
+    await MeshFlow.shutdown()
 
 
 async def test_the_program_of_the_readme(url: str, spans: InMemorySpanExporter) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import hotmesh
+from hotmesh import meshflow
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,7 +25,9 @@ def test_names_are_found_on_first_use() -> None:
     assert hotmesh.Client is Client
     assert hotmesh.Worker is Worker
     assert hotmesh.core_info().version == hotmesh.__version__
-    assert {"Client", "Worker", "core_info"} <= set(dir(hotmesh))
+    assert {"Client", "HotMesh", "MeshFlow", "Worker", "core_info"} <= set(dir(hotmesh))
+    assert hotmesh.MeshFlow is meshflow
+    assert hotmesh.HotMesh.guid() != hotmesh.HotMesh.guid()
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
