@@ -41,7 +41,7 @@ END $$
 
 _CHANGED = """
 SELECT 1 FROM pg_database d WHERE d.datname = current_database() AND (
-    d.datconnlimit <> -1
+    d.datconnlimit <> -1 OR d.datacl IS NOT NULL OR EXISTS (SELECT FROM pg_default_acl)
     OR EXISTS (SELECT FROM pg_db_role_setting s WHERE s.setdatabase = d.oid)
     OR EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace))
 """

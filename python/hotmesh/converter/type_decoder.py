@@ -293,9 +293,17 @@ def _enum(enum: type[Enum]) -> Decoder:
         try:
             return enum(value)
         except ValueError as err:
+            for member in enum:
+                if _as_written(member.value) == value:
+                    return member
             raise TypeError(f"Cannot convert to enum {enum}: {err}") from err
 
     return decode
+
+
+def _as_written(value: Any) -> Any:
+    """What JSON makes of a member's value: a list of a tuple."""
+    return [*map(_as_written, cast("tuple[Any]", value))] if isinstance(value, tuple) else value
 
 
 def _uuid(uuid_type: type[uuid.UUID]) -> Decoder:

@@ -1,13 +1,15 @@
 """A connection to a Redis node that can't be opened."""
 
 import asyncio
+import gc
 from typing import Any, cast
 
 import pytest
 from redis import exceptions as redis_errors
 
+from hotmesh.backends.redis import tls
 from hotmesh.backends.redis.link import Connection, Link, Node
-from hotmesh.exceptions import BackendError
+from hotmesh.exceptions import BackendAccessError, BackendError
 from hotmesh.redaction import Redaction
 
 
@@ -45,3 +47,31 @@ async def test_only_a_server_that_has_not_answered_is_asked_for_tls(
         with pytest.raises(BackendError):
             await link.open()
     assert len(connections) == asked
+
+
+async def test_a_connection_that_fails_while_another_reason_is_found_is_not_left_unseen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    failed = asyncio.Event()
+
+    class Secure:
+        async def connect(self) -> None:
+            await asyncio.sleep(0.02)
+            failed.set()
+            raise redis_errors.ConnectionError("no handshake")
+
+    async def answers_plainly(host: str, port: int) -> bool:
+        await failed.wait()
+        await asyncio.sleep(0)
+        return True
+
+    monkeypatch.setattr(tls, "USUALLY_S", 0.001)
+    monkeypatch.setattr(tls, "answers_plainly", answers_plainly)
+    unseen: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unseen.append(context))
+    link = Link(cast("Connection", cast("Any", Secure())), Node("host", 1), Redaction("redis:"))
+    link._secure = True
+    with pytest.raises(BackendAccessError, match="does not speak TLS"):
+        await link.open()
+    gc.collect()
+    assert unseen == []

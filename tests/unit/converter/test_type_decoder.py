@@ -45,6 +45,7 @@ class Size(enum.StrEnum):
 class Kind(enum.Enum):
     TEXT = "text"
     NUMBER = 2
+    PAIR = (1, ("deep", 2.5))
 
 
 class Point(NamedTuple):
@@ -111,6 +112,7 @@ class Legacy:
         (Size, "big", Size.BIG),
         (Kind, "text", Kind.TEXT),
         (Kind, 2, Kind.NUMBER),
+        (Kind, [1, ["deep", 2.5]], Kind.PAIR),
         (OrderId, 5, 5),
         (Annotated[int, "units"], 5, 5),
         (Literal["a", 2], 2, 2),

@@ -118,6 +118,8 @@ class Link:
             if not connecting.done():
                 connecting.cancel()
                 await asyncio.wait([connecting])
+            if not connecting.cancelled():
+                connecting.exception()  # seen, even where something else is raised
 
     async def _wants_tls(self, error: Exception) -> bool:
         """Whether a connection without TLS has failed because the server wants it."""
