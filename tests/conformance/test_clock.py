@@ -65,6 +65,27 @@ async def test_a_clock_set_back_after_the_last_router_stood_down(
     assert before <= (await heir.beat()).now_ms < before + SOON_MS
 
 
+async def test_a_dead_router_that_was_ahead_moves_the_time_for_a_beat_only(
+    mesh: Mesh, clock: JumpingClock
+) -> None:
+    """It knew the clock only while that was ahead, and is never heard of again."""
+    router = await mesh.join(lease_ms=2 * HOUR_MS)
+    before = await time_of(router)
+    await clock.jump(HOUR_MS)
+    await mesh.join(lease_ms=50)
+    await clock.jump(-HOUR_MS)
+    held = await router.beat()
+    assert held.shift_ms > HOUR_MS - SOON_MS, "who has claims of it knows no other time"
+    seen, unchanged = router.registration, router.registration._replace(jump_ms=0)
+    router.registration = seen._replace(jump_ms=held.shift_ms, jump_shift_ms=held.shift_ms)
+    assert (await router.beat()).shift_ms == 0
+    for _ in range(3):
+        router.registration = unchanged
+        beat = await router.beat()
+        assert beat.shift_ms == 0
+        assert before <= beat.now_ms < before + SOON_MS
+
+
 async def test_a_small_correction_is_followed(mesh: Mesh, clock: JumpingClock) -> None:
     router = await mesh.join()
     await clock.jump(-500)

@@ -197,8 +197,9 @@ PROFILES = {
     "clocks": Profile(
         (Naps, Naps, Groups, Chain),
         # Somebody notices each jump.
-        ("set clock", "set clock", "set clock twice", "stall step"),
+        ("set clock", "set clock", "set clock twice", *["set clock often"] * 4, "stall step"),
         fewest_troubles=2,
+        slow=(0.0, 0.1, 0.5, 0.5),
         lose_requests=(0.0, 0.01),
         lose_answers=(0.0, 0.01),
     ),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hotmesh.client import WorkflowFailureError, WorkflowHandle
@@ -37,6 +38,12 @@ much, up to a minute."""
 
 SOON_S = 0.5
 """Within which the clock jumps again: before everybody has made up for the first jump."""
+
+SMALL_JUMPS_S = (-10, 3, 3, 4)
+"""By how much the clock is set that is set often: together not by a minute either."""
+
+OFTEN = 5
+"""How often it is set then."""
 
 SETTLED_S = 3.0
 """Within which live workers have made up for a jump, or for a database that has gone back."""
@@ -174,6 +181,10 @@ class Scenario:
             elif what == "set clock twice":
                 self._set_clock()
                 world.at(now_s + world.random.uniform(0.0, SOON_S), self._set_clock)
+            elif what == "set clock often":
+                for _ in range(OFTEN):
+                    jump = functools.partial(self._set_clock, SMALL_JUMPS_S)
+                    world.at(now_s + world.random.uniform(0.0, SOON_S), jump)
             elif what == "lose a piece":
                 self._lose_piece()
             elif what == "go back":
@@ -191,9 +202,9 @@ class Scenario:
 
         return happen
 
-    def _set_clock(self) -> None:
+    def _set_clock(self, jumps_s: Sequence[int] = CLOCK_JUMPS_S) -> None:
         self._settled_s = self.world.clock.now_s + SETTLED_S
-        self.world.server.jump_ms += self.world.random.choice(CLOCK_JUMPS_S) * 1000
+        self.world.server.jump_ms += self.world.random.choice(jumps_s) * 1000
 
     def _lose_piece(self) -> None:
         """Of what a run is made of; who finds out sets the run aside, until a client ends it."""
