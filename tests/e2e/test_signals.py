@@ -1,6 +1,7 @@
 """Signals: handled in order, never lost, by handlers of every kind."""
 
 import asyncio
+import logging
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,8 @@ import pytest
 from hotmesh import workflow
 from hotmesh.client import Client
 from hotmesh.common import RawValue
-from hotmesh.exceptions import ApplicationError, RPCError, RPCStatusCode
+from hotmesh.core import kinds
+from hotmesh.exceptions import ApplicationError, RPCError, RPCStatusCode, TerminatedError
 from support.running import execute, failure_of, start, task_failure, working
 
 
@@ -297,3 +299,28 @@ async def test_a_run_ends_however_large_the_signals_are_that_wait_for_it(
         await handle.signal(EndsWithTheFirst.take, bytes(1_000_000))
     async with working(any_client, EndsWithTheFirst):
         assert await asyncio.wait_for(handle.result(), 20) == 9
+
+
+MANY = 1_200
+"""More than a router reads in two steps."""
+
+
+@pytest.mark.parametrize("ends", ["by its code", "terminated"])
+async def test_a_run_ends_though_many_signals_wait_for_it(
+    any_client: Client, ends: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are in its journal, all of them, and nobody is alarmed."""
+    handle = await start(any_client, Collects.run, 0)
+    for first in range(0, MANY, 100):
+        await asyncio.gather(*[handle.signal(Collects.put, first + n) for n in range(100)])
+    if ends == "terminated":
+        await handle.terminate()
+    async with working(any_client, Collects):
+        if ends == "terminated":
+            assert isinstance(await failure_of(handle.result()), TerminatedError)
+        else:
+            await handle.result()
+    history = await handle.fetch_history()
+    jobs = [job for transition in history.events for job in transition.jobs]
+    assert sum(job[0] == kinds.SIGNAL for job in jobs) == MANY
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]

@@ -264,6 +264,24 @@ class Collect:
 
 
 @workflow.defn
+class Hurries:
+    """Ends soon after the first signal, however many others wait for it then."""
+
+    def __init__(self) -> None:
+        self.notes: list[int] = []
+
+    @workflow.run
+    async def run(self, first: int, count: int) -> int:
+        await workflow.wait_condition(lambda: bool(self.notes))
+        await workflow.execute_activity("add_slowly", first, **EAGER)
+        return count
+
+    @workflow.signal
+    def note(self, number: int) -> None:
+        self.notes.append(number)
+
+
+@workflow.defn
 class Passes:
     """Waits for signals, and goes on in a new run with those that it has got, each time."""
 

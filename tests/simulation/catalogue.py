@@ -11,6 +11,7 @@ from simulation.app import (
     Collect,
     Endless,
     Fan,
+    Hurries,
     Lasts,
     Late,
     Naps,
@@ -29,7 +30,7 @@ GROUPED = (Groups, Falls, Halts, Renews)
 WORKFLOWS = (*PLAIN, Passes, Naps, *GROUPED, Hauls)
 
 
-HOSTED = (*WORKFLOWS, Lasts)
+HOSTED = (*WORKFLOWS, Lasts, Hurries)
 """What a worker hosts that hosts everything."""
 
 
@@ -42,7 +43,7 @@ def expected(kind: Any, first: int, count: int) -> Any:
         return large(first + count)
     if kind is Falls:
         return sorted(f"member {number}" for number in numbers)
-    if kind is Naps:
+    if kind in (Naps, Hurries):
         return count
     if kind is Fan or kind is Groups:
         return sum(number + 1 for number in numbers)

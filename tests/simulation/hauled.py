@@ -10,7 +10,7 @@ from unittest import mock
 
 from hotmesh import limits, workflow
 from hotmesh.backends.sqlite import pieces, reading
-from hotmesh.router import local_activities
+from hotmesh.router import local_activities, pipe
 from simulation.app import EAGER, TASK
 
 SCALE = 256
@@ -18,6 +18,9 @@ SCALE = 256
 
 LARGE_BYTES = 100
 """From which on results in the process of their workflow are counted."""
+
+BATCH_MESSAGES = 4
+"""Messages that one step reads."""
 
 _SCALED = (
     *("BATCH_BYTES_MAX", "STEP_BYTES_MAX", "LARGE_TURN_BYTES", "ROPE_BYTES", "JOURNAL_BYTES_MAX"),
@@ -29,6 +32,7 @@ _SCALED = (
 def low_limits() -> Iterator[None]:
     """In the block the limits in bytes are low, wherever the engine has them by name."""
     with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(pipe, "BATCH_MESSAGES_MAX", BATCH_MESSAGES))
         named = [module for name, module in sys.modules.items() if name.startswith("hotmesh.")]
         for name in _SCALED:
             low = getattr(limits, name) // SCALE

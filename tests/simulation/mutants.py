@@ -24,6 +24,7 @@ from hotmesh.router.leaving import Leaving
 from hotmesh.router.local_activities import LocalActivities
 from hotmesh.router.moving import Mover
 from hotmesh.router.pipe import Pipe
+from hotmesh.router.refused_ends import RefusedEnds
 
 
 def _nothing(*_: Any) -> None:
@@ -248,6 +249,20 @@ def leaving_lanes_left_unread() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def ends_refused_again_and_again() -> Iterator[None]:
+    """A run ends whenever some of the events that wait for it have been read."""
+    refused = RefusedEnds.refused
+
+    def gather_for_none(ends: RefusedEnds, run_ids: Any, *, counts: bool) -> list[bytes]:
+        in_vain = refused(ends, run_ids, counts=counts)
+        ends._gathering.clear()
+        return in_vain
+
+    with mock.patch.object(RefusedEnds, "refused", gather_for_none):
+        yield
+
+
+@contextlib.contextmanager
 def unrecorded_results_let_go() -> Iterator[None]:
     """What a step was to record that was not applied is in nobody's hand, until it is again."""
     not_committed = LocalActivities.not_committed
@@ -280,6 +295,7 @@ MUTANTS: dict[str, tuple[Callable[[], AbstractContextManager[None]], str, int]] 
         (recorded_results_counted, "large", 8),
         (journals_needed_for_what_is_late, "large", 10),
         (leaving_lanes_left_unread, "joins", 6),
+        (ends_refused_again_and_again, "floods", 9),
         (unrecorded_results_let_go, "handovers", 23),
         (cursors_kept, "restores", 10),
         (holes_written, "restores", 10),

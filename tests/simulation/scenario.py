@@ -13,7 +13,7 @@ from hotmesh.client._check import look
 from hotmesh.common import WorkflowIDConflictPolicy
 from hotmesh.exceptions import BackendUnavailableError, HotMeshError, RPCError, RPCStatusCode
 from simulation import checks
-from simulation.app import QUEUE, Activities, Asks, Attempt, Collect, Passes, Record
+from simulation.app import QUEUE, Activities, Asks, Attempt, Collect, Hurries, Passes, Record
 from simulation.catalogue import HOSTED, arguments
 from simulation.clock import VirtualClock, virtual
 from simulation.hauled import low_limits
@@ -295,6 +295,8 @@ class Scenario:
                 except RPCError as error:
                     raise AssertionError(f"{case.id}: signal {number}: {error}") from error
                 case.accepted.append(f"signal {number}")
+        elif case.kind is Hurries:
+            await asyncio.gather(*[self._hurry(case, handle, number) for number in numbers])
         elif case.kind is Asks:
             await asyncio.gather(*[self._update(case, handle, number) for number in numbers])
         if case.ending:
@@ -311,6 +313,15 @@ class Scenario:
             assert case.ending, f"{case.id}: {what}: {error}"
         else:
             case.accepted.append(what)
+
+    async def _hurry(self, case: Case, handle: WorkflowHandle[Any, Any], number: int) -> None:
+        await asyncio.sleep(number % 5 * case.after_s / 5)
+        try:
+            await _surely(lambda: handle.signal(Hurries.note, number))
+        except RPCError as error:
+            assert error.status is RPCStatusCode.NOT_FOUND, f"{case.id}: {error}"
+        else:
+            case.accepted.append(f"signal {number}")
 
     async def _update(self, case: Case, handle: WorkflowHandle[Any, Any], number: int) -> None:
         await asyncio.sleep(number % 7 * case.after_s / 7)

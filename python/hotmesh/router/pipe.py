@@ -38,24 +38,14 @@ from hotmesh.router.moving import Mover
 from hotmesh.router.pipe_context import PipeContext
 from hotmesh.router.read_rows import sound_rows
 from hotmesh.router.recovering import Recovery
+from hotmesh.router.refused_ends import RefusedEnds
 from hotmesh.router.splitting import FencedError, apply_apart, parts_of, refuses_everything
-from hotmesh.router.state import RunState
 from hotmesh.router.task_failures import TaskFailures
 
 logger = logging.getLogger(__name__)
 
 STARTED_AT_A_TIME = 256
 """Activities that are begun before the runs of those that have ended already move on."""
-
-REFUSED_ENDS_MAX = 20
-REFUSED_ENDS_S = 1.0
-"""A run whose end is refused more often than that, and for longer, waits for an event in vain."""
-
-REFUSED_ENDS_PAUSE_S = 0.05
-"""Before they are tried again while an event of theirs may wait to be read in its turn."""
-
-REFUSED_ENDS_KEPT = 1_000
-"""Runs that it is known of; then it is counted anew."""
 
 IDLE_POLL_SECONDS = 1.0
 """How long an idle pipe sleeps at most without a hint."""
@@ -100,8 +90,8 @@ class Pipe:
         """What that step journals and answers."""
         self._large_waits = False
         """Whether a message was left where it is, for the turn to read something large."""
-        self._refused_ends: dict[bytes, tuple[float, int]] = {}
-        """Since when, and how often, the ends of runs were refused that are still open."""
+        self._refused_ends = RefusedEnds(context.transition_bytes_max)
+        self._failures.gathering = self._refused_ends.gathering
 
     # What others call
 
@@ -263,23 +253,20 @@ class Pipe:
             return False
         if reply.refused:
             self._on_refused_ends(effects, reply.refused)
-            if self._large_waits:  # it may be what they wait for
-                await asyncio.sleep(REFUSED_ENDS_PAUSE_S)
             return False
         self._activities.stored(step)
-        written, lanes = step.journal_run, step.lanes
+        written, lanes, room = step.journal_run, step.lanes, step.room
         del step  # what it holds may be large, and so may what it has led to
         self._large_waits = reply.large_waits
         if reply.large_waits:
             self._context.large_turn.ask(self, self.wake)
-        self._take_in(reply)
+        self._take_in(reply, room)
         reply.messages = ()
         if self._failures.any:
             self._failures.stored(written)
         if self._refused_ends:
-            for run_id in effects.closed:
-                self._refused_ends.pop(run_id, None)
-            self._core.give_whole(self._refused_ends)
+            self._refused_ends.stored(written)
+            self._core.give_whole(list(self._refused_ends))
         self._after_commit(effects, reply)
         self._report_quiet_lanes(lanes)
         self._memory.evict(self._context.max_cached, self._context.cache_bytes_max)
@@ -325,6 +312,7 @@ class Pipe:
             or memory.held
             or self._activities.has_retries
             or self._core.has_ready()
+            or self._refused_ends.goes_on
         )
 
     async def _sleep(self) -> None:
@@ -504,17 +492,11 @@ class Pipe:
         If none can be read (one lies in a wrong lane, or is counted that is not there), nothing of
         this pipe would ever be stored again. So such a run is set aside.
         """
-        now = time.monotonic()
-        if len(self._refused_ends) > REFUSED_ENDS_KEPT:
-            self._refused_ends.clear()
-        stuck: list[RunState] = []
-        for run_id in run_ids:
-            first, count = self._refused_ends.get(run_id, (now, 0))
-            self._refused_ends[run_id] = first, count + (not self._large_waits)
-            state = self._memory.states.get(run_id)
-            if count >= REFUSED_ENDS_MAX and now - first > REFUSED_ENDS_S and state is not None:
-                stuck.append(state)
-        self._core.give_whole(self._refused_ends)
+        states = self._memory.states
+        in_vain = self._refused_ends.refused(run_ids, counts=not self._large_waits)
+        stuck = [states[each] for each in in_vain if each in states]
+        self._core.give_whole(list(self._refused_ends))
+        self._failures.any = True
         self._roll_back(effects)
         for state in stuck:
             self._failures.refused(
@@ -563,7 +545,7 @@ class Pipe:
 
     # In: what was read
 
-    def _take_in(self, reply: StepReply) -> None:
+    def _take_in(self, reply: StepReply, room: int) -> None:
         """The step is applied. What it has read reaches its runs before anything moves them."""
         messages: Sequence[MessageRow] = sound_rows(reply.messages, "message")
         timers = sound_rows(reply.timers, "timer")
@@ -575,6 +557,8 @@ class Pipe:
         if self._failures.any:
             # What comes for a failing run may be what it needs, or its end: don't wait longer.
             memory.loads += [row[2] for row in messages if self._failures.is_failing(row[2])]
+        if self._refused_ends.gathering:
+            memory.loads += self._refused_ends.has_read(messages, room, reply.large_waits)
 
     async def _advance(self, session: Session) -> None:
         await self._move()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from hotmesh import json_bytes
@@ -81,6 +81,8 @@ class TaskFailures:
         """Runs whose timeouts are stored, or in the next step."""
         self._refused_queries: set[bytes] = set()
         """Queries that a task failed with: answered so, and not asked of the code again."""
+        self.gathering: Collection[bytes] = ()
+        """Runs that are not activated before what waits for them has been read."""
         self.any = False
         """Whether there is anything to look for in here; mostly there is not."""
 
@@ -190,7 +192,10 @@ class TaskFailures:
         self._barred[run_id] = time.monotonic() + self.report(state, error)
 
     def bars(self, run_id: bytes, jobs: Sequence[Event]) -> bool:
-        """Whether a run has to wait for its next attempt, unless it is to be ended."""
+        """Whether a run has to wait: for what is stored for it to be read; or for its next attempt,
+        unless it is to be ended."""
+        if run_id in self.gathering:
+            return True
         left = self._barred.get(run_id, 0.0) - time.monotonic()
         if left <= 0 or any(job[0] in ENDED_FROM_OUTSIDE for job in jobs):
             return False
@@ -243,7 +248,7 @@ class TaskFailures:
         self._limited.discard(run_id)
         if self._refused_queries:
             self._refused_queries.difference_update(j[4] for j in jobs if j[0] == kinds.QUERY)
-        self.any = bool(self._counts or self._refused_queries)
+        self.any = bool(self._counts or self._refused_queries or self.gathering)
 
     def stored(self, run_ids: Sequence[bytes]) -> None:
         """These runs' transitions are committed: the database has nothing against them."""

@@ -23,8 +23,9 @@ from hotmesh.router.effects import Effects
 from hotmesh.router.large_turn import LargeTurn
 from hotmesh.router.memory import PipeMemory
 from hotmesh.router.pace import AverageCost
-from hotmesh.router.pipe import REFUSED_ENDS_MAX, Pipe
+from hotmesh.router.pipe import Pipe
 from hotmesh.router.pipe_context import PipeContext
+from hotmesh.router.refused_ends import IN_VAIN_MAX
 from hotmesh.router.replaying import Engine
 from hotmesh.router.state import RunState
 from hotmesh.router.tenure import Tenure
@@ -269,7 +270,7 @@ async def test_a_pipe_does_not_end_before_what_waits_for_its_turn_is_written() -
 async def test_an_end_is_not_given_up_while_an_event_waits_for_the_turn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("hotmesh.router.pipe.REFUSED_ENDS_S", -1.0)
+    monkeypatch.setattr("hotmesh.router.refused_ends.IN_VAIN_S", -1.0)
     pipe, run_id, given_up = pipe_of(), b"\1" * 16, list[RunState]()
     monkeypatch.setattr(pipe._failures, "refused", lambda state, _: given_up.append(state))
 
@@ -278,10 +279,10 @@ async def test_an_end_is_not_given_up_while_an_event_waits_for_the_turn(
         pipe._on_refused_ends(Effects(), [run_id])
 
     pipe._large_waits = True
-    for _ in range(2 * REFUSED_ENDS_MAX):
+    for _ in range(2 * IN_VAIN_MAX):
         refuse()
     pipe._large_waits = False
-    for _ in range(REFUSED_ENDS_MAX):
+    for _ in range(IN_VAIN_MAX):
         refuse()
     assert not given_up
     refuse()
