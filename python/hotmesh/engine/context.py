@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
+from threading import get_ident
 from typing import TYPE_CHECKING
 
 from hotmesh.engine.info import NotInWorkflowError
-from hotmesh.engine.loop import WorkflowLoop
+from hotmesh.engine.loop import active, active_loop
 
 if TYPE_CHECKING:
     from hotmesh.engine.instance import WorkflowInstance
 
-_get_running_loop = asyncio._get_running_loop  # pyright: ignore[reportPrivateUsage]
-
 
 def maybe_current() -> WorkflowInstance | None:
     """The run whose code is calling, or None outside workflow code."""
-    loop = _get_running_loop()
-    if type(loop) is WorkflowLoop:
-        return loop.host  # type: ignore[return-value]
-    return None
+    loop = active_loop()
+    return None if loop is None else loop.host  # type: ignore[return-value]
 
 
 def current() -> WorkflowInstance:
@@ -28,7 +24,7 @@ def current() -> WorkflowInstance:
     Raises:
         NotInWorkflowError: the caller is not workflow code.
     """
-    loop = _get_running_loop()
-    if type(loop) is WorkflowLoop:
-        return loop.host  # type: ignore[return-value]
-    raise NotInWorkflowError
+    loop = active.get(get_ident())  # As `active_loop`, without its call.
+    if loop is None:
+        raise NotInWorkflowError
+    return loop.host  # type: ignore[return-value]

@@ -59,7 +59,6 @@ class WorkflowInstance(Outbound, Attributes):
         "_memo",
         "_random",
         "_search",
-        "activities",
         "cancel_reason",
         "closed",
         "commands",
@@ -77,6 +76,7 @@ class WorkflowInstance(Outbound, Attributes):
         "now_ms",
         "object",
         "options",
+        "others",
         "patch_answers",
         "patches",
         "pending",
@@ -112,8 +112,7 @@ class WorkflowInstance(Outbound, Attributes):
         self.now_ms = 0
         self.start_ms = 0
         self.seq = 0
-        self.activities = 0
-        """How many were scheduled: numbers those without an id of their own."""
+        self.others = 0  # Commands that were no activities: those are numbered without them.
         self.is_replaying = False
         self.read_only = ""
         """What is running that may not change anything (a query, a validator), or ""."""
@@ -573,6 +572,7 @@ class WorkflowInstance(Outbound, Attributes):
     def next_seq(self) -> int:
         """The number of the next command."""
         self.seq += 1
+        self.others += 1
         return self.seq
 
     def command(self, event: Event) -> None:

@@ -9,11 +9,14 @@ What would reach outside is refused, as asyncio's loops refuse what they lack.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
+import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from math import isnan
-from typing import Any, Protocol
+from threading import get_ident
+from typing import Any, NamedTuple, Protocol
 
 from hotmesh.engine.numbered import new_future, new_task
 from hotmesh.engine.ordered import install, refuse_unordered
@@ -31,6 +34,65 @@ _set_running_loop = asyncio._set_running_loop
 
 if sys.version_info >= (3, 14):
     _swap_current_task = asyncio.tasks._swap_current_task  # pyright: ignore[reportPrivateUsage]
+
+active: dict[int, WorkflowLoop | None] = {}
+"""By thread, the loop of the workflow code that runs there. None: nothing does just now, and no
+other loop ever will, see :func:`own_thread`. (Up to Python 3.11 asyncio asks the system, each time
+that its loop is read or set, whether the process was forked: four times what the rest takes.)"""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=active.clear)  # its threads are others
+
+
+class Outer(NamedTuple):
+    """What ran in a thread before a run's loop did."""
+
+    active: WorkflowLoop | None
+    was_noted: bool
+    """Whether that is in `active`."""
+    loop: asyncio.AbstractEventLoop | None
+    task: asyncio.Task[Any] | None
+    """The current task, where it is the thread's and not the loop's."""
+
+
+def _step_aside(thread: int) -> Outer:
+    noted, loop = thread in active, _get_running_loop()
+    task = None
+    if sys.version_info >= (3, 14) and loop is not None:
+        task = _swap_current_task(loop, None)
+    return Outer(active.get(thread), noted, loop, task)
+
+
+def _come_back(outer: Outer) -> None:
+    thread = get_ident()
+    if outer.was_noted:
+        active[thread] = outer.active
+    else:
+        del active[thread]
+    _set_running_loop(outer.loop)
+    if sys.version_info >= (3, 14) and outer.loop is not None:
+        _swap_current_task(outer.loop, outer.task)
+
+
+def active_loop() -> WorkflowLoop | None:
+    """The loop of the workflow code that is calling; None outside workflow code."""
+    return active.get(get_ident())
+
+
+@contextlib.contextmanager
+def own_thread() -> Generator[None]:
+    """Until the end the calling thread runs nothing but workflow code, of one run after the other.
+
+    The loop that ran steps aside once for all of them. (In between the running loop is still that
+    of the run before.)
+    """
+    thread = get_ident()
+    outer = _step_aside(thread)
+    active[thread] = None
+    try:
+        yield
+    finally:
+        _come_back(outer)
 
 
 class Handle:
@@ -143,33 +205,21 @@ class WorkflowLoop(RefusingLoop):
         self._tasks = []
         self.ready = []
 
-    if sys.version_info >= (3, 14):
+    def enter(self) -> Outer | None:
+        """Become the running loop; what is returned goes to :meth:`leave`."""
+        thread = get_ident()
+        outer = None if active.get(thread, self) is None else _step_aside(thread)
+        _set_running_loop(self)
+        active[thread] = self
+        return outer
 
-        def enter(self) -> Any:
-            """Become the running loop; the token goes to :meth:`leave`."""
-            outer = _get_running_loop()
-            # The current task is per thread now, not per loop: the outer one must step aside.
-            task = None if outer is None else _swap_current_task(outer, None)
-            _set_running_loop(self)
-            return outer, task
-
-        @staticmethod
-        def leave(token: Any) -> None:
-            """Make the loop of before the running one again."""
-            outer, task = token
-            _set_running_loop(outer)
-            if outer is not None:
-                _swap_current_task(outer, task)
-
-    else:
-
-        def enter(self) -> Any:
-            """Become the running loop; the token goes to :meth:`leave`."""
-            outer = _get_running_loop()
-            _set_running_loop(self)
-            return outer
-
-        leave = staticmethod(_set_running_loop)
+    @staticmethod
+    def leave(outer: Outer | None) -> None:
+        """Make the loop of before the running one again."""
+        if outer is None:
+            active[get_ident()] = None
+        else:
+            _come_back(outer)
 
     # What asyncio's primitives use.
     def call_soon(  # type: ignore[override]

@@ -87,8 +87,8 @@ class Outbound:
     now_ms: int
     seq: int
     """Number of the newest command."""
-    activities: int
-    """How many activities were scheduled."""
+    others: int
+    """How many commands were no activities."""
     is_replaying: bool
     contexts: RunContexts | None
     read_only: str
@@ -208,9 +208,10 @@ class Outbound:
         if self.read_only:
             self.check_writable("start activity")
         text = activity.text
-        seq, number = self.seq + 1, self.activities + 1
-        if number != seq and activity_id is None:
+        seq = self.seq + 1
+        if self.others and activity_id is None:
             # What else was asked for has numbers too: then the activity's own has to be said.
+            number = seq - self.others
             activity_id = str(number)
             text = text[:-1] + (b',"id":"%d"}' if len(text) > 2 else b'"id":"%d"}') % number
         converter = self.converter
@@ -221,15 +222,14 @@ class Outbound:
             self.within_limit(body, activity.arguments_text)
         if headers:
             body = wire.join_document({"h": wire.pack_headers(headers)}, body)
-        self.seq, self.activities = seq, number
-        commands, now_ms = self.commands, self.now_ms
-        commands.append((kinds.ACTIVITY, seq, 0, activity.name, text, body))
+        self.seq = seq
+        self.commands.append((kinds.ACTIVITY, seq, 0, activity.name, text, body))
         if activity.schedule_to_start_ms:
-            due_ms = now_ms + activity.schedule_to_start_ms
-            commands.append((kinds.DEADLINE, seq, due_ms, "", b"\x01", b""))
+            due_ms = self.now_ms + activity.schedule_to_start_ms
+            self.commands.append((kinds.DEADLINE, seq, due_ms, "", b"\x01", b""))
         if activity.schedule_to_close_ms:
-            due_ms = now_ms + activity.schedule_to_close_ms
-            commands.append((kinds.DEADLINE, seq, due_ms, "", b"\x02", b""))
+            due_ms = self.now_ms + activity.schedule_to_close_ms
+            self.commands.append((kinds.DEADLINE, seq, due_ms, "", b"\x02", b""))
         handle = self.pending[seq] = ActivityHandle(loop=self.loop)
         handle.instance = self
         handle.seq = seq

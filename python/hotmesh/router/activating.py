@@ -152,16 +152,18 @@ class Activator:
                 return self._send_on(state, jobs)
             self.failures.add(state, jobs, error)
             return None
-        starts = None
-        if len(commands) == len(jobs) == 1 and commands[0][0] == kinds.ACTIVITY:
+        if len(commands) == len(jobs) == 1 and commands[0][0] == kinds.ACTIVITY and not replies:
             kind, details = jobs[0][0], state.details
             if kind == kinds.ACTIVITY_COMPLETED or (
                 kind == kinds.START and _TIMED.isdisjoint(details.header)
             ):
-                starts = self._activities.place(commands[0], details.lane)
-        if starts is None and self._translator.missing_queues(commands):
+                options = self._activities.place(commands[0], details.lane)
+                if options is not None:
+                    self._record_next(state, now_ms, jobs, commands, options)
+                    return None
+        if self._translator.missing_queues(commands):
             return self._record_later(state, now_ms, jobs, commands, replies)
-        self._record(state, now_ms, jobs, commands, replies, starts)
+        self._record(state, now_ms, jobs, commands, replies)
         return None
 
     async def _activate_coded(self, coder: Coder, state: RunState, jobs: list[Event]) -> None:
@@ -238,8 +240,8 @@ class Activator:
         watchdog = workflows.watchdog
         commands, replies = _NO_COMMANDS, _NO_REPLIES
         failure: BaseException | None = None
-        given = jobs
-        if self.failures.any:
+        given, some_fail = jobs, self.failures.any
+        if some_fail:
             jobs = self.failures.admitted(jobs)
             failure = workflows.still_stuck(state.details.run_id)
             if failure is not None and not any(job[0] in ENDED_FROM_OUTSIDE for job in jobs):
@@ -258,7 +260,7 @@ class Activator:
                         instance = self._context.engine.bring_up(state, watchdog)
                         if state.changed_arguments:
                             self.failures.note_changed_arguments(state)
-                    if self.failures.any and self.failures.is_last(state.details.run_id):
+                    if some_fail and self.failures.is_last(state.details.run_id):
                         types = instance.failure_types
                         instance.failure_types += WHATEVER
                         commands = instance.activate(now_ms, jobs)
@@ -270,7 +272,7 @@ class Activator:
                         if instance.unanswered:
                             instance.unanswered = _rest_of_queries(given, jobs, instance.unanswered)
             finally:
-                watchdog.count += 1
+                watchdog.count = activation + 1
                 if watchdog.firing or watchdog.fired == activation:
                     watchdog.settle()
         except LeftBehind:
@@ -320,7 +322,6 @@ class Activator:
         jobs: list[Event],
         commands: list[Event],
         replies: list[Reply],
-        starts: dict[str, Any] | None = None,
     ) -> None:
         """Put a transition into the next step; the task fails if the core refuses it.
 
@@ -330,29 +331,71 @@ class Activator:
             jobs: What came in.
             commands: What the code asked for.
             replies: For clients that wait.
-            starts: The options of the activity that starts here if that is all it does. Most
-                transitions are of this kind: the run begins, or one result came in, and the next
-                activity begins.
         """
         memory, effects, details = self._memory, self._memory.effects, state.details
-        mark = effects.begin(details.run_id) if starts is None else ()
+        mark = effects.begin(details.run_id)
         if state.bytes > LARGE_BYTES:
             state.let_go_of_input()
         try:
-            if starts is None:
-                if len(jobs) > 1 or len(commands) > 1:  # One in and one out always fit.
-                    self._check_size(state, jobs, commands)
-                commands = self._take_effects(state, now_ms, jobs, commands)
+            if len(jobs) > 1 or len(commands) > 1:  # One in and one out always fit.
+                self._check_size(state, jobs, commands)
+            commands = self._take_effects(state, now_ms, jobs, commands)
             if replies:
                 self._defer_queries(state)
             size = memory.core.complete(details.run_id, now_ms, commands)
         except BaseException as error:  # whatever it is, nothing of it was recorded
             if is_from_outside(error):
                 raise
-            if mark:
-                effects.take_back(mark)
+            effects.take_back(mark)
             self.failures.add(state, jobs, error)
             return
+        self._activities.recorded(details.run_id, jobs, effects.placed_since(mark))
+        if replies:
+            effects.replies += replies
+            memory.step_bytes += sum(len(data) for _, data in replies)
+        self._recorded(state, now_ms, jobs, size)
+
+    def _record_next(
+        self,
+        state: RunState,
+        now_ms: int,
+        jobs: list[Event],
+        commands: list[Event],
+        options: dict[str, Any],
+    ) -> None:
+        """As :meth:`_record`, where one thing came in and one activity starts here; most do that.
+
+        Args:
+            state: The run.
+            now_ms: The transition's time.
+            jobs: Its start, or a result.
+            commands: The activity.
+            options: Its options.
+        """
+        details = state.details
+        run_id = details.run_id
+        if state.bytes > LARGE_BYTES:
+            state.let_go_of_input()
+        try:
+            size = self._memory.core.complete(run_id, now_ms, commands)
+        except BaseException as error:  # whatever it is, nothing of it was recorded
+            if is_from_outside(error):
+                raise
+            self.failures.add(state, jobs, error)
+            return
+        # As `first_attempt`, without its call.
+        _, seq, _, name, _, body = commands[0]
+        task = ActivityTask(run_id, seq, details.lane, name, options, body, now_ms, details, True)
+        self._memory.effects.placed.append(task)
+        self._activities.followed(jobs[0], task)
+        if jobs[0][0] == kinds.START:
+            state.start_ms = now_ms
+        self._recorded(state, now_ms, jobs, size)
+
+    def _recorded(self, state: RunState, now_ms: int, jobs: list[Event], size: int) -> None:
+        """The core has the transition; `size` are its bytes, 0 if nothing had to be recorded."""
+        memory, details = self._memory, state.details
+        state.now_ms = now_ms
         if size:  # As `journaled`, without its call.
             state.bytes += size
             instance = state.instance
@@ -363,27 +406,10 @@ class Activator:
             memory.cached_bytes += size
             if state.bytes > LARGE_BYTES:
                 state.moved_at = time.monotonic()
-        if starts is None:
-            self._activities.recorded(details.run_id, jobs, effects.placed_since(mark))
-        else:
-            if jobs[0][0] == kinds.START:
-                state.start_ms = now_ms
-            # As `first_attempt`, without its call.
-            _, seq, _, name, _, body = commands[0]
-            task = ActivityTask(
-                details.run_id, seq, details.lane, name, starts, body, now_ms, details, True
-            )
-            effects.placed.append(task)
-            self._activities.followed(jobs[0], task)
-        if replies:
-            effects.replies += replies
-            memory.step_bytes += sum(len(data) for _, data in replies)
-        state.now_ms = now_ms
         if self.failures.any:
             self.failures.forget(details.run_id, jobs)
         if details.attributes:
             self.failures.clear_record(state)
-        memory.has_columns = True
         memory.states.move_to_end(details.run_id)
 
     def _defer_queries(self, state: RunState) -> None:
@@ -481,24 +507,23 @@ class _Batch:
 
         Once the next step is full, the rest is held until it is written.
         """
-        activator, activations, messages = self._activator, self._activations, self._messages
-        memory, failures = self._memory, self._activator.failures
-        states = memory.states
-        for at in range(self._at, len(activations)):
+        activator, memory, messages = self._activator, self._memory, self._messages
+        failures, states, activate = activator.failures, memory.states, activator.activate
+        at = self._at
+        for run_id, jobs, fresh in self._activations[at:]:
             if memory.step_bytes >= STEP_BYTES_MAX:
-                memory.hold(activations[at:], messages)
-                self._at = len(activations)
+                memory.hold(self._activations[at:], messages)
+                self._at = len(self._activations)
                 return None
-            run_id, jobs, fresh = activations[at]
-            self._at = at + 1
+            self._at = at = at + 1
             try:
-                state = states.get(run_id) if fresh < 0 and not failures.any else None
+                state = None if fresh >= 0 or failures.any else states.get(run_id)
                 if state is None:
                     state = activator.state_of(run_id, jobs, fresh, messages)
                     if state is None:
                         continue
                 self.state = state
-                waiting = activator.activate(state, jobs)
+                waiting = activate(state, jobs)
             except LeftBehind:
                 raise
             except BaseException as error:  # whatever it is, it is this run's

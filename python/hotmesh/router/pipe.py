@@ -620,6 +620,8 @@ class Pipe:
         messages: list[MessageRow] = memory.take_read()
         if memory.held:
             activations, messages = memory.with_held(activations, messages)
+        if activations:
+            memory.has_columns = True
         self._activities.make_room()
         await self._activator.activate_all(activations, messages, lambda: self._dead)
 

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from hotmesh.engine.loop import own_thread
 from hotmesh.exceptions import DeadlockError
 from hotmesh.printing import printable
 from hotmesh.router.collection import collection_paused
@@ -152,7 +153,7 @@ class WorkflowThread:
             BaseException: What the work raised.
         """
         if self._inline:
-            with collection_paused():
+            with collection_paused(), own_thread():
                 return work()
         asked = _Work(work)
         if not self._call(asked):
@@ -220,7 +221,7 @@ class WorkflowThread:
                 return
             result, error = None, None
             try:
-                with collection_paused():
+                with collection_paused(), own_thread():
                     result = work.run()
             except LeftBehind:
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -173,6 +174,22 @@ def test_run_ids_are_ordered_by_time_and_read_back() -> None:
     text = wire.run_id_text(ids[0])
     assert text[14] == "7"
     assert wire.run_id_bytes(text) == ids[0]
+
+
+def test_a_forked_process_draws_run_ids_of_its_own() -> None:
+    wire.new_run_id()  # more are drawn ahead
+    pipe_in, pipe_out = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(pipe_out, b"".join(wire.new_run_id() for _ in range(50)))
+        os._exit(0)
+    os.waitpid(child, 0)
+    theirs = os.read(pipe_in, 50 * 16)
+    os.close(pipe_in)
+    os.close(pipe_out)
+    tails = {theirs[at + 8 : at + 16] for at in range(0, len(theirs), 16)}
+    assert len(tails) == 50
+    assert tails.isdisjoint(wire.new_run_id()[8:] for _ in range(300))
 
 
 @pytest.mark.parametrize("text", ["", "no id", "aa", None, 3, "0" * 34])
