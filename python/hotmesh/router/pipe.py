@@ -461,11 +461,13 @@ class Pipe:
             BackendAccessError: It turns us away.
         """
         states, refused = dict(self._memory.states), dict[bytes, Exception]()
+        parts = parts_of(step, effects)
         try:
-            if await refuses_everything(session, step.router_id, step.latest_ms):
-                raise BackendUnavailableError(f"the database refuses every step: {told(error)}")
+            reason = await refuses_everything(session, step.router_id, step.latest_ms)
+            if reason is not None:
+                raise BackendUnavailableError(f"the database refuses every step: {told(reason)}")
             logger.warning("a step was refused, its runs are tried one by one: %s", told(error))
-            refused = await apply_apart(session, parts_of(step, effects))
+            refused = await apply_apart(session, parts)
         except FencedError:
             self._context.on_fenced()
             self._dead = True
@@ -473,8 +475,9 @@ class Pipe:
         finally:
             # What was stored is found when it is read again, as after an answer that got lost.
             self._start_over(effects, unknown=True)
-        if not refused:  # it is nothing that was to be stored: it may be what was to be read
-            raise BackendUnavailableError(f"a step is refused, by no run's data: {told(error)}")
+        if not refused:  # together they may be too much; or it is what was to be read
+            what = "but none of its runs' parts, which are stored now" if parts else "to read only"
+            raise BackendUnavailableError(f"the database refuses a step, {what}: {told(error)}")
         for run_id, reason in refused.items():
             state = states.get(run_id)
             if state is not None:

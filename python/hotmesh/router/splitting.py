@@ -80,8 +80,10 @@ def parts_of(step: Step, effects: Effects) -> list[Part]:
     return list(parts.items())
 
 
-async def refuses_everything(session: Session, router_id: bytes, latest_ms: int | None) -> bool:
-    """Whether the database refuses even a step that holds nothing: then it is no run's data.
+async def refuses_everything(
+    session: Session, router_id: bytes, latest_ms: int | None
+) -> Exception | None:
+    """Why the database refuses even a step that holds nothing, if it does: it is no run's data then.
 
     Args:
         session: Where.
@@ -96,9 +98,9 @@ async def refuses_everything(session: Session, router_id: bytes, latest_ms: int 
         await session.step(Step(router_id, latest_ms=latest_ms))
     except PASSING:
         raise
-    except Exception:  # noqa: BLE001 - as it refused the step before, for whatever reason
-        return True
-    return False
+    except Exception as error:  # noqa: BLE001 - as it refused the step before, for any reason
+        return error
+    return None
 
 
 async def apply_apart(session: Session, parts: Sequence[Part]) -> dict[bytes, Exception]:

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from hotmesh import json_bytes
 from hotmesh.backends.protocol import Backend, NoteItem, Tasks, TasksReply
-from hotmesh.core import encode_event
+from hotmesh.core import encode_event, kinds
 from hotmesh.engine import wire
 from hotmesh.engine.activity_task import ActivityTask, AttemptKey, Outcome
 from hotmesh.engine.outside import outside_tasks
@@ -21,6 +21,7 @@ from hotmesh.limits import BATCH_BYTES_MAX, BATCH_TASKS_MAX, RESULTS_BYTES_MAX
 from hotmesh.printing import told
 from hotmesh.retrying import PASSING, Backoff, complain
 from hotmesh.router.clock import BackendClock
+from hotmesh.router.effects import CANCELLED_FAILURE
 from hotmesh.router.notifier import Notifier
 from hotmesh.router.task_failures import LOST_ATTRIBUTE
 from hotmesh.router.task_rows import read_task
@@ -318,7 +319,7 @@ class TaskPump:
             self._notifier.lanes(lanes)
             self._on_lanes(lanes)
         for attempt in reply.recalled:
-            self._runner.cancel(attempt, "cancel_requested")
+            self._request_cancel(attempt)
         for attempt in reply.lost:
             if self._claimed.pop(attempt, None) is not None:
                 self._runner.cancel(attempt, "not_found")
@@ -332,6 +333,15 @@ class TaskPump:
                     self._set_aside(row, error)
         if len(reply.tasks) >= batch.room > 0:
             self._awake = self._short_of_slots = True
+
+    def _request_cancel(self, attempt: AttemptKey) -> None:
+        """The run has asked for an attempt's end; one that has not begun never does."""
+        task = self._claimed.get(attempt)
+        if task is not None and task in self._unbegun:
+            event = (kinds.ACTIVITY_CANCELED, task.seq, 0, "", b"", CANCELLED_FAILURE)
+            self._on_outcome(task, Outcome("canceled", event))
+        else:
+            self._runner.cancel(attempt, "cancel_requested")
 
     def _start(self, row: Any) -> None:
         task = read_task(row, self._namespace, self._task_queue, self._clock.now_ms())
@@ -357,7 +367,7 @@ class TaskPump:
                     return
                 task = self._unbegun.popleft()
                 if self._claimed.get(task.key) is not task:
-                    continue  # the claim was lost
+                    continue  # the claim was lost, or its end asked for
                 task.started_ms = self._clock.now_ms()
                 try:
                     self._begin(task)

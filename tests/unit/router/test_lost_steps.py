@@ -15,7 +15,7 @@ from hotmesh.converter import DataConverter, encode_values
 from hotmesh.core import encode_event, kinds
 from hotmesh.engine import wire
 from hotmesh.engine.activity_task import ActivityTask, Outcome
-from hotmesh.exceptions import BackendUnavailableError
+from hotmesh.exceptions import BackendError, BackendUnavailableError
 from hotmesh.router import leaving
 from hotmesh.router.closing import RUN_TIMEOUT_KEY
 from unit.router.test_pipe import LANE, pipe_of
@@ -278,3 +278,43 @@ async def test_a_lane_does_not_go_before_it_is_known_what_starts_there(fate: str
         await leaves.turns_until_gone()
         assert all(step.task_attempt in ([], [0]) for step in leaves.store.applied)
     assert not leaves.pipe._activities.unstarted
+
+
+class Refusing(Store):
+    """Refuses what is asked of it: whole steps, parts of them, or empty ones."""
+
+    def __init__(self, **reasons: str) -> None:
+        super().__init__("Asks", [], START_FRAME)
+        self.reasons = reasons
+
+    async def step(self, step: Step) -> StepReply:
+        what = "whole" if step.lanes else "part" if step.journal_run else "empty"
+        if what in self.reasons and (step.journal_run or "empty" in self.reasons):
+            raise BackendError(self.reasons[what])
+        return await super().step(step)
+
+
+@pytest.mark.parametrize(
+    ("reasons", "told", "not_told"),
+    [
+        ({"whole": "too large"}, "parts, which are stored now: BackendError: too large", "every"),
+        ({"whole": "odd", "empty": "closed"}, "refuses every step: BackendError: closed", "odd"),
+        ({"whole": "odd", "part": "bad text"}, "is to store: bad text", "odd"),
+    ],
+)
+async def test_what_is_said_of_a_refused_step_is_its_reason(
+    reasons: dict[str, str], told: str, not_told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Refusing()
+    pipe = pipe_on(store, Asks, Runner())
+    await turn(store, pipe, 1)
+    store.reasons = reasons
+    said = [""]
+    try:
+        await pipe._turn(cast("Session", cast("Any", store)))
+    except BackendUnavailableError as error:
+        said = [str(error)]
+    said += [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert any(told in each for each in said)
+    assert not any(not_told in each for each in said)
+    assert len(store.journal) == ("part" not in reasons and "empty" not in reasons)

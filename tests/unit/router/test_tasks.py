@@ -4,7 +4,7 @@ import asyncio
 from typing import Any, cast
 
 from hotmesh.backends.protocol import Backend, Tasks, TasksReply
-from hotmesh.core import encode_event, kinds
+from hotmesh.core import decode_event, encode_event, kinds
 from hotmesh.engine.activity_task import (
     ActivityTask,
     AttemptKey,
@@ -182,3 +182,25 @@ async def test_what_is_claimed_begins_when_the_worker_is_told_to_stop() -> None:
     for _ in range(3):
         store.replies.put_nowait(TasksReply(1))
     await asyncio.wait_for(pumping, 5)
+
+
+async def test_what_is_claimed_and_cancelled_before_it_begins_never_does() -> None:
+    """Its run is told so at once, and the worker goes on with the others."""
+    runner, store = LargeResults(), Store()
+    pump = pump_on(store, runner)
+    pumping = asyncio.create_task(pump.run())
+    store.replies.put_nowait(TasksReply(1, tasks=list(map(claimed, range(1, 4)))))
+    await store.batches.get()
+    assert (await store.batches.get()).finish_seq == [1]
+    store.replies.put_nowait(TasksReply(1, recalled=[(RUN, 2, 1)]))
+    for _ in range(2):
+        batch = await store.batches.get()
+        if 2 in batch.finish_seq:
+            break
+        store.replies.put_nowait(TasksReply(1))
+    frame = batch.finish_frame[batch.finish_seq.index(2)]
+    assert decode_event(frame)[:2] == (kinds.ACTIVITY_CANCELED, 2)
+    assert [task.seq for task in runner.started] in ([1], [1, 3])
+    assert all(task.seq != 2 for task in pump.claimed())
+    pumping.cancel()
+    await asyncio.wait([pumping])
