@@ -9,7 +9,8 @@ them starts, processes and threads of libraries, inherits nothing of it.
 
 Linux only. Nothing is bound elsewhere, where it is not allowed, or in a thread that may not run on
 every processor: whoever restricted that has reasons of their own, and may change it at any time;
-but for the moment in which two threads are bound (some 50 us), when a `taskset -p` of theirs is undone.
+but for the moment in which two threads are bound (some 50 us), when a `taskset -p` of theirs is
+undone.
 To see that would take a system call more in each turn, and would leave a shorter such moment.
 """
 

@@ -83,7 +83,7 @@ def parts_of(step: Step, effects: Effects) -> list[Part]:
 async def refuses_everything(
     session: Session, router_id: bytes, latest_ms: int | None
 ) -> Exception | None:
-    """Why the database refuses even a step that holds nothing, if it does: it is no run's data then.
+    """Why the database refuses even a step that holds nothing, if so: it is no run's data then.
 
     Args:
         session: Where.
