@@ -30,6 +30,10 @@ number."""
 SHELVED_MAX = 10_000
 """Messages that a session knows of and has not read yet; with more it reads no others."""
 
+ANSWER_BYTES = 512 * 1024
+"""What an update counts for among the jobs of an activation, besides itself, until its run has
+answered one. The core in Rust has the same number."""
+
 STEP_BYTES_MAX = 4 * 1024 * 1024
 """Journaled bytes from which on no further run is activated before the next step is written. What
 commands carry is written up to three times: in the journal, as a task or a start, to a parent."""

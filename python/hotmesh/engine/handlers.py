@@ -82,8 +82,10 @@ class Handlers:
         "_buffered",
         "_instance",
         "_known_updates",
+        "_largest_answer",
         "_working",
         "accepted_in_replay",
+        "expected_answer",
         "queries",
         "signals",
         "updates",
@@ -98,6 +100,9 @@ class Handlers:
         self.accepted_in_replay: Collection[str] = ()
         self._buffered: list[Event] = []
         self._known_updates: dict[str, _Update] = {}
+        self._largest_answer = -1
+        self.expected_answer: int | None = None
+        """Bytes of the largest answer to an update so far, until the core is told of it."""
         self._working: dict[object, tuple[str, str, HandlerUnfinishedPolicy]] = {}
         """Handlers at work: kind, name or id, policy."""
 
@@ -238,6 +243,8 @@ class Handlers:
         finally:
             self._working.pop(key, None)
         known.outcome = outcome
+        if len(outcome) > self._largest_answer:
+            self._largest_answer = self.expected_answer = len(outcome)
         instance.command((kinds.UPDATE_COMPLETED, 0, 0, name, update_id.encode(), outcome))
         instance.replies += [(reply, outcome) for reply in known.waiting]
         known.waiting = []

@@ -292,9 +292,9 @@ class WorkflowInstance(Outbound, Attributes):
         if unfinished:
             self._end_coroutines(unfinished)
         self.loop.forget_tasks()
-        self.primary = None
-        self.pending = {}
-        self.conditions = []
+        self.primary, self.pending, self.conditions = None, {}, []
+        # What still waits keeps the instance for the garbage collector: not with all it had.
+        self.commands, self.replies, self.object = [], [], None
         del self.handlers, self.loop
 
     def _end_coroutines(self, unfinished: Sequence[asyncio.Task[Any]]) -> None:

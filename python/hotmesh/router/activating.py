@@ -341,7 +341,7 @@ class Activator:
                 self._check_size(state, jobs, commands)
             commands = self._take_effects(state, now_ms, jobs, commands)
             if replies:
-                self._defer_queries(state)
+                self._look_at_answers(state)
             size = memory.core.complete(details.run_id, now_ms, commands)
         except BaseException as error:  # whatever it is, nothing of it was recorded
             if is_from_outside(error):
@@ -412,10 +412,19 @@ class Activator:
             self.failures.clear_record(state)
         memory.states.move_to_end(details.run_id)
 
-    def _defer_queries(self, state: RunState) -> None:
-        """Queries that were not answered come again: the answers to others have filled the step."""
+    def _look_at_answers(self, state: RunState) -> None:
+        """Queries that were not answered come again: the answers to others have filled the step.
+
+        How many updates the next activation is given goes by how large their answers are.
+        """
         instance = state.instance
-        if instance is None or not instance.unanswered:
+        if instance is None:
+            return
+        handlers = instance.handlers
+        if handlers.expected_answer is not None:
+            self._memory.core.expect_answers(state.details.run_id, handlers.expected_answer)
+            handlers.expected_answer = None
+        if not instance.unanswered:
             return
         self._memory.core.defer_queries(state.details.run_id, instance.unanswered)
         instance.unanswered = 0

@@ -163,8 +163,13 @@ class PipeMemory:
         self.cached_bytes -= state.bytes
         if state.instance is not None:
             state.instance.dismantle(self.elsewhere)
-        if state.bytes >= ROPE_BYTES:
-            let_go(state.bytes)
+        size = state.bytes
+        del state
+        if size >= ROPE_BYTES:
+            if self.elsewhere is None:
+                let_go(size)
+            else:
+                self.elsewhere(lambda: let_go(size))  # behind what is taken apart there
         return True
 
     def keep(self, state: RunState) -> None:

@@ -239,6 +239,13 @@ impl<F: Share> Router<F> {
         Ok(())
     }
 
+    /// Count so many bytes for each further update of a run, besides its own: what one activation is
+    /// given is bounded by its bytes, and what it makes of an update by nothing else.
+    pub fn expect_answers(&mut self, run_id: RunId, size: usize) -> Result<(), RouterError> {
+        warm(&mut self.runs, run_id)?.answer_bytes = size;
+        Ok(())
+    }
+
     /// A run's activation failed: nothing is recorded or acknowledged, the run becomes cold.
     /// Failing a cold run changes nothing.
     pub fn fail(&mut self, run_id: RunId) -> Result<(), RouterError> {

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import logging
 import signal as signals
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
@@ -442,6 +444,32 @@ def test_a_run_that_leaves_memory_ends_its_coroutines_and_changes_nothing() -> N
     assert seen == ["main", "helper"]
     assert not hasattr(run.instance, "loop")
     assert run.instance.pending == {}
+
+
+def test_what_a_run_had_is_free_at_once_though_its_code_still_waits() -> None:
+    class Large:
+        """What the garbage collector need not come for."""
+
+    def answered() -> bool:
+        return False
+
+    async def code() -> None:
+        await workflow.wait_condition(answered)
+
+    run = Driven(code)
+    run.start()
+    run.instance.object = large = Large()
+    answer: Any = Large()
+    run.instance.commands = [(49, 0, 0, "", b"", answer)]
+    run.instance.replies = [(b"", answer)]
+    alive = [weakref.ref(large), weakref.ref(answer)]
+    del large, answer
+    gc.disable()
+    try:
+        run.instance.dismantle()
+        assert [each() for each in alive] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_a_run_without_code_left_is_taken_apart_at_once() -> None:

@@ -1,5 +1,6 @@
 """How much a step answers: queries of one run whose answers are large are spread over several."""
 
+import sys
 from collections.abc import Sequence
 from typing import cast
 
@@ -7,11 +8,13 @@ import pytest
 
 from hotmesh import workflow
 from hotmesh.backends.protocol import LoadedRun, Loads, MessageRow, Session, Step, StepReply
-from hotmesh.converter import DataConverter, encode_values
+from hotmesh.converter import DataConverter, decode_values, encode_values
 from hotmesh.core import encode_event, kinds
+from hotmesh.engine import wire
 from hotmesh.engine.definition import WorkflowDefinition
 from hotmesh.engine.details import EngineOptions
 from hotmesh.exceptions import BackendUnavailableError
+from hotmesh.limits import ANSWER_BYTES, BATCH_BYTES_MAX
 from hotmesh.router.pipe import Pipe
 from hotmesh.router.replaying import Engine
 from unit.router.test_step_size import LANE, START, pipe_of
@@ -36,6 +39,11 @@ class Tells:
     @workflow.signal
     def count(self) -> None:
         self.signals += 1
+
+    @workflow.update
+    def change(self) -> bytes:
+        self.signals += 1
+        return bytes([self.signals]) * ANSWER
 
     @workflow.query
     def tell(self) -> bytes:
@@ -63,7 +71,7 @@ class Store:
             step.journal_run, step.journal_seq, step.journal_frame, strict=True
         ):
             assert len(self.journal.setdefault(run_id, [])) == seq
-            self.journal[run_id].append(frame)
+            self.journal[run_id].append(bytes(frame))
         if step.reply_id:
             self.steps.append(list(zip(step.reply_id, map(len, step.reply_data), strict=True)))
         self.answers.update(zip(step.reply_id, step.reply_data, strict=True))
@@ -119,6 +127,13 @@ def pipe_that_tells(monkeypatch: pytest.MonkeyPatch) -> Pipe:
         engine=Engine({definition.name: definition}, EngineOptions(DataConverter.default)),
         notifier=_Silent(),
     )
+
+
+def update(number: int, run_id: bytes = RUN) -> tuple[bytes, bytes]:
+    """The message with that number."""
+    document = {"id": f"u-{number}", "completed": query_id(number).hex()}
+    body = wire.join_document(document, ARGUMENTS)
+    return run_id, encode_event((kinds.UPDATE, 0, 0, "change", b"", body))
 
 
 class _Silent:
@@ -197,3 +212,27 @@ async def test_a_query_that_was_refused_does_not_count_as_unanswered(
     assert [each for each in answered if each[0] not in (2, 5, 11)] == [
         query_id(number) for number in range(2, 11) if number not in (2, 5)
     ]
+
+
+@pytest.mark.parametrize("away_at", [-1, 2, 3, 4, 6])
+async def test_updates_with_large_answers_are_spread_over_steps(
+    monkeypatch: pytest.MonkeyPatch, away_at: int
+) -> None:
+    answer = BATCH_BYTES_MAX // 4
+    monkeypatch.setattr(sys.modules[__name__], "ANSWER", answer)
+    numbers = range(2, 32)
+    store = Store((RUN, START), *map(update, numbers), signal(), away_at=away_at)
+    definition = WorkflowDefinition.of(Tells)
+    assert definition is not None
+    engine = Engine({definition.name: definition}, EngineOptions(DataConverter.default))
+    pipe = pipe_of(engine=engine, notifier=_Silent())
+    await turn_until_idle(pipe, store)
+    assert store.messages == {}
+    replies = [reply for step in store.steps for reply, _ in step]
+    assert replies == list(map(query_id, numbers))  # in order, each once
+    made = [decode_values(DataConverter.default, store.answers[reply][1:]) for reply in replies]
+    assert [each[0][:1] for each in made] == [bytes([number]) for number in range(1, 31)]
+    counts = [len(step) for step in store.steps]
+    assert max(counts) == BATCH_BYTES_MAX // ANSWER_BYTES  # before one was answered
+    assert sum(counts) == len(numbers)
+    assert len(counts) >= 1 + (len(numbers) - max(counts)) // 5

@@ -358,6 +358,24 @@ def test_what_a_large_run_held_goes_back(monkeypatch: pytest.MonkeyPatch) -> Non
     assert sizes == [ROPE_BYTES]
 
 
+def test_what_a_large_run_held_goes_back_once_its_code_is_taken_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hotmesh.router.memory.let_go", lambda _: done.append("given back"))
+    memory, later, done = PipeMemory(), list[Any](), list[str]()
+    memory.elsewhere = later.append
+    kept(memory, 1, ROPE_BYTES)
+    apart = SimpleNamespace(
+        dismantle=lambda elsewhere: elsewhere(lambda: done.append("taken apart"))
+    )
+    memory.states[b"\1" * 16].instance = cast("Any", apart)
+    memory.drop(b"\1" * 16)
+    assert done == []
+    for each in later:
+        each()
+    assert done == ["taken apart", "given back"]
+
+
 def test_a_run_whose_jobs_are_held_stays() -> None:
     memory = PipeMemory()
     kept(memory, 1, 100)

@@ -239,6 +239,21 @@ class Router:
         """
         self._warm(run_id).defer_queries(count)
 
+    def expect_answers(self, run_id: bytes, size: int) -> None:
+        """Count so many bytes for each further update of a run, besides its own.
+
+        What one activation is given is bounded by its bytes, and what it makes of an update, its
+        answer, by nothing else.
+
+        Args:
+            run_id: A warm run.
+            size: What the largest answer so far has.
+
+        Raises:
+            RouterError: The run is unknown or cold.
+        """
+        self._warm(run_id).answer_bytes = size
+
     def waiting_kinds(self, run_id: bytes) -> list[int]:
         """The kinds of the events that wait for a cold run, in order; none of an unknown one."""
         run = self._runs.get(run_id)

@@ -10,6 +10,7 @@ from hotmesh.core._python.ledger import Ledger
 from hotmesh.core._python.timers import START_EVENT
 from hotmesh.core.rope import Bytes
 from hotmesh.core.types import Event
+from hotmesh.limits import ANSWER_BYTES
 
 
 class MessageOrigin(NamedTuple):
@@ -60,6 +61,7 @@ class Run:
 
     __slots__ = (
         "anchor",
+        "answer_bytes",
         "backlog",
         "closed",
         "dismissed",
@@ -82,7 +84,9 @@ class Run:
         self.journal_seq = 0
         self.jobs: list[Arrival] = []
         self.job_bytes = 0
-        """Frames of the jobs, together."""
+        """Frames of the jobs, together, and what updates among them count for besides."""
+        self.answer_bytes = ANSWER_BYTES
+        """What an update counts for besides its frame: its answer is written with it."""
         self.backlog: list[Arrival] = []
         self.dismissed: list[Arrival] = []
         """Duplicates and the like that came beside the jobs, to be acknowledged with them."""
@@ -105,7 +109,10 @@ class Run:
         if not ledger.accept(arrival.event):
             return False
         self.job_bytes += len(arrival.frame)
-        if arrival.event[0] == kinds.START:
+        kind = arrival.event[0]
+        if kind == kinds.UPDATE:
+            self.job_bytes += self.answer_bytes
+        elif kind == kinds.START:
             self.jobs.insert(0, arrival)
             return True
         if not was_started:
