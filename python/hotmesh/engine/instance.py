@@ -240,20 +240,36 @@ class WorkflowInstance(Outbound, Attributes):
                 batch, loop.ready = loop.ready, []
                 for handle in batch:
                     if not handle.cancelled_:
-                        handle.context.run(handle.callback, *handle.args)
+                        try:
+                            handle.context.run(handle.callback, *handle.args)
+                        except BaseException as error:  # noqa: BLE001 - a callback of the code's
+                            self.end_by(error)
                         if self.task_error is not None:
-                            error, self.task_error = self.task_error, None
-                            raise error
+                            self._raise_task_error()
             if not conditions:
                 return
             for entry in list(conditions):
                 if entry[1].done():
                     conditions.remove(entry)
-                elif entry[0]():
-                    conditions.remove(entry)
+                    continue
+                try:
+                    if not entry[0]():
+                        continue
                     entry[1].set_result(None)
+                except Exception as error:  # noqa: BLE001 - raised where it is waited for
+                    entry[1].set_exception(_raisable(error))
+                except BaseException as error:  # noqa: BLE001 - of no task, so of the run
+                    self.end_by(error)
+                    self._raise_task_error()
+                conditions.remove(entry)
             if not loop.ready:
                 return
+
+    def _raise_task_error(self) -> None:
+        """End the activation by what failed the task, if something did."""
+        if self.task_error is not None:
+            error, self.task_error = self.task_error, None
+            raise error
 
     def _closing_commands(self) -> list[Event]:
         """The commands of a run that is closed: what came after its end does not count."""
@@ -690,6 +706,15 @@ _CHILD_KINDS = frozenset(
     (kinds.CHILD_STARTED, kinds.CHILD_START_FAILED, kinds.CHILD_COMPLETED, kinds.CHILD_FAILED)
 )
 _UPDATE_COMMANDS = frozenset((kinds.UPDATE_ACCEPTED, kinds.UPDATE_COMPLETED, kinds.UPDATE_REJECTED))
+
+
+def _raisable(error: Exception) -> Exception:
+    """The error, or what a coroutine makes of it: no future takes a StopIteration."""
+    if not isinstance(error, StopIteration):
+        return error
+    made = RuntimeError("a condition raised StopIteration")
+    made.__cause__ = error
+    return made
 
 
 def _timedelta(milliseconds: int | None) -> timedelta | None:
