@@ -808,12 +808,18 @@ class ForkedError(HotMeshError, RuntimeError):
 
     Args:
         what: What was used.
+        advice: What to do instead.
     """
 
-    def __init__(self, what: str) -> None:
+    def __init__(
+        self,
+        what: str,
+        advice: str = "Open a new one in the child (Client.connect, Worker), or fork before "
+        "opening any.",
+    ) -> None:
         super().__init__(
             f"This {what} was opened in another process, before a fork, and can't be shared by "
-            "two. Open a new one in the child (Client.connect, Worker), or fork before opening any."
+            f"two. {advice}"
         )
         self.what = what
 

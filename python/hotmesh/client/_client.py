@@ -17,6 +17,7 @@ from hotmesh.client._configure import (
     chosen_url,
     connect,
     log_ignored,
+    warn_of_tls,
 )
 from hotmesh.client._connection import Connection
 from hotmesh.client._definitions import Named, signal_named, workflow_named
@@ -159,7 +160,7 @@ class Client(UpdateWithStartCalls):
             lazy: Connect on the first call instead of now.
             target_host: The URL, by the name that ported code passes.
             api_key: Ignored.
-            tls: Ignored; the URL says how to connect.
+            tls: Ignored, with a warning: the URL says how to connect.
             retry_config: Ignored.
             keep_alive_config: Ignored.
             rpc_metadata: Ignored.
@@ -179,9 +180,10 @@ class Client(UpdateWithStartCalls):
             raise UnsupportedOptionError(
                 "payload_limits", "Client.connect", "payload_limit is the one limit there is"
             )
+        chosen = chosen_url(url or target_host)
+        warn_of_tls(tls, chosen)
         log_ignored(
             api_key=api_key,
-            tls=tls,
             retry_config=retry_config,
             keep_alive_config=keep_alive_config,
             rpc_metadata=rpc_metadata,
@@ -190,9 +192,7 @@ class Client(UpdateWithStartCalls):
             dns_load_balancing_config=dns_load_balancing_config,
             grpc_compression=grpc_compression,
         )
-        connection = await connect(
-            plugins, ConnectConfig(chosen_url(url or target_host), identity, lazy)
-        )
+        connection = await connect(plugins, ConnectConfig(chosen, identity, lazy))
         try:
             return cls(
                 connection,

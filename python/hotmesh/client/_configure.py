@@ -109,3 +109,12 @@ def log_ignored(**arguments: Any) -> None:
     for name, value in arguments.items():
         if value:
             _log.debug("Client.connect ignores %s: there is no server to give it to", name)
+
+
+def warn_of_tls(tls: Any, url: str) -> None:
+    """Say that TLS was asked for where it is not to be had, unless nothing leaves the machine."""
+    if tls and not url.lower().startswith("sqlite:"):
+        _log.warning(
+            "Client.connect ignores tls: ask for TLS in the URL, with sslmode=verify-full for "
+            "Postgres, with rediss:// for Redis"
+        )

@@ -71,7 +71,18 @@ async def test_what_only_a_server_needs_is_ignored(caplog: pytest.LogCaptureFixt
     async with await Client.connect("sqlite://", api_key="secret", tls=True):
         pass
     assert "ignores api_key" in caplog.text
-    assert "ignores tls" in caplog.text
+    assert "ignores tls" not in caplog.text
+
+
+async def test_tls_that_was_asked_for_is_not_dropped_in_silence(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for url in ("postgresql://host/database", "redis://host"):
+        caplog.clear()
+        async with await Client.connect(url, tls=True, lazy=True):
+            pass
+        (record,) = [each for each in caplog.records if "ignores tls" in each.getMessage()]
+        assert record.levelname == "WARNING"
     assert "secret" not in caplog.text
 
 

@@ -131,7 +131,11 @@ def acquire(path: str, clock: Callable[[], int]) -> Store:
     with _lock:
         if _of_parents and _identity(path) in _of_parents:
             # Its locks are counted by process, and this one has a copy of the counts.
-            raise ForkedError(f"SQLite database {path}")
+            raise ForkedError(
+                f"SQLite database {path}",
+                "Fork before it is opened or after all its clients are closed, or start the child "
+                "without a fork (multiprocessing's 'spawn').",
+            )
         store, users = _open.get(path, (None, 0))
         if store is None:
             store = Store(path, clock)
