@@ -25,6 +25,7 @@ from hotmesh.converter import (
 from hotmesh.core import kinds
 from hotmesh.engine import failures, stacks, wire
 from hotmesh.engine.attributes import Attributes
+from hotmesh.engine.conditions import Condition, settle
 from hotmesh.engine.contexts import RunContexts
 from hotmesh.engine.definition import (
     QueryDefinition,
@@ -126,7 +127,7 @@ class WorkflowInstance(Outbound, Attributes):
         the others are large."""
         self.pending: dict[int, Any] = {}
         """What waits for the result of a command, by its seq."""
-        self.conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self.conditions: list[Condition] = []
         self.patches: set[str] = set()
         self.patch_answers: dict[str, bool] = {}
         self.object: Any = None
@@ -248,20 +249,8 @@ class WorkflowInstance(Outbound, Attributes):
                             self._raise_task_error()
             if not conditions:
                 return
-            for entry in list(conditions):
-                if entry[1].done():
-                    conditions.remove(entry)
-                    continue
-                try:
-                    if not entry[0]():
-                        continue
-                    entry[1].set_result(None)
-                except Exception as error:  # noqa: BLE001 - raised where it is waited for
-                    entry[1].set_exception(_raisable(error))
-                except BaseException as error:  # noqa: BLE001 - of no task, so of the run
-                    self.end_by(error)
-                    self._raise_task_error()
-                conditions.remove(entry)
+            settle(conditions, self.end_by)
+            self._raise_task_error()
             if not loop.ready:
                 return
 
@@ -632,29 +621,29 @@ class WorkflowInstance(Outbound, Attributes):
         start = datetime.fromtimestamp(self.start_ms / 1000, UTC)
         return Info(
             attempt=header.get("attempt", 1),
-            continued_run_id=_uuid_or_none(header.get("continued")),
+            continued_run_id=wire.spelled_run_id(header.get("continued")),
             cron_schedule=header.get("cron"),
-            execution_timeout=_timedelta(header.get("exec")),
-            first_execution_run_id=_uuid_or_none(header.get("first")) or run_id,
+            execution_timeout=wire.duration(header.get("exec")),
+            first_execution_run_id=wire.spelled_run_id(header.get("first")) or run_id,
             headers=wire.unpack_headers(header.get("h", {})),
             namespace=details.namespace,
             parent=parent
             and ParentInfo(
                 namespace=parent["ns"],
-                run_id=_uuid_or_none(parent["rid"]) or "",
+                run_id=wire.spelled_run_id(parent["rid"]) or "",
                 workflow_id=parent["wid"],
             ),
             root=root
-            and RootInfo(run_id=_uuid_or_none(root["rid"]) or "", workflow_id=root["wid"]),
+            and RootInfo(run_id=wire.spelled_run_id(root["rid"]) or "", workflow_id=root["wid"]),
             priority=Priority.default,
             raw_memo=self.raw_memo(),
             retry_policy=retry_policy(header.get("retry")),
             run_id=run_id,
-            run_timeout=_timedelta(header.get("run")),
+            run_timeout=wire.duration(header.get("run")),
             search_attributes=self.untyped_search_attributes(),
             start_time=start,
             task_queue=details.task_queue,
-            task_timeout=_timedelta(header.get("task")) or timedelta(seconds=10),
+            task_timeout=wire.duration(header.get("task")) or timedelta(seconds=10),
             typed_search_attributes=self.typed_search_attributes(),
             workflow_id=details.workflow_id,
             workflow_start_time=start,
@@ -706,20 +695,3 @@ _CHILD_KINDS = frozenset(
     (kinds.CHILD_STARTED, kinds.CHILD_START_FAILED, kinds.CHILD_COMPLETED, kinds.CHILD_FAILED)
 )
 _UPDATE_COMMANDS = frozenset((kinds.UPDATE_ACCEPTED, kinds.UPDATE_COMPLETED, kinds.UPDATE_REJECTED))
-
-
-def _raisable(error: Exception) -> Exception:
-    """The error, or what a coroutine makes of it: no future takes a StopIteration."""
-    if not isinstance(error, StopIteration):
-        return error
-    made = RuntimeError("a condition raised StopIteration")
-    made.__cause__ = error
-    return made
-
-
-def _timedelta(milliseconds: int | None) -> timedelta | None:
-    return None if milliseconds is None else timedelta(milliseconds=milliseconds)
-
-
-def _uuid_or_none(text: str | None) -> str | None:
-    return wire.run_id_text(bytes.fromhex(text)) if text else None

@@ -12,6 +12,7 @@ import struct
 import time
 from collections import deque
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -50,6 +51,16 @@ def run_id_text(run_id: bytes) -> str:
     """The run id as users see it: a UUID's text."""
     digits = run_id.hex()
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def duration(stored_ms: int | None) -> timedelta | None:
+    """A duration that is stored in milliseconds, if there is one."""
+    return None if stored_ms is None else timedelta(milliseconds=stored_ms)
+
+
+def spelled_run_id(stored: str | None) -> str | None:
+    """A run id as people see it of one that is stored in hex, if there is one."""
+    return run_id_text(bytes.fromhex(stored)) if stored else None
 
 
 def run_id_bytes(text: str) -> bytes:
