@@ -31,7 +31,12 @@ from hotmesh.backends.sqlite import (
 from hotmesh.backends.sqlite.connection import APPLICATION_ID, open_writer
 from hotmesh.backends.sqlite.transaction import Transaction
 from hotmesh.client import _waiter
-from hotmesh.exceptions import BackendError, BackendUnavailableError, InvalidArgumentError
+from hotmesh.exceptions import (
+    BackendAccessError,
+    BackendError,
+    BackendUnavailableError,
+    InvalidArgumentError,
+)
 
 START_MANY = """
 import asyncio, sys
@@ -506,3 +511,24 @@ async def test_what_was_to_be_written_is_let_go_of_at_once(sqlite_url: str) -> N
     finally:
         gc.enable()
         await backend.close()
+
+
+async def test_a_folder_in_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
+    with pytest.raises(BackendAccessError, match="must be a file"):
+        await backend_for(f"sqlite:///{tmp_path}").connect()
+
+
+async def test_a_scheme_is_one_in_capitals_too(tmp_path: Path) -> None:
+    for url in ("SQLITE://", f"SQLite:///{tmp_path / 'file.db'}"):
+        backend = backend_for(url)
+        await backend.connect()
+        await backend.close()
+
+
+def test_a_scheme_that_is_not_known_is_not_taken_for_a_far_one() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"Did you mean postgresql://\?"):
+        backend_for("postgresq://host")
+    for scheme in ("redis+cluster", "redis+unix", "mysql"):
+        with pytest.raises(InvalidArgumentError) as caught:
+            backend_for(f"{scheme}://host")
+        assert "Did you mean" not in str(caught.value)

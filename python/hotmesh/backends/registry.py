@@ -64,7 +64,7 @@ def backend_for(url: str) -> Backend:
     scheme, separator, _ = url.partition("://")
     home = _HOMES.get(scheme.lower()) if separator else None
     if home is None:
-        near = difflib.get_close_matches(scheme.lower(), _HOMES, n=1) if separator else ()
+        near = difflib.get_close_matches(scheme.lower(), _SHOWN, 1, 0.7) if separator else ()
         meant = f"Did you mean {near[0]}://? " if near else ""
         raise InvalidArgumentError(
             f"Unknown database URL scheme {scheme if separator else '(none)'!r}. {meant}"

@@ -262,7 +262,7 @@ def _path_of(url: str) -> str:
             "write-ahead log; sqlite:// is a database in memory."
         )
     host, slash, path = place.partition("/")
-    if not scheme.startswith("sqlite") or (host and host != store.MEMORY) or "#" in place:
+    if not scheme.lower().startswith("sqlite") or (host and host != store.MEMORY) or "#" in place:
         raise InvalidArgumentError(
             f"Not a SQLite URL: {shown_url(url)!r}. Use sqlite:///relative.db (three slashes), "
             "sqlite:////absolute.db (four), or sqlite:// for a database in memory."

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import time
 from contextlib import closing
+from pathlib import Path
 
 from hotmesh.backends.sqlite import statements
 from hotmesh.exceptions import (
@@ -62,7 +63,7 @@ def translate(error: sqlite3.Error, path: str) -> BackendError:
     primary = None if code is None else code & 0xFF
     if primary in _NO_ACCESS or (primary == sqlite3.SQLITE_CANTOPEN and not _can_be_made(path)):
         return BackendAccessError(
-            f"{text}. Its folder must exist, and this user may write to both."
+            f"{text}. It must be a file in a folder that exists, both for this user to read and write."
         )
     if primary in _UNAVAILABLE:
         return BackendUnavailableError(
@@ -73,7 +74,10 @@ def translate(error: sqlite3.Error, path: str) -> BackendError:
 
 def _can_be_made(path: str) -> bool:
     """Whether a file could be opened or made there."""
-    return os.access(os.path.dirname(path) or ".", os.W_OK | os.X_OK)  # noqa: PTH120
+    file = Path(path)
+    if file.exists() and (file.is_dir() or not os.access(file, os.R_OK | os.W_OK)):
+        return False
+    return os.access(file.parent, os.W_OK | os.X_OK)
 
 
 def is_busy(error: BaseException) -> bool:
