@@ -63,7 +63,7 @@ def translate(error: sqlite3.Error, path: str) -> BackendError:
     primary = None if code is None else code & 0xFF
     if primary in _NO_ACCESS or (primary == sqlite3.SQLITE_CANTOPEN and not _can_be_made(path)):
         return BackendAccessError(
-            f"{text}. It must be a file in a folder that exists, both for this user to read and write."
+            f"{text}. It must be a file in a folder that exists, and this user may write to both."
         )
     if primary in _UNAVAILABLE:
         return BackendUnavailableError(
