@@ -106,9 +106,6 @@ class Handlers:
         self._working: dict[object, tuple[str, str, HandlerUnfinishedPolicy]] = {}
         """Handlers at work: kind, name or id, policy."""
 
-    def bind(self) -> None:
-        """The workflow object exists; nothing to prepare, handlers are bound when called."""
-
     def all_finished(self) -> bool:
         """Whether no signal or update handler is at work."""
         return not self._working

@@ -347,7 +347,6 @@ class WorkflowInstance(Outbound, Attributes):
                 raise
             self.object = None
             self.end_by(error)
-        self.handlers.bind()
 
     def _arguments(self) -> list[Any]:
         definition = self.definition

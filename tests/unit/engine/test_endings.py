@@ -429,6 +429,7 @@ def test_a_run_that_leaves_memory_ends_its_coroutines_and_changes_nothing() -> N
                 seen.append("helper")
                 workflow.start_activity("never", start_to_close_timeout=1)
 
+        workflow.start_activity("not waited for", start_to_close_timeout=1)
         task = asyncio.create_task(helper())
         try:
             await task

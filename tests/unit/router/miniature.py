@@ -242,8 +242,15 @@ class Place:
         ):
             self.timers[run_id, key] = (lane, due)
             self._returned_timers.discard((run_id, key))
-        for run_id, key in zip(step.drop_timer_run, step.drop_timer_key, strict=True):
-            self.timers.pop((run_id, key), None)
+        for lane, due, run_id, key in zip(
+            step.drop_timer_lane,
+            step.drop_timer_due,
+            step.drop_timer_run,
+            step.drop_timer_key,
+            strict=True,
+        ):
+            if self.timers.get((run_id, key)) == (lane, due):
+                del self.timers[run_id, key]
         for at, key in enumerate(zip(step.task_run, step.task_seq, strict=True)):
             task = HeldTask(
                 step.task_queue[at],
