@@ -268,6 +268,18 @@ def test_a_failure_once_all_attempts_were_spent_is_one_at_replay_too() -> None:
         run.replayed(failure_types=())
 
 
+def test_a_mistake_before_its_attempts_were_spent_fails_the_task_at_replay_too() -> None:
+    async def broken(word: str = "") -> None:
+        raise ZeroDivisionError(word)
+
+    run = Driven(two_steps, "w")
+    run.start()
+    definition = WorkflowDefinition.from_function(broken)
+    definition.task_retry = RetryPolicy(maximum_attempts=1)
+    with pytest.raises(ZeroDivisionError):
+        run.replayed(definition)
+
+
 def test_queries_see_the_run_as_it_was_left(core: ModuleType) -> None:
     async def code() -> None:
         heard: list[str] = []
