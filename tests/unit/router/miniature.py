@@ -38,7 +38,15 @@ from hotmesh.engine.activity_task import ActivityTask, AttemptKey, CancelReason,
 from hotmesh.engine.details import EngineOptions
 from hotmesh.exceptions import BackendUnavailableError
 from hotmesh.limits import TIMER_HORIZON_MS
-from hotmesh.router import activating, leaving, memory, pipe, replaying, task_failures
+from hotmesh.router import (
+    activating,
+    leaving,
+    memory,
+    pipe,
+    refused_ends,
+    replaying,
+    task_failures,
+)
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.coding import Coder
 from hotmesh.router.pace import AverageCost
@@ -55,7 +63,7 @@ LANE = lane_of(QUEUE, "w")
 SIDE_QUEUE = 8
 
 _CORES_USERS = ((memory, "Router"), (replaying, "match_commands"))
-_CLOCKS_USERS = (activating, leaving, memory, pipe, task_failures)
+_CLOCKS_USERS = (activating, leaving, memory, pipe, refused_ends, task_failures)
 
 
 class Time:

@@ -11,7 +11,16 @@ import pytest
 from hotmesh import workflow
 from hotmesh.backends.protocol import RunStatus
 from hotmesh.common import Payload
-from hotmesh.converter import DataConverter, PayloadCodec, apply_codec, apply_codec_to_failure
+from hotmesh.converter import (
+    ActivitySerializationContext,
+    DataConverter,
+    PayloadCodec,
+    SerializationContext,
+    WithSerializationContext,
+    WorkflowSerializationContext,
+    apply_codec,
+    apply_codec_to_failure,
+)
 from hotmesh.core import kinds
 from hotmesh.engine import wire
 from hotmesh.exceptions import ActivityError, ApplicationError
@@ -268,3 +277,68 @@ async def test_a_type_that_is_not_hosted_goes_on_with_a_codec_too(make: Make, pl
     await begin(place, "elsewhere", HIDDEN)
     await mini.settle()
     assert mini.resolved == ["side elsewhere"]
+
+
+class Knowing(Xor, WithSerializationContext):
+    """Marks what it encodes with whose it is, and reads nobody else's."""
+
+    def __init__(self, whose: str = "nobody") -> None:
+        self.whose = whose.encode()
+
+    def with_context(self, context: SerializationContext) -> Knowing:
+        if isinstance(context, ActivitySerializationContext):
+            return Knowing(f"activity {context.activity_id}")
+        assert isinstance(context, WorkflowSerializationContext)
+        return Knowing(f"workflow {context.workflow_id}")
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        found = await super().encode(payloads)
+        return [Payload({**each.metadata, "whose": self.whose}, each.data) for each in found]
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        for each in payloads:
+            assert each.metadata["whose"] == self.whose
+        plain = [
+            Payload({k: v for k, v in each.metadata.items() if k != "whose"}, each.data)
+            for each in payloads
+        ]
+        return await super().decode(plain)
+
+
+async def test_a_codec_that_wants_to_know_whose_each_payload_is_is_told(
+    make: Make, place: Place
+) -> None:
+    async def calls(word: str) -> list[Any]:
+        first = await workflow.execute_activity("act", word, start_to_close_timeout=5)
+        workflow.send_signal("k", word)
+        second = await workflow.execute_child_workflow("Child", word, id="c")
+        return [first, second]
+
+    async def of(whose: str, *given: Any) -> bytes:
+        return await apply_codec(Knowing(whose), values(*given), True)
+
+    def begin_again() -> Miniature:
+        codec = Knowing()
+        converter = DataConverter(payload_codec=codec)
+        return make(calls, codec=codec, options={"converter": converter})
+
+    mini = begin_again()
+    place.begin("calls")
+    place.runs[RUN_ID].input = await of("workflow w", "x")
+    await mini.settle()
+    (task,) = place.tasks.values()
+    place.tasks.clear()
+    body = mini.core.decode_event(task.frame)[5]
+    assert value_of(await apply_codec(Knowing("activity 1"), body, False)) == "x"
+    mini = begin_again()  # which replays, and has to know the activity of the journal
+    place.tell((kinds.ACTIVITY_COMPLETED, 1, 1, "", b"", await of("activity 1", "a")))
+    await mini.settle()
+    assert mini.task_failure() is None
+    (mail,) = [item for step in place.steps for item in step.mails]
+    assert b"nobody" in mail.data
+    child = next(run for run in place.runs.values() if run.workflow_id == "c")
+    assert value_of(await apply_codec(Knowing("workflow c"), child.input, False)) == "x"
+    place.tell((*child_completed(2)[:5], await of("workflow c", "b")))
+    await mini.settle()
+    result = await apply_codec(Knowing("workflow w"), mini.run().result, False)
+    assert value_of(result) == ["a", "b"]
