@@ -7,6 +7,7 @@ subclass whose calls go through the chain; the ends of the chain do what the cla
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -38,6 +39,12 @@ from hotmesh.worker._interceptor import (
 
 _Class = type[WorkflowInboundInterceptor]
 _NO_HEADERS: Mapping[str, Payload] = {}
+
+_child_extras: contextvars.ContextVar[Mapping[str, Any] | None] = contextvars.ContextVar(
+    "hotmesh_child_extras", default=None
+)
+"""Options that interceptors don't know, of the child that the task is starting: others may start
+theirs meanwhile, for an interceptor may wait."""
 
 
 def intercepted_instances(interceptors: Sequence[Interceptor]) -> Callable[..., Any] | None:
@@ -223,12 +230,12 @@ class InterceptedInstance(WorkflowInstance):
             arg_types=None,
             ret_type=options.get("result_type"),
         )
-        self._child_extras = {key: options.get(key) for key in ("expire", "record")}
+        _child_extras.set({key: options.get(key) for key in ("expire", "record")})
         return await self.outbound.start_child_workflow(given)
 
     async def issue_child(self, given: inputs.StartChildWorkflowInput) -> ChildWorkflowHandle:
         """Start a child workflow."""
-        extras, self._child_extras = self._child_extras, {}
+        extras = _child_extras.get() or {}
         return await super().start_child(
             given.workflow,
             given.args,
@@ -252,9 +259,6 @@ class InterceptedInstance(WorkflowInstance):
             record=bool(extras.get("record")),
             headers=given.headers,
         )
-
-    _child_extras: Mapping[str, Any] = {}
-    """Options of the child being started that interceptors don't know."""
 
     async def signal_external(
         self,

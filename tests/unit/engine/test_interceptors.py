@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -317,6 +318,40 @@ def test_children_go_out_through_the_chain(core: ModuleType) -> None:
     (second,) = run.give(sent(2))
     assert "expire" not in options_of(second)
     assert [each for each in SEEN if "child" in each][:2] == ["child C c", "signal child c"]
+
+
+class Slow(Interceptor):
+    """Lets others go first before it starts a child."""
+
+    def workflow_interceptor_class(self, input: Any) -> Any:  # noqa: A002
+        del input
+        return SlowInbound
+
+
+class SlowInbound(WorkflowInboundInterceptor):
+    def init(self, outbound: WorkflowOutboundInterceptor) -> None:
+        super().init(SlowOutbound(outbound))
+
+
+class SlowOutbound(WorkflowOutboundInterceptor):
+    async def start_child_workflow(self, input: Any) -> Any:  # noqa: A002
+        for _ in range(3 if input.id == "first" else 1):
+            await asyncio.sleep(0)
+        return await super().start_child_workflow(input)
+
+
+def test_children_started_side_by_side_keep_their_own_options(core: ModuleType) -> None:
+    async def code() -> None:
+        await asyncio.gather(
+            workflow.start_child_workflow("C", id="first", expire=60, record=True),
+            workflow.start_child_workflow("C", id="second", expire=30),
+            workflow.start_child_workflow("C", id="third"),
+        )
+
+    run = wrapped(code, interceptors=[Slow()], core=core)
+    found = {options_of(each)["id"]: options_of(each) for each in run.start()}
+    assert [each.get("expire") for _, each in sorted(found.items())] == [60, 30, None]
+    assert [each.get("record") for _, each in sorted(found.items())] == [True, None, None]
 
 
 def test_signals_go_out_through_the_chain() -> None:
