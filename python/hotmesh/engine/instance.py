@@ -322,9 +322,10 @@ class WorkflowInstance(Outbound, Attributes):
         except BaseException as error:
             if is_from_outside(error):
                 raise
-            logger.debug(
-                "%s did not end well on eviction", task.get_name(), exc_info=printable(error)
-            )
+            if logger.isEnabledFor(logging.DEBUG):  # writing an error down takes long
+                logger.debug(
+                    "%s did not end well on eviction", task.get_name(), exc_info=printable(error)
+                )
 
     # The main coroutine
 
@@ -503,9 +504,9 @@ class WorkflowInstance(Outbound, Attributes):
             return
         del self.pending[seq]
         if kind == kinds.CHILD_START_FAILED:
-            error = failures.child_not_started(handle, job)
             handle.cancel_quietly()
-            handle.started.set_exception(error)
+            if not handle.started.done():  # whoever awaited it may have been cancelled
+                handle.started.set_exception(failures.child_not_started(handle, job))
             return
         if not handle.started.done():
             handle.started.set_result(None)
@@ -562,14 +563,18 @@ class WorkflowInstance(Outbound, Attributes):
             self.commands.append((kinds.CANCEL_TIMER, seq, 0, "", b"", b""))
 
     def on_loop_error(self, context: dict[str, Any]) -> None:
-        """An exception that nobody awaited: logged, as asyncio does."""
-        error = context.get("exception")
-        logger.debug(
-            "%s in workflow %s",
-            context.get("message"),
-            self.details.workflow_id,
-            exc_info=printable(error),
-        )
+        """An exception that nobody awaited: logged, as asyncio does.
+
+        It may be the garbage collector that calls, in the midst of anything: so no error is written
+        down that nobody reads.
+        """
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug(
+                "%s in workflow %s",
+                context.get("message"),
+                self.details.workflow_id,
+                exc_info=printable(context.get("exception")),
+            )
 
     # Small services
 

@@ -199,7 +199,7 @@ class Driven:
         self.replies: dict[bytes, bytes] = {}
         """The answers of the latest activation."""
         self.now_ms = START_MS
-        self._ledger = core.Ledger()
+        self.ledger = core.Ledger()
         make = self.options.make_instance or WorkflowInstance
         self.instance: WorkflowInstance = make(self.definition, self.details, self.options)
 
@@ -219,11 +219,11 @@ class Driven:
         self.now_ms = max(self.now_ms, START_MS + round(at * 1000))
         recorded = [job for job in jobs if job[0] != kinds.QUERY]
         for job in recorded:
-            assert self._ledger.accept(job), f"the core would not deliver {job}"
+            assert self.ledger.accept(job), f"the core would not deliver {job}"
         commands = list(self.instance.activate(self.now_ms, jobs))
         for command in commands:
             if command[0] != kinds.UPDATE_REJECTED:
-                self._ledger.command(command)
+                self.ledger.command(command)
         self.replies = dict(self.instance.replies)
         self.instance.replies = []
         if recorded or commands:
@@ -299,7 +299,7 @@ class Driven:
         finally:
             replaying.match_commands = matched
         other.journal, other.now_ms = list(self.journal), self.now_ms
-        other._ledger = self._ledger
+        other.ledger = self.ledger
         other.changed_arguments = state.changed_arguments
         return other
 

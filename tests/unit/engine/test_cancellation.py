@@ -20,6 +20,7 @@ from unit.engine.driving import (
     canceled,
     child_completed,
     child_failed,
+    child_not_started,
     child_started,
     completed,
     fired,
@@ -297,6 +298,21 @@ def test_a_child_whose_start_is_awaited_is_cancelled_too(
 ) -> None:
     run = run_of(child(kind))
     assert kinds_of(run.give(cancel())) == ["CANCEL_CHILD", "CANCELED"]
+
+
+def test_a_start_that_fails_after_it_was_cancelled_is_nobodys() -> None:
+    async def code() -> str:
+        try:
+            await workflow.start_child_workflow("Child", id="c", cancellation_type=COMPLETED)
+        except asyncio.CancelledError:
+            await workflow.sleep(1)
+        return "went on"
+
+    run = run_of(code)
+    assert kinds_of(run.give(cancel())) == ["CANCEL_CHILD", "TIMER"]
+    assert run.give(child_not_started(1)) == []
+    run.give(fired(2), at=1)
+    assert run.outcome() == "went on"
 
 
 def test_a_child_that_was_not_sent_yet_is_never_started() -> None:

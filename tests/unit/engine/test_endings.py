@@ -17,6 +17,7 @@ import pytest
 from hotmesh import workflow
 from hotmesh.common import RawValue
 from hotmesh.core import kinds
+from hotmesh.engine import instance
 from hotmesh.engine.definition import WorkflowDefinition
 from hotmesh.exceptions import (
     ApplicationError,
@@ -416,6 +417,33 @@ def test_an_exception_that_nobody_awaits_is_noted_and_no_more(
     Driven(code).start()
     (record,) = [each for each in caplog.records if each.name == "hotmesh.engine.instance"]
     assert record.getMessage() == "something in workflow w"
+
+
+def test_what_nobody_reads_is_not_written_down(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes long, and the garbage collector may be who asks."""
+    caplog.set_level(logging.INFO, "hotmesh.engine.instance")
+    monkeypatch.setattr(instance, "printable", pytest.fail)
+
+    async def code() -> None:
+        task = asyncio.create_task(fail())
+        try:
+            await workflow.sleep(60)
+        finally:
+            task.cancel()
+
+    async def fail() -> None:
+        asyncio.get_running_loop().call_exception_handler({"exception": OddError("x")})
+        try:
+            await workflow.sleep(60)
+        finally:
+            raise OddError("on the way out")
+
+    run = Driven(code)
+    run.start()
+    run.instance.dismantle()
+    assert caplog.records == []
 
 
 def test_a_run_that_leaves_memory_ends_its_coroutines_and_changes_nothing() -> None:
