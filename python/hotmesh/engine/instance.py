@@ -563,11 +563,8 @@ class WorkflowInstance(Outbound, Attributes):
             self.commands.append((kinds.CANCEL_TIMER, seq, 0, "", b"", b""))
 
     def on_loop_error(self, context: dict[str, Any]) -> None:
-        """An exception that nobody awaited: logged, as asyncio does.
-
-        It may be the garbage collector that calls, in the midst of anything: so no error is written
-        down that nobody reads.
-        """
+        """An exception that nobody awaited: logged, as asyncio does."""
+        # The garbage collector may call, in the midst of anything: it writes down what is read.
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug(
                 "%s in workflow %s",

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from hotmesh.backends.protocol import MessageKind, RunStatus, SendItem
+from hotmesh.backends.protocol import MessageKind, RunStatus
 from hotmesh.converter import DataConverter, decode_failure, encode_failure
 from hotmesh.core import Event, encode_event, kinds, lane_of
 from hotmesh.engine import wire
@@ -21,7 +21,7 @@ from hotmesh.exceptions import (
     TimeoutType,
 )
 from hotmesh.groups import is_non_retryable, remaining, requested_delay, type_names
-from hotmesh.router.effects import Effects, dedupe_id, start_item
+from hotmesh.router.effects import Effects, child_send, dedupe_id, start_item
 from hotmesh.router.state import RunState
 
 NEXT = b"\x00NEXT"
@@ -100,16 +100,7 @@ class Closer:
                 body = wire.join_document({"reason": "by parent close policy"}, b"")
                 event = (kinds.TERMINATE, 0, 0, "", identity, body)
                 message_kind = MessageKind.END
-            effects.sends.append(
-                SendItem(
-                    state.details.namespace,
-                    document["id"],
-                    b"",
-                    message_kind,
-                    encode_event(event),
-                    False,
-                )
-            )
+            effects.sends.append(child_send(state, document, message_kind, encode_event(event)))
             effects.send_owners.append(None)
         state.children = {}
 

@@ -197,6 +197,21 @@ def dedupe_id(run_id: bytes, seq: int) -> bytes:
     return run_id + seq.to_bytes(4, "big")
 
 
+def child_send(
+    state: RunState, document: dict[str, Any], message_kind: MessageKind, frame: bytes
+) -> SendItem:
+    """What a run sends to a child of its own.
+
+    It goes to the newest run under the child's id. But as long as it is not known that the child
+    was started, that id may be a stranger's: then it goes to the run that was to be the child's
+    first, or to nobody.
+    """
+    run_id = b"" if "started" in document else bytes.fromhex(document["rid"])
+    return SendItem(
+        state.details.namespace, document["id"], run_id, message_kind, frame, allow_closed=False
+    )
+
+
 def mail_data(body: bytes) -> bytes:
     """A body with its length in front, as it completes a waiter's frame."""
     size, head = len(body), bytearray()
@@ -342,20 +357,13 @@ class CommandTranslator:
     def _cancel_child(self, state: RunState, now_ms: int, command: Event, effects: Effects) -> None:
         del now_ms
         document = state.children.get(command[1])
+        if document is None:
+            return  # it has ended, or never was: its id may be somebody else's
         run_id = state.details.run_id
         frame = encode_event(
             (kinds.CANCEL, 0, 0, "", dedupe_id(run_id, command[1]), b"parent requested")
         )
-        effects.sends.append(
-            SendItem(
-                state.details.namespace,
-                command[3] if document is None else document["id"],
-                b"",
-                MessageKind.EVENT,
-                frame,
-                False,
-            )
-        )
+        effects.sends.append(child_send(state, document, MessageKind.EVENT, frame))
         effects.send_owners.append(None)
 
     def _external(self, state: RunState, now_ms: int, command: Event, effects: Effects) -> None:

@@ -181,10 +181,12 @@ class RunState:
                 self.add_child(command)
 
     def settle_children(self, jobs: Sequence[Event]) -> None:
-        """Forget the children that have ended."""
+        """Forget the children that have ended; note those that have started."""
         for job in jobs:
             if job[0] in _CHILD_ENDS:
                 self.children.pop(job[1], None)
+            elif job[0] == kinds.CHILD_STARTED and job[1] in self.children:
+                self.children[job[1]]["started"] = True
 
     def add_child(self, command: Event) -> None:
         """A child was asked for."""

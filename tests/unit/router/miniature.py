@@ -325,7 +325,11 @@ class Place:
 
     def _send(self, item: SendItem) -> SendOutcome:
         for run in self.runs.values():
-            if run.workflow_id == item.workflow_id and run.status == RunStatus.RUNNING:
+            if (
+                run.workflow_id == item.workflow_id
+                and run.status == RunStatus.RUNNING
+                and item.run_id in (b"", run.run_id)
+            ):
                 self._add(run.lane, run.run_id, item.frame)
                 return SendOutcome(True, run.run_id, run.status, run.lane)
         return SendOutcome(False, b"", 0, 0)

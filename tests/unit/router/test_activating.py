@@ -11,7 +11,7 @@ import pytest
 from hotmesh import workflow
 from hotmesh.backends.protocol import RunStatus
 from hotmesh.converter import DataConverter, decode_failure
-from hotmesh.core import kinds
+from hotmesh.core import kinds, lane_of
 from hotmesh.engine import wire
 from hotmesh.engine.activity_task import Outcome
 from hotmesh.exceptions import (
@@ -469,3 +469,62 @@ async def test_a_killed_pipe_commits_nothing_more(make: Make, place: Place) -> N
     await asyncio.wait_for(mini.pipe.run(mini.session), 5)
     assert mini.journal() == []
     assert mini.pipe._memory.states == {}
+
+
+@pytest.mark.parametrize("policy", list(workflow.ParentClosePolicy))
+async def test_a_stranger_under_a_childs_id_is_not_ended_with_the_parent(
+    policy: workflow.ParentClosePolicy, make: Make, place: Place
+) -> None:
+    """The parent ends before it hears that the id was taken."""
+
+    async def parent() -> None:
+        starting = workflow.start_child_workflow("sleeps", id="taken", parent_close_policy=policy)
+        task = asyncio.create_task(starting)
+        await asyncio.sleep(0)
+        assert not task.done()
+
+    place.taken.add("taken")
+    place.begin("sleeps", run_id=OTHER_RUN, workflow_id="taken")
+    mini = make(parent, sleeps)
+    await mini.settle()
+    place.begin("parent")
+    await mini.settle()
+    assert mini.run().status == RunStatus.COMPLETED
+    assert mini.run(OTHER_RUN).status == RunStatus.RUNNING
+    assert mini.kinds(OTHER_RUN) == [(["START"], ["TIMER"])]
+
+
+async def test_a_stranger_under_a_childs_id_is_not_cancelled_in_its_place(
+    make: Make, place: Place
+) -> None:
+    async def parent() -> None:
+        task = asyncio.create_task(workflow.start_child_workflow("sleeps", id="taken"))
+        workflow.set_signal_handler("stop", lambda: task.cancel())
+        await workflow.wait_condition(lambda: False)
+
+    place.taken.add("taken")
+    place.begin("sleeps", run_id=OTHER_RUN, workflow_id="taken")
+    mini = make(parent, sleeps)
+    place.begin("parent")
+    await mini.turns(1)
+    place.tell(signal("stop"))  # heard in the activation that hears of the taken id
+    await mini.settle()
+    assert mini.kinds()[1][1] == ["CANCEL_CHILD"]
+    assert mini.kinds(OTHER_RUN) == [(["START"], ["TIMER"])]
+
+
+@pytest.mark.parametrize("is_heard", [False, True])
+async def test_a_child_of_ones_own_is_ended_with_the_parent(
+    is_heard: bool, make: Make, place: Place
+) -> None:
+    async def parent() -> None:
+        task = asyncio.create_task(workflow.start_child_workflow("sleeps", id="c"))
+        await (task if is_heard else asyncio.sleep(0))
+
+    mini = make(parent, sleeps)
+    place.begin("parent")
+    await mini.settle()
+    mini.pipe.assign([LANE, lane_of(QUEUE, "c")])
+    await mini.settle()
+    (child,) = [each for each in place.runs if each != RUN_ID]
+    assert mini.run(child).status == RunStatus.TERMINATED

@@ -55,6 +55,10 @@ def state_of(run_input: bytes = values("input"), **header: Any) -> RunState:
     return state
 
 
+def child_document(child_id: str, policy: int) -> bytes:
+    return orjson.dumps({"id": child_id, "rid": OTHER_RUN.hex(), "close": policy})
+
+
 def closed(
     state: RunState, *commands: Event, at_ms: int = START_MS + 1000
 ) -> tuple[Effects, list[Event]]:
@@ -137,6 +141,7 @@ def test_a_parent_hears_of_the_end_of_the_chain_only(header: dict[str, Any]) -> 
 # Children
 
 
+@pytest.mark.parametrize("is_started", [True, False])
 @pytest.mark.parametrize(
     ("policy", "kind", "message_kind"),
     [
@@ -146,14 +151,17 @@ def test_a_parent_hears_of_the_end_of_the_chain_only(header: dict[str, Any]) -> 
     ],
 )
 def test_open_children_are_told_what_their_policy_says(
-    policy: int, kind: int, message_kind: int, core: ModuleType
+    policy: int, kind: int, message_kind: int, is_started: bool, core: ModuleType
 ) -> None:
     state = state_of()
-    state.add_child((kinds.CHILD, 2, 0, "C", orjson.dumps({"id": "c", "close": policy}), b""))
+    state.add_child((kinds.CHILD, 2, 0, "C", child_document("c", policy), b""))
+    if is_started:
+        state.settle_children([(kinds.CHILD_STARTED, 2, 0, "", OTHER_RUN, b"")])
     effects, _ = closed(state, DONE)
     (item,) = effects.sends
     assert effects.send_owners == [None]
     assert (item.namespace, item.workflow_id, item.kind) == ("n", "c", message_kind)
+    assert item.run_id == (b"" if is_started else OTHER_RUN)  # until then it may be a stranger's
     event = core.decode_event(item.frame)
     assert (event[0], event[4]) == (kind, RUN_ID + (2).to_bytes(4, "big"))
     if kind == kinds.CANCEL:
@@ -165,8 +173,8 @@ def test_open_children_are_told_what_their_policy_says(
 
 def test_abandoned_children_and_those_that_have_ended_are_told_nothing() -> None:
     state = state_of()
-    state.add_child((kinds.CHILD, 2, 0, "C", orjson.dumps({"id": "c", "close": 2}), b""))
-    state.add_child((kinds.CHILD, 3, 0, "C", orjson.dumps({"id": "d", "close": 1}), b""))
+    state.add_child((kinds.CHILD, 2, 0, "C", child_document("c", 2), b""))
+    state.add_child((kinds.CHILD, 3, 0, "C", child_document("d", 1), b""))
     state.settle_children([(kinds.CHILD_FAILED, 3, 3, "", b"", b"")])
     effects, _ = closed(state, DONE)
     assert effects.sends == []
@@ -174,7 +182,7 @@ def test_abandoned_children_and_those_that_have_ended_are_told_nothing() -> None
 
 def test_children_are_dealt_with_when_a_run_continues_as_new_too() -> None:
     state = state_of()
-    state.add_child((kinds.CHILD, 2, 0, "C", orjson.dumps({"id": "c", "close": 1}), b""))
+    state.add_child((kinds.CHILD, 2, 0, "C", child_document("c", 1), b""))
     effects, _ = closed(state, (kinds.CONTINUE, 0, 0, "Type", b"{}", OTHER_RUN + values()))
     assert len(effects.sends) == 1
 

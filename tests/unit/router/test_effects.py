@@ -191,15 +191,29 @@ def test_a_child_that_writes_its_parents_record_is_told_whose() -> None:
     assert (found["record"], found["record_id"]) == (RUN_ID.hex(), "w")
 
 
-def test_a_cancelled_child_is_sent_a_request(core: ModuleType) -> None:
+@pytest.mark.parametrize(("is_started", "run_id"), [(False, OTHER_RUN), (True, b"")])
+def test_a_cancelled_child_is_sent_a_request(
+    is_started: bool, run_id: bytes, core: ModuleType
+) -> None:
     asked = Asked()
-    asked.of(child(2, id="known"), (kinds.CANCEL_CHILD, 2, 1, "known", b"", b""))
-    asked.of((kinds.CANCEL_CHILD, 5, 1, "ended", b"", b""))
-    assert [each.workflow_id for each in asked.effects.sends] == ["known", "ended"]
-    assert asked.effects.send_owners == [None, None]
-    event = core.decode_event(asked.effects.sends[0].frame)
+    asked.of(child(2))
+    if is_started:
+        asked.state.settle_children([(kinds.CHILD_STARTED, 2, 0, "", OTHER_RUN, b"")])
+    asked.of((kinds.CANCEL_CHILD, 2, 1, "c", b"", b""))
+    (item,) = asked.effects.sends
+    assert (item.namespace, item.workflow_id, item.run_id) == ("n", "c", run_id)
+    assert asked.effects.send_owners == [None]
+    event = core.decode_event(item.frame)
     assert event == (kinds.CANCEL, 0, 0, "", dedupe_id(RUN_ID, 2), b"parent requested")
-    assert asked.effects.sends[0].kind == MessageKind.EVENT
+    assert item.kind == MessageKind.EVENT
+
+
+def test_a_child_that_has_ended_is_sent_nothing() -> None:
+    asked = Asked()
+    asked.of(child(2))
+    asked.state.settle_children([(kinds.CHILD_FAILED, 2, 3, "", OTHER_RUN, b"")])
+    asked.of((kinds.CANCEL_CHILD, 2, 1, "c", b"", b""))
+    assert asked.effects.sends == []
 
 
 # Other workflows

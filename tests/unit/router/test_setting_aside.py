@@ -332,7 +332,7 @@ async def test_a_run_whose_end_is_refused_for_ever_is_set_aside(
     two(place, "listens", "sleeps")
     place.tell(signal("say", "end"))
     place.tell(signal("say", "never read"), lane=LANE + 1)
-    for _ in range(10):
+    for _ in range(6):
         await mini.turns(6)
         mini.time.seconds += 1
     failure = mini.task_failure()

@@ -97,8 +97,8 @@ def test_a_journal_that_is_read_tells_time_size_and_open_children() -> None:
 def test_a_child_is_open_until_it_has_ended(kind: int) -> None:
     state = plain()
     state.add_child(child(1))
-    state.settle_children([(kinds.CHILD_STARTED, 1, 0, "", b"", b"")])
-    assert 1 in state.children
+    state.settle_children([(kinds.CHILD_STARTED, seq, 0, "", b"", b"") for seq in (1, 9)])
+    assert state.children[1]["started"] is True
     state.settle_children([(kind, 1, 0, "", b"", b"")])
     assert state.children == {}
     state.settle_children([(kind, 9, 0, "", b"", b"")])
