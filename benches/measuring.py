@@ -40,12 +40,12 @@ def machine() -> dict[str, Any]:
 def servers(*kinds: str) -> Iterator[dict[str, str]]:
     """URLs of private, durable servers and of an SQLite file, for as long as it is entered."""
     sys.path.insert(0, str(ROOT / "tests"))
-    from servers import PostgresServer, RedisServer
+    from servers import DurablePostgresServer, RedisServer
 
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="hotmesh-bench-"))
         urls = {"sqlite": f"sqlite:///{folder}/bench.db"}
-        for name, make in {"postgres": PostgresServer, "redis": RedisServer}.items():
+        for name, make in {"postgres": DurablePostgresServer, "redis": RedisServer}.items():
             if name in kinds:
                 server = make()
                 stack.callback(server.close)

@@ -8,11 +8,12 @@ import signal
 from typing import Protocol
 
 from support.nats import NatsServer
-from support.postgres import PostgresServer
+from support.postgres import DurablePostgresServer, PostgresServer
 from support.processes import Server, ServerError
 from support.redis import RedisCluster, RedisServer
 
 __all__ = [
+    "DurablePostgresServer",
     "NatsServer",
     "PostgresServer",
     "RedisCluster",

@@ -11,7 +11,7 @@ import pytest
 from hotmesh.bench.workloads import WORKFLOWS, echo
 from hotmesh.client import Client
 from hotmesh.worker import Worker
-from servers import PostgresServer, RedisServer
+from servers import DurablePostgresServer, RedisServer
 
 QUEUE = "bench"
 
@@ -55,7 +55,7 @@ class Mesh:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """A private Postgres."""
-    with contextlib.closing(PostgresServer()) as server:
+    with contextlib.closing(DurablePostgresServer()) as server:
         server.start()
         yield server.url
 

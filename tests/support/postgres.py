@@ -1,6 +1,7 @@
 """A private Postgres with what a real one confirms, and databases made on it.
 
 Tests kill its processes, not the machine, so what it has written need not be forced onto the disk.
+Measurements want it to be, as everywhere.
 """
 
 import signal
@@ -26,6 +27,7 @@ class PostgresServer(Server):
 
     name = "postgres"
     stop_signal = signal.SIGINT  # "fast": ends sessions, writes a checkpoint
+    fsync = "off"
 
     @property
     def url(self) -> str:
@@ -57,7 +59,7 @@ class PostgresServer(Server):
             "listen_addresses": HOST,
             "port": self.port,
             "unix_socket_directories": self.socket_directory,
-            "fsync": "off",
+            "fsync": self.fsync,
             "synchronous_commit": "on",
             "max_connections": MAX_CONNECTIONS,
             "shared_buffers": "64MB",
@@ -73,3 +75,9 @@ class PostgresServer(Server):
         with connection(self.port) as session:
             session.sendall(hello)
             return session.recv(1) == b"R"  # an authentication answer; "E" while it recovers
+
+
+class DurablePostgresServer(PostgresServer):
+    """One whose commits are on the disk, as by default."""
+
+    fsync = "on"
