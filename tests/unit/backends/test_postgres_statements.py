@@ -25,4 +25,4 @@ def test_a_step_has_as_many_arguments_as_its_function() -> None:
     assert f"${arguments})" in statements("hotmesh")["step"]
     before = signature.partition("journal_run")[0]
     leading = re.sub(r"--.*", "", before).count(",")
-    assert len(step_columns(Step(b""), StartBatch([]))) == arguments - leading
+    assert len(step_columns(Step(b""), StartBatch([]), ((), ()))) == arguments - leading

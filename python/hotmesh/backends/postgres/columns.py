@@ -106,11 +106,21 @@ def mail_columns(items: Sequence[MailItem]) -> Sequence[Column]:
     return list(zip(*items, strict=True)) if items else _NO_MAILS
 
 
-def step_columns(step: Step, starts: StartBatch) -> list[Column]:
-    """What a step applies, as the arguments of ``step`` from ``journal_run`` on."""
+def step_columns(
+    step: Step, starts: StartBatch, unsure: Sequence[Sequence[bytes | int]]
+) -> list[Column]:
+    """What a step applies, as the arguments of ``step`` from ``journal_run`` on.
+
+    Args:
+        step: The step.
+        starts: Its starts.
+        unsure: Runs and seqs of the journal rows of which it has to be looked up whether they come
+            next.
+    """
     waits = list(zip(*step.waits, strict=True)) if step.waits else _NO_WAITS
     return [
         *_or_nulls(step.journal_run, step.journal_seq, step.journal_frame),
+        *_or_nulls(*unsure),
         *_or_nulls(step.ack_lane, step.ack_id),
         *_or_nulls(step.timer_lane, step.timer_due, step.timer_run, step.timer_key),
         *_or_nulls(

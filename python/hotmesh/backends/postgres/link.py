@@ -166,7 +166,8 @@ class Link:
         prepare: Prepare | None = None,
     ) -> None:
         self._address = address
-        self._pooled = pooled
+        self.pooled = pooled
+        """Whether a transaction pooler is in between."""
         self._call_s = call_s
         self._prepare = prepare
         self._opened = 0
@@ -232,7 +233,7 @@ class Link:
 
     async def _run(self, sql: str, arguments: tuple[object, ...]) -> Sequence[asyncpg.Record]:
         # A transaction keeps one server connection for all the messages of a call.
-        connected = self.transaction() if self._pooled else self.connected()
+        connected = self.transaction() if self.pooled else self.connected()
         async with connected as connection:
             return await connection.fetch(sql, *arguments)
 
@@ -269,7 +270,7 @@ class Link:
                 f"The connection to Postgres at {self._address.shown} was closed by this process"
             )
         self._connection = await open_connection(
-            self._address, pooled=self._pooled, call_s=self._call_s
+            self._address, pooled=self.pooled, call_s=self._call_s
         )
         self._opened += 1
         if self._prepare is not None:

@@ -15,6 +15,7 @@ from hotmesh.backends.postgres.cursor import TIMER_ROOM, Bounds, MessageCursor, 
 from hotmesh.backends.postgres.large import any_large, journal, receive, row_with_large
 from hotmesh.backends.postgres.link import Link
 from hotmesh.backends.postgres.rows import loaded_run
+from hotmesh.backends.postgres.written import WrittenJournals
 from hotmesh.backends.protocol import LoadedRun, Loads, Step, StepReply
 from hotmesh.backends.shelf import Shelf, Shelved, size_of
 from hotmesh.exceptions import BackendError, BackendUnavailableError
@@ -60,6 +61,7 @@ class PostgresSession:
         self._messages = MessageCursor()
         self._shelf = Shelf()
         self._timers = TimerCursor(horizon_ms)
+        self._written = WrittenJournals()
 
     async def step(self, step: Step) -> StepReply:
         """Apply a batch and read the next one."""
@@ -73,6 +75,7 @@ class PostgresSession:
         idle = not step.journal_run and not step.ack_id
         timers = self._timers.query(idle=idle) if lanes else None
         starts = StartBatch(step.starts)
+        unsure = self._written.unsure(step.journal_run, step.journal_seq)
         row_of = (
             partial(row_with_large, self._link)
             if any_large(step.journal_frame, step.reply_data)
@@ -98,7 +101,7 @@ class PostgresSession:
                 timers and timers.seen_ms,
                 timers and timers.xid,
                 TIMER_ROOM,
-                *step_columns(step, starts),
+                *step_columns(step, starts, unsure),
             )
         except (BackendUnavailableError, asyncio.CancelledError):
             self._lose_all()
@@ -110,6 +113,8 @@ class PostgresSession:
         if row["server"] != self._server:
             self._meet_server(row["server"])
 
+        if not self._link.pooled:  # a pooler may change servers at any time
+            self._written.wrote(step.journal_run, step.journal_seq, step.close_run)
         self._messages.settle(step.ack_id)
         found: Sequence[Sequence[Any]] = ()
         sizes: Sequence[int] = ()
@@ -234,6 +239,7 @@ class PostgresSession:
 
     async def _not_applied(self, step: Step, error: BackendError) -> StepReply:
         """The reply to a step that Postgres rolled back for a reason that the protocol knows."""
+        self._written.forget()
         cause = error.__cause__
         if isinstance(cause, asyncpg.UniqueViolationError) and cause.table_name == "journal":
             rows = await self._link.fetch("journaled", step.journal_run, step.journal_seq)
@@ -277,6 +283,7 @@ class PostgresSession:
         self._messages.forget(lanes)
         self._shelf.forget(lanes)
         self._timers.forget()
+        self._written.forget()
 
     async def close(self) -> None:
         """Give the connection back."""

@@ -84,7 +84,7 @@ select pg_backend_pid();
 
 -- name: step
 -- A router's batch: see functions/step.sql.
-select * from hotmesh.step(@95@);
+select * from hotmesh.step(@97@);
 
 -- name: journaled
 -- Which of these journal rows are there already, by their runs.

@@ -37,7 +37,8 @@ end $$;
 --
 -- Raises HM001, with the run ids in hex as its detail, when runs can't close because an unread
 -- event waits for them; HM003 when runs are not stored as the step believes (gone, closed, of
--- another queue, or their journal has not just what precedes the new rows); a duplicate journal row raises a unique
+-- another queue, or their journal has not just what precedes the new rows; looked up of those that
+-- the session is unsure of); a duplicate journal row raises a unique
 -- violation. Nothing was applied then.
 create or replace function hotmesh.step(
     own_namespace text,
@@ -62,6 +63,8 @@ create or replace function hotmesh.step(
     journal_run bytea[],
     journal_seq int[],
     journal_frame bytea[],
+    unsure_run bytea[],
+    unsure_seq int[],
     ack_lane int[],
     ack_id bigint[],
     timer_lane int[],
@@ -234,11 +237,13 @@ begin
     if journal_run is not null then
         insert into hotmesh.journal (run_id, seq, frame)
         select unnest(journal_run), unnest(journal_seq), unnest(journal_frame);
+    end if;
 
+    if unsure_run is not null then
         -- A statement of its own, for it must see these rows: a run may have several. Where a run
         -- has been closed, or is gone, its journal is longer, or gone with it.
         select string_agg(distinct encode(item.run_id, 'hex'), ',') into stale
-        from (select unnest(journal_run) as run_id, unnest(journal_seq) as seq) item
+        from (select unnest(unsure_run) as run_id, unnest(unsure_seq) as seq) item
         where case item.seq
             when 0 then not exists (
                 select from hotmesh.run

@@ -1,0 +1,49 @@
+"""Of which journal rows a Postgres session has to look up whether they come next."""
+
+import pytest
+
+from hotmesh.backends.postgres import written
+from hotmesh.backends.postgres.written import WrittenJournals
+
+A, B, C = b"a" * 16, b"b" * 16, b"c" * 16
+
+
+def test_a_first_row_is_looked_up_and_what_follows_is_not() -> None:
+    journals = WrittenJournals()
+    assert journals.unsure([A, B], [0, 4]) == ([A, B], [0, 4])
+    journals.wrote([A, B], [0, 4], [])
+    assert not any(journals.unsure([B, A], [5, 1]))
+    assert journals.unsure([A, C, B], [1, 0, 5]) == ([C], [0])
+
+
+@pytest.mark.parametrize("seq", [0, 3, 5, 6])
+def test_a_row_that_does_not_follow_is_looked_up(seq: int) -> None:
+    journals = WrittenJournals()
+    journals.wrote([A], [3], [])
+    assert journals.unsure([A], [seq]) == ([A], [seq])
+
+
+def test_the_last_of_several_rows_of_a_run_counts() -> None:
+    journals = WrittenJournals()
+    journals.wrote([A, B, A], [0, 0, 1], [])
+    assert not any(journals.unsure([A], [2]))
+    assert journals.unsure([A, A], [2, 3]) == ([A], [3])
+
+
+def test_a_closed_run_and_all_that_is_forgotten_are_looked_up() -> None:
+    journals = WrittenJournals()
+    journals.wrote([A, B], [0, 0], [A, C])
+    assert journals.unsure([A, B], [1, 1]) == ([A], [1])
+    journals.forget()
+    assert journals.unsure([B], [1]) == ([B], [1])
+
+
+def test_not_more_journals_are_known_than_there_is_room_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(written, "JOURNALS_MAX", 2)
+    journals = WrittenJournals()
+    for run_id in (A, B, C):
+        journals.wrote([run_id], [0], [])
+    journals.wrote([A], [1], [])
+    assert journals.unsure([A, B], [2, 1]) == ([B], [1])
