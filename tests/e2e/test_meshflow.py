@@ -509,8 +509,17 @@ async def test_bad_arguments_are_refused_at_the_call(memory: str) -> None:
         await create(connection=memory, workflow=noop, options={"backoff_coefficient": 0.5})
     with pytest.raises(TypeError, match="must be a function"):
         await create(connection=memory, workflow=[7])
+    with pytest.raises(TypeError, match="workflow 'noop' must be a function"):
+        await create(connection=memory, workflow="noop")
     with pytest.raises(TypeError, match="has no name"):
         await create(connection=memory, workflow=lambda: 1)
+    with pytest.raises(InvalidArgumentError, match="options must be a dict, not 5"):
+        await create(connection=memory, workflow=noop, options=5)
+    with pytest.raises(InvalidArgumentError, match="search must be a dict, not 5"):
+        await start(memory, "noop", search=5)
+    for args in ("HotMesh", b"x", None, {"a": 1}, {1}):
+        with pytest.raises(InvalidArgumentError, match="args must be a list of arguments, not"):
+            await meshflow.Client(connection=memory).workflow.start(workflow_name="x", args=args)
     with pytest.raises(InvalidArgumentError, match="unknown 'host'"):
         meshflow.Client(connection={"host": "x"})
     with pytest.raises(InvalidArgumentError, match="search: unknown 'date'"):

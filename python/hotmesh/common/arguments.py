@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Sequence
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 from hotmesh.exceptions import InvalidArgumentError
+from hotmesh.printing import shown
 
 ARG_UNSET: Any = object()
 """Default of a single ``arg`` parameter; None is a value a caller may pass."""
@@ -24,13 +25,22 @@ def arg_or_args(arg: Any, args: Sequence[Any]) -> Sequence[Any]:
         The arguments.
 
     Raises:
-        InvalidArgumentError: Both were given.
+        InvalidArgumentError: Both were given, or the arguments are no list.
     """
     if arg is ARG_UNSET:
-        return args
+        return args if isinstance(args, (list, tuple)) else _several(args)
     if args:
         raise InvalidArgumentError("Cannot have arg and args")
     return [arg]
+
+
+def _several(args: Any) -> Sequence[Any]:
+    """What was given as arguments, if it is a sequence of them: a text's would be its letters."""
+    if isinstance(args, Sequence) and not isinstance(args, (str, bytes, bytearray, memoryview)):
+        return cast("Sequence[Any]", args)
+    raise InvalidArgumentError(
+        f"args must be a list of arguments, not {shown(cast('object', args))}"
+    )
 
 
 def type_hints_from_func(func: Callable[..., Any]) -> tuple[list[Any] | None, Any]:

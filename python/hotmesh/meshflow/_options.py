@@ -11,6 +11,7 @@ from hotmesh.duration import seconds
 from hotmesh.engine.options import retry_document
 from hotmesh.exceptions import InvalidArgumentError
 from hotmesh.meshflow._keywords import unknown
+from hotmesh.printing import shown
 
 DEFAULT = "default"
 """Namespace and task queue of those who name none."""
@@ -64,8 +65,10 @@ def checked_keys(given: Mapping[str, Any], known: set[str], what: str) -> None:
     """Refuse options that would otherwise be ignored without a word.
 
     Raises:
-        InvalidArgumentError: naming them.
+        InvalidArgumentError: naming them, or what was given in place of a dict.
     """
+    if not isinstance(given, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidArgumentError(f"{what} must be a dict, not {shown(given)}")
     wrong = unknown(given, known)
     if wrong:
         raise InvalidArgumentError(f"{what}: {wrong}")

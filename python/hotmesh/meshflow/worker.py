@@ -102,5 +102,7 @@ def _definitions(
     if isinstance(workflow, Mapping):
         named = cast("Mapping[str, Any]", workflow)
         return [workflow_definition(each, policy, name) for name, each in named.items()]
-    several = cast("Sequence[Any]", workflow) if isinstance(workflow, Sequence) else (workflow,)
+    several: Sequence[Any] = (workflow,)
+    if isinstance(workflow, Sequence) and not isinstance(workflow, str):
+        several = cast("Sequence[Any]", workflow)
     return [workflow_definition(each, policy) for each in several]
