@@ -19,7 +19,7 @@ SCALE = 256
 LARGE_BYTES = 100
 """From which on results in the process of their workflow are counted."""
 
-BATCH_MESSAGES = 4
+BATCH_MESSAGES = 6
 """Messages that one step reads."""
 
 _SCALED = (

@@ -263,6 +263,20 @@ def ends_refused_again_and_again() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def who_stops_reads_nothing() -> Iterator[None]:
+    """Not even what a run must see that has ended, and waits for nothing."""
+
+    def may_read(pipe: Pipe) -> bool:
+        return not (pipe._memory.held or pipe._stopping)
+
+    with (
+        mock.patch.object(Pipe, "_may_read", may_read),
+        mock.patch.object(Pipe, "_has_results", return_value=False),
+    ):
+        yield
+
+
+@contextlib.contextmanager
 def unrecorded_results_let_go() -> Iterator[None]:
     """What a step was to record that was not applied is in nobody's hand, until it is again."""
     not_committed = LocalActivities.not_committed
@@ -295,8 +309,9 @@ MUTANTS: dict[str, tuple[Callable[[], AbstractContextManager[None]], str, int]] 
         (recorded_results_counted, "large", 8),
         (journals_needed_for_what_is_late, "large", 10),
         (leaving_lanes_left_unread, "joins", 6),
-        (ends_refused_again_and_again, "floods", 9),
-        (unrecorded_results_let_go, "handovers", 23),
+        (ends_refused_again_and_again, "floods", 8),
+        (unrecorded_results_let_go, "handovers", 4),
+        (who_stops_reads_nothing, "floods", 26),
         (cursors_kept, "restores", 10),
         (holes_written, "restores", 10),
     )

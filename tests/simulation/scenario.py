@@ -36,6 +36,9 @@ CLOCK_JUMPS_S = (-3600, -10, 5, 20)
 """By how much the clock is set. What is stored before a jump forward is noticed may be late by as
 much, up to a minute."""
 
+GENTLE = ("join", "restart", "lose step")
+"""Troubles by which no worker loses what it has in hand."""
+
 SOON_S = 0.5
 """Within which the clock jumps again: before everybody has made up for the first jump."""
 
@@ -64,6 +67,8 @@ class Scenario:
         self._commits = 0
         self._ending = False
         self._claim_lost = False
+        self._is_rough = False
+        """Whether a worker was killed, or may have lost a claim that it has been silent about."""
 
     def play(self) -> None:
         """Let it all happen, and check what must hold.
@@ -111,7 +116,7 @@ class Scenario:
 
     def _made_again(self, attempt: Attempt) -> None:
         """An activity is made again that has returned: only what was lost with a worker may be."""
-        if self._may_be_lost or self._claim_lost or self.world.gone:
+        if self._may_be_lost or self._claim_lost or self._is_rough:
             return
         if not checks.is_anybody_dead(self.world):
             self.world.problems.append(f"attempt {attempt} has begun, but another has returned")
@@ -167,6 +172,7 @@ class Scenario:
                 return
             process = world.random.choice(list(self.workers))
             now_s = world.clock.now_s
+            self._is_rough |= what not in GENTLE
             if what == "kill":
                 self._kill(process, seconds)
             elif what == "lose, kill":

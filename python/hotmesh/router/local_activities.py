@@ -175,6 +175,16 @@ class LocalActivities:
         lanes.update(self.unstarted)
         return lanes
 
+    def waits_for(self, is_failing: Callable[[bytes], bool]) -> bool:
+        """Whether something has ended here and is not stored, of a run that takes it soon.
+
+        Args:
+            is_failing: Says of which run nobody knows when it will.
+        """
+        ended = {run_id for (run_id, _), task in self.inflight.items() if task.event is not None}
+        ended.update(run_id for run_id, _ in self._failed)
+        return not all(map(is_failing, ended))
+
     # Running
 
     def accept(self, placed: Sequence[ActivityTask]) -> None:

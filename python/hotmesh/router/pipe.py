@@ -197,7 +197,7 @@ class Pipe:
                 finally:
                     self._let_go_of_turn()
                 if idle:
-                    if self._stopping and not self._memory.kept_back:
+                    if self._stopping and not self._has_results():
                         return
                     await self._sleep()
         finally:
@@ -315,6 +315,11 @@ class Pipe:
             or self._refused_ends.goes_on
         )
 
+    def _has_results(self) -> bool:
+        """Whether something that was made here can be stored soon: others would make it again."""
+        waits = self._activities.waits_for(self._failures.is_failing)
+        return bool(self._memory.kept_back) or waits
+
     async def _sleep(self) -> None:
         if self._awake:
             return
@@ -341,8 +346,7 @@ class Pipe:
         lanes = self.lanes
         if self._leaving:
             lanes = self._lanes_to_read()
-        # Not while much is in hand.
-        room = 0 if self._stopping or self._memory.held else BATCH_MESSAGES_MAX
+        room = BATCH_MESSAGES_MAX if self._may_read() else 0
         any_size = room > 0 and self._may_read_large()
         columns: dict[str, Any] = dict(zip(DRAINED_FIELDS, self._core.drain(), strict=True))
         clock = self._context.clock
@@ -362,6 +366,13 @@ class Pipe:
             self._session.forget(begun)  # what was written there meanwhile lies before the cursors
         leaving = self._leaving.lanes
         return [lane for lane in self.lanes if lane not in leaving or lane in read]
+
+    def _may_read(self) -> bool:
+        """Whether the next step reads: not while much is in hand, and who stops reads only what a
+        run must see that could not end."""
+        if self._memory.held:
+            return False
+        return not self._stopping or bool(self._refused_ends)
 
     def _may_read_large(self) -> bool:
         """Whether the next step may read something large: not while there is such a thing in hand,

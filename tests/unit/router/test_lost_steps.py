@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from datetime import timedelta
 from types import SimpleNamespace
@@ -93,7 +94,7 @@ class Store:
             return StepReply(1, refused=[RUN])
         if fate == "stale":
             return StepReply(1, stale=[RUN])
-        if self.is_read or LANE not in step.lanes:
+        if self.is_read or LANE not in step.lanes or not step.room:
             return StepReply(1)
         self.is_read = True
         return StepReply(1, messages=[self._row(each) for each in enumerate(self.messages)])
@@ -116,6 +117,9 @@ class Store:
     def forget(self, lanes: object = None) -> None:
         del lanes
         self.is_read = False
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
 
 async def turn(store: Store, pipe: Any, times: int) -> None:
@@ -278,6 +282,42 @@ async def test_a_lane_does_not_go_before_it_is_known_what_starts_there(fate: str
         await leaves.turns_until_gone()
         assert all(step.task_attempt in ([], [0]) for step in leaves.store.applied)
     assert not leaves.pipe._activities.unstarted
+
+
+async def stopped_with_a_result(store: Store, postponed_s: float | None = None) -> None:
+    """A pipe is told to stop when an activity has just returned."""
+    runner = Runner()
+    pipe = pipe_on(store, Asks, runner)
+    pipe._context.database = ""
+    await turn(store, pipe, 2)
+    (task,) = runner.started
+    pipe._activities._ended(task, Outcome("completed", COMPLETED))
+    if postponed_s is not None:  # the store was away when its run needed it
+        pipe._core.fail(RUN)
+        pipe._memory.drop(RUN)
+        pipe._memory.postpone(RUN, postponed_s)
+    pipe.stop()
+    await asyncio.wait_for(pipe.run(cast("Session", cast("Any", store))), 10)
+
+
+async def test_who_stops_reads_what_a_run_must_see_before_it_ends() -> None:
+    """Its result would be lost, and the activity made again by another worker."""
+    store = Store("Asks", ["applied", "applied", *["refused"] * 3], START_FRAME)
+    await stopped_with_a_result(store)
+    assert len(store.journal) == 2
+
+
+async def test_who_stops_waits_for_a_run_that_takes_its_result_soon() -> None:
+    store = Store("Asks", [], START_FRAME)
+    await stopped_with_a_result(store, 0.05)
+    assert len(store.journal) == 2
+
+
+async def test_who_stops_does_not_wait_for_a_run_that_fails() -> None:
+    pipe = pipe_on(Store("Asks", [], START_FRAME), Asks, Runner())
+    pipe._activities._failed[RUN, 1] = (LANE, Outcome("retry"))
+    assert pipe._activities.waits_for(lambda _: False)
+    assert not pipe._activities.waits_for(lambda run_id: run_id == RUN)
 
 
 class Refusing(Store):
