@@ -123,10 +123,10 @@ async def test_what_is_very_large_waits_for_a_step_that_may_read_it(mesh: Mesh) 
     await mesh.send("signalled", b"behind it too")
     for _ in range(2):
         router.session.forget()
-        reply = await router.commit(room=500, any_size=False)
+        reply = await router.commit(room=500, size_max=LARGE_TURN_BYTES)
         assert [row[2] for row in reply.messages] == [signalled]
         assert reply.large_waits
-        reply = await router.commit(room=500, any_size=False)
+        reply = await router.commit(room=500, size_max=LARGE_TURN_BYTES)
         assert list(reply.messages) == []
         assert reply.large_waits
         rows: list[MessageRow] = []
@@ -150,7 +150,7 @@ async def test_what_waits_to_be_read_and_is_gone_holds_up_nothing(mesh: Mesh) ->
     await mesh.start("order")
     await mesh.send("order", os.urandom(LARGE_TURN_BYTES + 1))
     await mesh.send("order", b"behind it")
-    reply = await router.commit(room=500, any_size=False)
+    reply = await router.commit(room=500, size_max=LARGE_TURN_BYTES)
     assert reply.large_waits
     (began,) = [MessageRow(*row) for row in reply.messages]
     session = await mesh.backend.session(NAMESPACE, router.router_id, TIMER_HORIZON_MS)

@@ -24,7 +24,7 @@ BATCH_MESSAGES = 6
 
 _SCALED = (
     *("BATCH_BYTES_MAX", "STEP_BYTES_MAX", "LARGE_TURN_BYTES", "ROPE_BYTES", "JOURNAL_BYTES_MAX"),
-    *("CACHE_BYTES_MAX", "RESULTS_BYTES_MAX", "PLACED_BYTES_MAX"),
+    *("CACHE_BYTES_MAX", "RESULTS_BYTES_MAX", "PLACED_BYTES_MAX", "SMALL_BYTES_MAX"),
 )
 
 
@@ -42,8 +42,8 @@ def low_limits() -> Iterator[None]:
         stack.enter_context(mock.patch.object(local_activities, "LARGE_BYTES", LARGE_BYTES))
         low = pieces.PIECE_BYTES // SCALE
         stack.enter_context(mock.patch.object(pieces, "PIECE_BYTES", low))
-        small = str(limits.SMALL_BYTES_MAX)
-        low_sql = reading._READ_MESSAGES.replace(small, str(limits.SMALL_BYTES_MAX // SCALE))
+        small = limits.SMALL_BYTES_MAX * SCALE
+        low_sql = reading._READ_MESSAGES.replace(str(small), str(small // SCALE))
         assert low_sql != reading._READ_MESSAGES
         stack.enter_context(mock.patch.object(reading, "_READ_MESSAGES", low_sql))
         yield

@@ -48,6 +48,9 @@ new_list = cast("Callable[[], list[Any]]", list)
 OUTSIDE = b"outside"
 """Who has the claim of an attempt that a client completes: it stays when routers leave."""
 
+ANY_SIZE = 2**62
+"""More bytes than a message can have."""
+
 LOST = -1
 """In place of the attempts that a new task has used: one, by somebody who may have stood down. The
 activity may have ended since, as a task or by a client, and its result be on its way: no task is
@@ -106,8 +109,9 @@ class Step:
     """Lanes to read: those this pipe owns."""
     room: int = 0
     """Messages to read at most (0 reads none)."""
-    any_size: bool = True
-    """Whether one of more than ``limits.LARGE_TURN_BYTES`` may be among them."""
+    size_max: int = ANY_SIZE
+    """Bytes that one of them may have; what is larger waits. Below ``limits.SMALL_BYTES_MAX``
+    nothing is read that a step is only told of."""
     latest_ms: int | None = None
     """What the router takes the store's time for; it is never earlier. Delays are reckoned from
     there if the store's clock says something earlier, or later by more than a call may take."""
@@ -237,7 +241,7 @@ class StepReply:
     mail_lanes: Sequence[int] = ()
     """Lanes that mail was delivered to."""
     large_waits: bool = False
-    """Whether a message waits that only a step with ``any_size`` reads."""
+    """Whether a message of more than ``limits.LARGE_TURN_BYTES`` waits."""
     fenced: bool = False
     refused: Sequence[bytes] = ()
     stale: Sequence[bytes] = ()

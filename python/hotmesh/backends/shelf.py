@@ -74,13 +74,13 @@ class Shelf:
                 given.append(row)
         return given
 
-    def pick(self, room: int, bytes_read: int, *, any_size: bool) -> list[Shelved]:
+    def pick(self, room: int, bytes_read: int, size_max: int) -> list[Shelved]:
         """Which messages to read now: what fits, and the oldest one that does not as the last.
 
         Args:
             room: How many at most.
             bytes_read: What has been read beside them.
-            any_size: Whether that last one may have more than ``LARGE_TURN_BYTES``.
+            size_max: Bytes that one may have.
         """
         left = BATCH_BYTES_MAX - bytes_read
         chosen: list[Shelved] = []
@@ -89,12 +89,13 @@ class Shelf:
         for each in self._messages.values():
             if each.run_id in passed:
                 continue
-            if each.size < left and len(chosen) < room - 1:
+            may_be_read = each.size <= size_max
+            if may_be_read and each.size < left and len(chosen) < room - 1:
                 chosen.append(each)
                 left -= each.size
                 continue
             passed.add(each.run_id)
-            if last is None and (any_size or each.size <= LARGE_TURN_BYTES):
+            if may_be_read and last is None:
                 last = each
                 if left <= 0:
                     break

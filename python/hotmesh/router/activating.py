@@ -16,7 +16,7 @@ from hotmesh.engine.contexts import own_converter
 from hotmesh.engine.failures import WHATEVER
 from hotmesh.exceptions import NondeterminismError, TransitionTooLargeError
 from hotmesh.interrupts import is_from_outside
-from hotmesh.limits import STEP_BYTES_MAX
+from hotmesh.limits import SMALL_BYTES_MAX, STEP_BYTES_MAX
 from hotmesh.retrying import PASSING
 from hotmesh.router.closing import Closer, terminated, timed_out
 from hotmesh.router.coding import Coder
@@ -352,7 +352,9 @@ class Activator:
         self._activities.recorded(details.run_id, jobs, effects.placed_since(mark))
         if replies:
             effects.replies += replies
-            memory.step_bytes += sum(len(data) for _, data in replies)
+            size_of_replies = sum(len(data) for _, data in replies)
+            memory.step_bytes += size_of_replies
+            state.is_heavy = size_of_replies >= SMALL_BYTES_MAX
         self._recorded(state, now_ms, jobs, size)
 
     def _record_next(
@@ -406,6 +408,7 @@ class Activator:
             memory.cached_bytes += size
             if state.bytes > LARGE_BYTES:
                 state.moved_at = time.monotonic()
+                state.is_heavy = size >= SMALL_BYTES_MAX
         if self.failures.any:
             self.failures.forget(details.run_id, jobs)
         if details.attributes:

@@ -19,6 +19,8 @@ class LargeTurn:
         self._used = False
         """Whether the holder has read something large, or taken it in, since it got the turn."""
         self._next: dict[object, Callable[[], None]] = {}
+        self.large_types: set[str] = set()
+        """Activity types that have given large results: only these are kept back."""
         self._weights: dict[object, Callable[[], int]] = {}
         self._kept_back = False
         """Whether a pipe makes nothing more because others have enough."""
@@ -33,7 +35,7 @@ class LargeTurn:
         self._weights[pipe] = weight
 
     def others_have_enough(self, pipe: object) -> bool:
-        """Whether the other pipes have so much in hand that nothing more is made meanwhile.
+        """Whether the other pipes have so much in hand that nothing large is made meanwhile.
 
         Whose turn it is goes on: the others may wait for what it has in hand.
         """

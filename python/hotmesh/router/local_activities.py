@@ -79,6 +79,8 @@ class LocalActivities:
         """How many more may be placed in the next step."""
         self._unrecorded: dict[Key, int] = {}
         """Sizes of large results that no step has taken yet."""
+        self._large_types = context.large_turn.large_types
+        """Activity types that have given large results in this process."""
         self._large_bytes = 0
         """Large arguments among what waits or is to be placed; at least that."""
         self._room_at_once = 0
@@ -209,6 +211,8 @@ class LocalActivities:
         tenure = self._context.tenure
         if not waiting or tenure.over or self._has_enough_results():
             return False
+        kept: list[ActivityTask] = []
+        large_types = self._large_types if self._others_have_enough() else ()
         local, clock = self._memory.local, self._context.clock
         now_ms, shift_ms = clock.now_ms(), clock.shift_ms
         wall_ms = now_ms - shift_ms
@@ -221,6 +225,9 @@ class LocalActivities:
                     self._large_bytes -= len(task.body)
                 if inflight.get((task.run_id, task.seq)) is not task:
                     continue  # no longer wanted
+                if large_types and task.name in large_types:
+                    kept.append(task)
+                    continue
                 left -= 1
                 task.started_ms = now_ms
                 if tenure.over:  # looked at once it is marked, see `Tenure`
@@ -239,12 +246,15 @@ class LocalActivities:
                     local.append((task.run_id, event))
                     at_once += 1
                     if len(event[5]) > LARGE_BYTES:
+                        self._large_types.add(task.name)
                         self._unrecorded[task.run_id, task.seq] = len(event[5])
                         large += len(event[5])
                         if large >= BATCH_BYTES_MAX:
                             break
                 if time.perf_counter() - began > BUSY_SECONDS:
                     break
+        waiting.extendleft(reversed(kept))
+        self._large_bytes += sum(len(each.body) for each in kept if len(each.body) > LARGE_BYTES)
         if at_once:
             self._pace.count(at_once)
             self._context.cost.saw(at_once, time.perf_counter() - began)
@@ -253,9 +263,19 @@ class LocalActivities:
 
     def _has_enough_results(self) -> bool:
         """Whether so many results wait to be journaled that nothing more is started meanwhile."""
-        if self._unrecorded and self.result_bytes >= RESULTS_BYTES_MAX:
+        return bool(self._unrecorded) and self.result_bytes >= RESULTS_BYTES_MAX
+
+    def _may_start(self) -> bool:
+        """Whether something of what waits may be started.
+
+        While other pipes have enough in hand, only what has given nothing large yet: what is
+        small need not wait for them.
+        """
+        if self._has_enough_results():
+            return False
+        if not self._others_have_enough():
             return True
-        return self._others_have_enough()
+        return any(task.name not in self._large_types for task in self._waiting)
 
     @property
     def result_bytes(self) -> int:
@@ -303,6 +323,7 @@ class LocalActivities:
             task.event = outcome.event
             self._memory.local.append((task.run_id, outcome.event))
             if len(outcome.event[5]) > LARGE_BYTES:
+                self._large_types.add(task.name)
                 self._unrecorded[task.run_id, task.seq] = len(outcome.event[5])
         else:
             self._retries.append((task, outcome))
@@ -313,7 +334,7 @@ class LocalActivities:
     def _look_again(self) -> None:
         """Once for all outcomes of a moment: there are results to commit and slots to fill."""
         self._looking = False
-        if self._waiting and self._context.runner.free > 0 and not self._has_enough_results():
+        if self._waiting and self._context.runner.free > 0 and self._may_start():
             self._looking = True
             asyncio.get_running_loop().call_soon(self._start_more)
         if not self._outcomes:

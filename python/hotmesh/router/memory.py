@@ -14,7 +14,14 @@ from typing import NamedTuple
 from hotmesh.backends.protocol import MessageRow
 from hotmesh.core import Event, Router
 from hotmesh.giving_back import let_go
-from hotmesh.limits import CACHE_MOVING_S, ROPE_BYTES, TIMER_HORIZON_MS
+from hotmesh.limits import (
+    BATCH_BYTES_MAX,
+    BATCH_MESSAGES_MAX,
+    CACHE_MOVING_S,
+    ROPE_BYTES,
+    SMALL_BYTES_MAX,
+    TIMER_HORIZON_MS,
+)
 from hotmesh.router.effects import Effects
 from hotmesh.router.state import RunState
 
@@ -39,6 +46,7 @@ class PipeMemory:
 
     __slots__ = (
         "_due",
+        "_light_first",
         "_postponed",
         "cached_bytes",
         "core",
@@ -78,6 +86,8 @@ class PipeMemory:
         """Activations that wait for that step to be written: it is full."""
         self.cached_bytes = 0
         """Inputs and journals of the runs in memory, as stored."""
+        self._light_first = False
+        """Whether the latest order of activations had those first that make little."""
         self._postponed: list[tuple[float, bytes]] = []
         self._due: dict[bytes, float] = {}
         """What was said last of each postponed run."""
@@ -118,7 +128,16 @@ class PipeMemory:
     def with_held(
         self, activations: Sequence[Activation], messages: Sequence[MessageRow]
     ) -> tuple[Sequence[Activation], list[MessageRow]]:
-        """Put what was held before these activations; as :meth:`hold` was given them."""
+        """What was held and these activations, in the order in which they are to be run.
+
+        Every other time those go first that will not fill the step, as far as one can tell, and
+        those with few jobs, so that nobody waits for all that is held; the other times it is the
+        turn of what is held.
+
+        Args:
+            activations: As :meth:`hold` is given them.
+            messages: Likewise.
+        """
         held, self.held = self.held, []
         rows = [each.row for each in held if each.row is not None]
         places = iter(range(len(rows)))
@@ -129,7 +148,28 @@ class PipeMemory:
             (run_id, jobs, fresh + len(rows) if fresh >= 0 else -1)
             for run_id, jobs, fresh in activations
         ]
-        return first + shifted, [*rows, *messages]
+        found, rows = first + shifted, [*rows, *messages]
+        self._light_first = not self._light_first
+        if self._light_first:
+            found.sort(key=lambda each: (self._is_heavy(each, rows), len(each[1])))
+        return found, rows
+
+    def _is_heavy(self, activation: Activation, messages: Sequence[MessageRow]) -> bool:
+        """Whether an activation brings much, or its run's last one has made much."""
+        run_id, jobs, fresh = activation
+        if fresh >= 0 and len(messages[fresh][7] or b"") >= SMALL_BYTES_MAX:
+            return True
+        state = self.states.get(run_id)
+        if state is not None and state.is_heavy:
+            return True
+        return sum(len(job[5]) for job in jobs) >= SMALL_BYTES_MAX
+
+    def room_beside_held(self) -> int:
+        """How many messages may be read beside what is held: none if that has a batch's bytes."""
+        held = self.held
+        size = sum(len(job[5]) for each in held for job in each.jobs)
+        size += sum(len(each.row[7] or b"") for each in held if each.row is not None)
+        return max(0, BATCH_MESSAGES_MAX - len(held)) if size < BATCH_BYTES_MAX else 0
 
     def is_held(self, run_id: bytes) -> bool:
         """Whether the run has jobs that its code has not been given yet."""

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from hotmesh.backends.protocol import MessageRow, Session, Step, StepReply
+from hotmesh.backends.protocol import ANY_SIZE, MessageRow, Session, Step, StepReply
 from hotmesh.core import DRAINED_FIELDS, Event, encode_event, kinds
 from hotmesh.engine import wire
 from hotmesh.engine.activity_task import ActivityTask
@@ -23,6 +23,7 @@ from hotmesh.limits import (
     BATCH_MESSAGES_MAX,
     LANES_PER_QUEUE,
     LARGE_TURN_BYTES,
+    SMALL_BYTES_MAX,
     STEP_BYTES_MAX,
 )
 from hotmesh.printing import told
@@ -89,7 +90,7 @@ class Pipe:
         self._sent_bytes = 0
         """What that step journals and answers."""
         self._large_waits = False
-        """Whether a message was left where it is, for the turn to read something large."""
+        """Whether messages may have been left where they are for their size."""
         self._refused_ends = RefusedEnds(context.transition_bytes_max)
         self._failures.gathering = self._refused_ends.gathering
 
@@ -256,8 +257,8 @@ class Pipe:
             return False
         self._activities.stored(step)
         written, lanes, room = step.journal_run, step.lanes, step.room
+        self._large_waits = reply.large_waits or step.size_max < SMALL_BYTES_MAX
         del step  # what it holds may be large, and so may what it has led to
-        self._large_waits = reply.large_waits
         if reply.large_waits:
             self._context.large_turn.ask(self, self.wake)
         self._take_in(reply, room)
@@ -346,12 +347,15 @@ class Pipe:
         lanes = self.lanes
         if self._leaving:
             lanes = self._lanes_to_read()
-        room = BATCH_MESSAGES_MAX if self._may_read() else 0
-        any_size = room > 0 and self._may_read_large()
+        room, size_max = BATCH_MESSAGES_MAX if self._may_read() else 0, LARGE_TURN_BYTES
+        if self._memory.held:
+            room, size_max = min(room, self._memory.room_beside_held()), SMALL_BYTES_MAX - 1
+        elif room > 0 and self._may_read_large():
+            size_max = ANY_SIZE
         columns: dict[str, Any] = dict(zip(DRAINED_FIELDS, self._core.drain(), strict=True))
         clock = self._context.clock
         latest_ms = clock.now_ms() if clock.is_read else None
-        step = Step(self._router_id, lanes, room, any_size, latest_ms, **columns)
+        step = Step(self._router_id, lanes, room, size_max, latest_ms, **columns)
         self._memory.has_columns = False
         self._sent_bytes, self._memory.step_bytes = self._memory.step_bytes, 0
         self._activities.amend_tasks(step)
@@ -368,10 +372,8 @@ class Pipe:
         return [lane for lane in self.lanes if lane not in leaving or lane in read]
 
     def _may_read(self) -> bool:
-        """Whether the next step reads: not while much is in hand, and who stops reads only what a
-        run must see that could not end."""
-        if self._memory.held:
-            return False
+        """Whether the next step reads: who stops reads only what a run must see that could not
+        end."""
         return not self._stopping or bool(self._refused_ends)
 
     def _may_read_large(self) -> bool:
@@ -572,7 +574,7 @@ class Pipe:
             # What comes for a failing run may be what it needs, or its end: don't wait longer.
             memory.loads += [row[2] for row in messages if self._failures.is_failing(row[2])]
         if self._refused_ends.gathering:
-            memory.loads += self._refused_ends.has_read(messages, room, reply.large_waits)
+            memory.loads += self._refused_ends.has_read(messages, room, self._large_waits)
 
     async def _advance(self, session: Session) -> None:
         await self._move()

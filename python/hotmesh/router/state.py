@@ -37,6 +37,7 @@ class RunState:
         "digests",
         "failure",
         "instance",
+        "is_heavy",
         "moved_at",
         "now_ms",
         "readable",
@@ -54,6 +55,8 @@ class RunState:
         """Input and journal as stored: about what its code holds."""
         self.moved_at = 0.0
         """When the latest transition of a large run was recorded (monotonic seconds)."""
+        self.is_heavy = False
+        """Whether its latest activation has journaled or answered much."""
         self.readable: RunDetails | None = None
         """The details as workflow code sees them, where a payload codec hides them."""
         self.digests: ArgumentDigests | None = None

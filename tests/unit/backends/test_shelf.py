@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from hotmesh import backends
+from hotmesh.backends.protocol import ANY_SIZE
 from hotmesh.backends.shelf import Shelf, Shelved, size_of
 from hotmesh.limits import BATCH_BYTES_MAX, LARGE_TURN_BYTES, SHELVED_MAX, SMALL_BYTES_MAX
 
@@ -30,12 +31,12 @@ def test_what_is_small_passes_unless_its_run_waits() -> None:
     assert [each[0] for each in given] == [1, 3]
     assert shelf.sort([row(5, "b", 5), row(6, "c", 5)]) == [row(6, "c", 5)]
     assert shelf.has_large
-    assert shelf.pick(ROOM, 0, any_size=False) == []
-    picked = shelf.pick(ROOM, 0, any_size=True)
+    assert shelf.pick(ROOM, 0, LARGE_TURN_BYTES) == []
+    picked = shelf.pick(ROOM, 0, ANY_SIZE)
     assert ids(picked) == [2]
     shelf.take(picked)
     assert not shelf.has_large
-    shelf.take(picked := shelf.pick(ROOM, 0, any_size=False))
+    shelf.take(picked := shelf.pick(ROOM, 0, LARGE_TURN_BYTES))
     assert ids(picked) == [4, 5]
     assert len(shelf) == 0
     assert shelf.sort([row(7, "b", 5)]) == [row(7, "b", 5)]
@@ -44,17 +45,24 @@ def test_what_is_small_passes_unless_its_run_waits() -> None:
 def test_a_full_step_reads_one_of_them_all_the_same() -> None:
     shelf = Shelf()
     shelf.sort([row(1, "a", SMALL_BYTES_MAX), row(2, "b", SMALL_BYTES_MAX)])
-    assert ids(shelf.pick(ROOM, BATCH_BYTES_MAX, any_size=False)) == [1]
-    assert ids(shelf.pick(0, 0, any_size=False)) == [1]
-    assert ids(shelf.pick(2, 0, any_size=False)) == [1, 2]
+    assert ids(shelf.pick(ROOM, BATCH_BYTES_MAX, LARGE_TURN_BYTES)) == [1]
+    assert ids(shelf.pick(0, 0, LARGE_TURN_BYTES)) == [1]
+    assert ids(shelf.pick(2, 0, LARGE_TURN_BYTES)) == [1, 2]
 
 
 def test_what_fits_goes_beside_the_oldest_that_does_not() -> None:
     shelf = Shelf()
     half = BATCH_BYTES_MAX // 2 + 1
     shelf.sort([row(n, "abcd"[n - 1], size) for n, size in enumerate((half, HUGE, half, half), 1)])
-    assert ids(shelf.pick(ROOM, 0, any_size=True)) == [1, 2]
-    assert ids(shelf.pick(ROOM, 0, any_size=False)) == [1, 3]
+    assert ids(shelf.pick(ROOM, 0, ANY_SIZE)) == [1, 2]
+    assert ids(shelf.pick(ROOM, 0, LARGE_TURN_BYTES)) == [1, 3]
+
+
+def test_nothing_large_is_read_where_only_small_ones_are_wanted() -> None:
+    shelf = Shelf()
+    shelf.sort([row(1, "a", SMALL_BYTES_MAX), row(2, "a", 5), row(3, "b", HUGE)])
+    assert shelf.pick(ROOM, 0, SMALL_BYTES_MAX - 1) == []
+    assert ids(shelf.pick(ROOM, 0, SMALL_BYTES_MAX)) == [1, 2]
 
 
 def test_lanes_that_are_read_anew_leave_nothing() -> None:
@@ -72,7 +80,7 @@ def test_it_has_an_end() -> None:
     shelf = Shelf()
     shelf.sort(row(number, str(number), HUGE) for number in range(SHELVED_MAX))
     assert shelf.is_full
-    shelf.take(shelf.pick(ROOM, 0, any_size=True))
+    shelf.take(shelf.pick(ROOM, 0, ANY_SIZE))
     assert not shelf.is_full
 
 
@@ -100,10 +108,10 @@ def test_each_run_has_its_messages_in_order_and_none_waits_for_ever() -> None:
             rows, left = left[:count], left[count:]
             small = shelf.sort(rows)
             read = sum(map(size_of, small))
-            any_size = steps % 2 == 0
-            picked = shelf.pick(ROOM, read, any_size=any_size)
+            size_max = ANY_SIZE if steps % 2 else LARGE_TURN_BYTES
+            picked = shelf.pick(ROOM, read, size_max)
             assert sum(each.size for each in picked[:-1]) < max(BATCH_BYTES_MAX - read, 1)
-            assert any_size or all(each.size < HUGE for each in picked)
+            assert all(each.size <= size_max for each in picked)
             shelf.take(picked)
             for each in small:
                 given.setdefault(each[2], []).append(each[0])

@@ -21,7 +21,8 @@ from hotmesh.engine.activity_task import (
 from hotmesh.engine.details import RunDetails
 from hotmesh.limits import RESULTS_BYTES_MAX
 from hotmesh.router.clock import BackendClock
-from hotmesh.router.local_activities import LocalActivities
+from hotmesh.router.large_turn import LargeTurn
+from hotmesh.router.local_activities import LARGE_BYTES, LocalActivities
 from hotmesh.router.memory import PipeMemory
 from hotmesh.router.pace import AverageCost
 from hotmesh.router.pipe_context import PipeContext
@@ -82,6 +83,7 @@ def activities_on(
         task_queue="q",
         queue_ids={"q": 1},
         tenure=Tenure(),
+        large_turn=LargeTurn(),
     )
     return LocalActivities(
         cast("PipeContext", cast("Any", context)),
@@ -343,16 +345,40 @@ async def test_no_activity_starts_while_many_bytes_of_results_wait(
     assert not activities._has_enough_results()
 
 
-async def test_nothing_is_started_while_other_pipes_have_much_in_hand() -> None:
-    runner, much = Runner(free=3), True
-    activities, tasks = activities_on(runner, lambda: much), placed(3)
+async def test_nothing_that_gives_much_is_started_while_other_pipes_have_much_in_hand() -> None:
+    runner, much = Runner(free=5), True
+    activities, tasks = activities_on(runner, lambda: much), placed(4)
+    for task in (tasks[0], tasks[2]):
+        task.name = "large"
+        task.body = bytes(LARGE_BYTES + 1)
+    activities._large_types.add("large")
+    activities._large_bytes = 2 * (LARGE_BYTES + 1)
     activities.recorded(RUN, [], tasks)
     activities.accept(tasks)
+    assert activities.start_waiting()
+    assert runner.started == [1, 3]  # what is small waits for nobody
+    assert activities.waiting_bytes == 2 * (LARGE_BYTES + 1)
     assert not activities.start_waiting()
-    assert runner.started == []
+    activities.slot_free()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not activities._looking  # nothing asks in vain, again and again
     much = False
     activities.start_waiting()
-    assert runner.started == [0, 1, 2]
+    assert runner.started == [1, 3, 0, 2]
+    assert activities.waiting_bytes == 0
+
+
+async def test_a_type_that_has_given_a_large_result_is_known_to_all_pipes() -> None:
+    activities, tasks = accepted(Large(free=5), 1)
+    assert activities.start_waiting()
+    assert activities._context.large_turn.large_types == {tasks[0].name}
+    later = placed(1)
+    later[0].name = "later"
+    activities.recorded(RUN, [], later)
+    result = (kinds.ACTIVITY_COMPLETED, 0, 1, "", b"", bytes(LARGE_BYTES + 1))
+    activities._ended(later[0], Outcome("completed", result))
+    assert activities._context.large_turn.large_types == {tasks[0].name, "later"}
 
 
 async def test_the_results_of_a_run_whose_task_has_failed_hold_up_nobody() -> None:

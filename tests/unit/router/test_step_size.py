@@ -10,18 +10,34 @@ from typing import Any, cast
 import pytest
 
 from hotmesh import workflow
-from hotmesh.backends.protocol import LoadedRun, Loads, MessageRow, Session, Step, StepReply
+from hotmesh.backends.protocol import (
+    ANY_SIZE,
+    LoadedRun,
+    Loads,
+    MessageRow,
+    Session,
+    Step,
+    StepReply,
+)
 from hotmesh.converter import DataConverter, encode_values
 from hotmesh.core import encode_event, kinds
 from hotmesh.engine.activity_task import ActivityTask, Outcome, TaskOrigin
 from hotmesh.engine.definition import WorkflowDefinition
 from hotmesh.engine.details import EngineOptions, RunDetails
 from hotmesh.exceptions import BackendUnavailableError
-from hotmesh.limits import CACHE_MOVING_S, LARGE_TURN_BYTES, ROPE_BYTES, STEP_BYTES_MAX
+from hotmesh.limits import (
+    BATCH_BYTES_MAX,
+    BATCH_MESSAGES_MAX,
+    CACHE_MOVING_S,
+    LARGE_TURN_BYTES,
+    ROPE_BYTES,
+    SMALL_BYTES_MAX,
+    STEP_BYTES_MAX,
+)
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.effects import Effects
 from hotmesh.router.large_turn import LargeTurn
-from hotmesh.router.memory import PipeMemory
+from hotmesh.router.memory import Held, PipeMemory
 from hotmesh.router.pace import AverageCost
 from hotmesh.router.pipe import Pipe
 from hotmesh.router.pipe_context import PipeContext
@@ -63,14 +79,14 @@ class Store:
         self.steps: list[list[int]] = []
         """Bytes of each transition of each step that wrote some."""
         self.rooms: list[int] = []
-        self.any_sizes: list[bool] = []
+        self.sizes: list[int] = []
         self.large_waits = False
         self.failures: dict[bytes, bytes] = {}
         self.away_at = -1
 
     async def step(self, step: Step) -> StepReply:
         self.rooms.append(step.room)
-        self.any_sizes.append(step.any_size)
+        self.sizes.append(step.size_max)
         if len(self.rooms) == self.away_at:
             raise BackendUnavailableError("away")
         for run_id, seq, frame in zip(
@@ -174,12 +190,45 @@ async def test_a_full_step_is_written_before_more_runs_are_activated(away_at: in
     assert store.starts == {}
 
 
-async def test_nothing_is_read_while_much_is_in_hand() -> None:
+async def test_only_what_is_small_is_read_while_much_is_in_hand() -> None:
     store, pipe = Store(*[3] * 5), pipe_of()
     await turn_until_idle(pipe, store)
-    assert store.rooms[0] > 0
-    assert store.rooms[1:3] == [0, 0]
+    assert 0 < store.rooms[1] < store.rooms[0]
+    assert store.sizes[1:3] == [SMALL_BYTES_MAX - 1] * 2
     assert store.rooms[-1] > 0
+    assert store.sizes[-1] > SMALL_BYTES_MAX
+
+
+async def test_nothing_is_read_while_as_much_is_held_as_a_batch_has() -> None:
+    store, pipe = Store(*[3] * 5), pipe_of()
+    session = pipe._session = cast("Session", cast("Any", store))
+    await pipe._turn(session)
+    run_id, jobs, row = pipe._memory.held[0]
+    large = (kinds.SIGNAL, 0, 0, "s", b"", bytes(BATCH_BYTES_MAX))
+    pipe._memory.held[0] = Held(run_id, [*jobs, large], row)
+    await pipe._turn(session)
+    assert store.rooms == [BATCH_MESSAGES_MAX, 0]
+
+
+def test_what_makes_little_goes_before_what_has_made_much_but_not_for_ever() -> None:
+    memory = PipeMemory()
+    for number in range(1, 5):
+        kept(memory, number, 100)
+        memory.states[bytes([number]) * 16].is_heavy = number in (1, 2)
+    fresh = MessageRow(1, LANE, b"\5" * 16, START, "w", "T", b"", bytes(SMALL_BYTES_MAX), False)
+    given = [(bytes([number]) * 16, [], -1) for number in (3, 4)]
+    orders: list[list[int]] = []
+    for _ in range(4):
+        memory.hold([(bytes([1]) * 16, [], -1), (fresh[2], [], 0), (b"\2" * 16, [], -1)], [fresh])
+        found, rows = memory.with_held(given, [])
+        assert rows == [fresh]
+        assert [each[2] for each in found if each[0] == fresh[2]] == [0]
+        orders.append([run_id[0] for run_id, _, _ in found])
+    assert orders == [[3, 4, 1, 5, 2], [1, 5, 2, 3, 4]] * 2
+    several = [(kinds.SIGNAL, 0, 0, "s", b"", b"")] * 2
+    memory.hold([(b"\3" * 16, several, -1)], [])
+    found, _ = memory.with_held([(b"\4" * 16, several[:1], -1)], [])
+    assert [run_id[0] for run_id, _, _ in found] == [4, 3]
 
 
 async def test_nothing_large_is_read_by_the_step_that_writes_something_large() -> None:
@@ -193,7 +242,7 @@ async def test_nothing_large_is_read_by_the_step_that_writes_something_large() -
     assert turn.has(pipe)
     await pipe._turn(session)
     assert store.rooms[1] > 0  # what is small has no turn to wait for
-    assert store.any_sizes == [True, False]
+    assert store.sizes == [ANY_SIZE, LARGE_TURN_BYTES]
     assert pipe._awake  # it reads again at once
     pipe._let_go_of_turn()
     assert turn.has("another")
@@ -206,14 +255,14 @@ async def test_who_has_no_turn_reads_what_is_small_and_asks_for_it() -> None:
     store.large_waits = True
     await turn_until_idle(pipe, store)
     assert len(store.journal) == 1
-    assert not any(store.any_sizes)
+    assert max(store.sizes) == LARGE_TURN_BYTES
     pipe._awake = False
     turn.leave("another")
     assert turn.has(pipe)
     assert pipe._awake
     store.large_waits = False
     await turn_until_idle(pipe, store)
-    assert store.any_sizes[-1]
+    assert store.sizes[-1] == ANY_SIZE
     pipe._let_go_of_turn()
     assert not turn.has(pipe)
 

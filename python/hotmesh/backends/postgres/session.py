@@ -164,7 +164,7 @@ class PostgresSession:
         given = shelf.sort(rows)
         room, read = step.room - len(given), sum(map(size_of, given))
         found: list[Sequence[Any]] = []
-        while not found and (picked := shelf.pick(room, read, any_size=step.any_size)):
+        while not found and (picked := shelf.pick(room, read, step.size_max)):
             found = await self._fetch(picked)  # nothing, if they are gone
             shelf.take(picked)
         if found:

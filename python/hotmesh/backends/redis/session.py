@@ -114,7 +114,7 @@ class RedisSession:
         given = shelf.sort(rows)
         room, read = step.room - len(given), codec.bytes_read(given)
         found: Sequence[Sequence[Any]] = ()
-        while not found and (picked := shelf.pick(room, read, any_size=step.any_size)):
+        while not found and (picked := shelf.pick(room, read, step.size_max)):
             try:
                 flat, started = await self._route.evaluate(
                     scripts.MESSAGES, codec.messages_words(picked)

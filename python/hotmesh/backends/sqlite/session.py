@@ -76,7 +76,7 @@ class SqliteSession:
         given = shelf.sort(row for row in reply.messages if row[1] not in gone)
         room, read = step.room - len(given), sum(map(size_of, given))
         found: Sequence[Row] = ()
-        while not found and (picked := shelf.pick(room, read, any_size=step.any_size)):
+        while not found and (picked := shelf.pick(room, read, step.size_max)):
             found = await self._fetch(picked)  # nothing, if they are gone
             shelf.take(picked)
         given += found
