@@ -180,7 +180,7 @@ def hosting(client: Client) -> contextlib.AbstractAsyncContextManager[object]:
 async def fill(client: Client, url: str) -> None:
     """Leave rows in every table."""
     busy = await start(client, Busy.run)
-    await start(client, "Unhosted", bytes(ROPE_BYTES))  # SQLite has it in pieces
+    unhosted = await start(client, "Unhosted", bytes(ROPE_BYTES))  # SQLite has it in pieces
     await start(client, Neighbour.run, start_delay=LATE)
     await (await start(client, Neighbour.run, expire=timedelta(hours=1))).result()
     await client.connection.backend.mail([MailItem("default", "nobody", b"data")])
@@ -193,6 +193,7 @@ async def fill(client: Client, url: str) -> None:
     await eventually(has_retry, "it waits for its retry")
     # The answer that nobody takes is stored, the run that nobody hosts moved.
     await asyncio.sleep(0.5)
+    await unhosted.signal("large", bytes(ROPE_BYTES))  # Redis has its frame apart
     await put_rare(url)
 
 
