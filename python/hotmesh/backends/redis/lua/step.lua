@@ -23,15 +23,18 @@ local move_run = column(#h.move_from)
 local close_run, close_result = column(#h.close_status), column(#h.close_status)
 
 -- Runs that are not stored as the step believes. A journal grows by one frame at a time, so its
--- length is the only seq that may come next, and it grows only while its run is open.
+-- length is the only seq that may come next. Where a run has been closed, or is gone, its journal is
+-- longer, or gone with it; only one without a journal has to be asked itself.
 local function find_stale()
   local stale, next_seq = {}, {}
   for i = 1, #h.journal_seq do
     local run = ARGV[journal_run + i]
     local expected = next_seq[run]
     if not expected then
-      expected = call('HGET', P .. 'run:' .. run, 's') == RUNNING
-        and call('LLEN', P .. 'journal:' .. run)
+      expected = call('LLEN', P .. 'journal:' .. run)
+      if expected == 0 and call('HGET', P .. 'run:' .. run, 's') ~= RUNNING then
+        expected = nil
+      end
     end
     if h.journal_seq[i] == expected then
       next_seq[run] = expected + 1
