@@ -225,7 +225,7 @@ class PipeMemory:
     def evict(self, allowed: int, bytes_allowed: int) -> None:
         """Keep at most so many runs with so many bytes; the longest idle go first.
 
-        Of runs with activities going on in this process there may be as many again: each would
+        While those are runs with activities going on in this process, twice as many: each would
         soon be replayed. Of those only the code goes, the core still knows what they wait for.
 
         Args:
@@ -249,7 +249,7 @@ class PipeMemory:
             excess -= 1
             if excess <= 0:
                 return
-        self._drop_code(at_work[: max(0, len(at_work) - allowed)])
+        self._drop_code(at_work[: max(0, len(at_work) - 2 * allowed)])
 
     def _evict_bytes(self, allowed: int) -> None:
         largest = max(self.states.values(), key=_bytes_of)

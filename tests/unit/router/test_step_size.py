@@ -425,6 +425,29 @@ def test_what_a_large_run_held_goes_back_once_its_code_is_taken_apart(
     assert done == ["taken apart", "given back"]
 
 
+@pytest.mark.parametrize(
+    ("at_work", "stay"),
+    [
+        ((), [5, 6]),
+        ((1, 2), [1, 2]),
+        ((1, 2, 6), [1, 2, 6]),
+        ((1, 2, 3, 4), [1, 2, 3, 4]),
+        ((1, 2, 3, 4, 6), [2, 3, 4, 6]),
+    ],
+)
+def test_twice_as_many_runs_stay_while_they_have_activities_going_on(
+    at_work: tuple[int, ...], stay: list[int]
+) -> None:
+    """Each would soon be replayed."""
+    memory = PipeMemory()
+    core = SimpleNamespace(known=lambda _: True, evict=lambda run_id: run_id[0] not in at_work)
+    memory.core = cast("Any", core)
+    for number in range(1, 7):
+        kept(memory, number, 1)
+    memory.evict(2, 1_000)
+    assert left(memory) == stay
+
+
 def test_a_run_whose_jobs_are_held_stays() -> None:
     memory = PipeMemory()
     kept(memory, 1, 100)
