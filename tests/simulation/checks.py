@@ -166,6 +166,14 @@ def is_anybody_dead(world: World) -> bool:
     return bool(dead.fetchone()[0])
 
 
+def was_let_go_of(world: World, attempt: Attempt) -> bool:
+    """Whether an attempt is the second one since its run was found to have nobody who makes the
+    first: not since a claim was lost, be it to a slow network."""
+    run_id, seq, number = attempt
+    commands = [each for _, _, found in _transitions(world, run_id) for each in found]
+    return number == 2 and any(each[:2] == (kinds.REDISPATCH, seq) for each in commands)
+
+
 def lost_work(world: World) -> list[str]:
     """What nobody will do, as the database is just now: there must not be such a moment.
 

@@ -118,7 +118,7 @@ class Scenario:
         """An activity is made again that has returned: only what was lost with a worker may be."""
         if self._may_be_lost or self._claim_lost or self._is_rough:
             return
-        if not checks.is_anybody_dead(self.world):
+        if not checks.is_anybody_dead(self.world) and checks.was_let_go_of(self.world, attempt):
             self.world.problems.append(f"attempt {attempt} has begun, but another has returned")
 
     def _look_now_and_then(self) -> None:
