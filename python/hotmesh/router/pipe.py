@@ -595,8 +595,9 @@ class Pipe:
         self._activities.settle_retries()
         turn = self._context.large_turn
         if self._activities.largest_result > LARGE_TURN_BYTES and not turn.use(self):
-            memory.keep_back(LARGE_TURN_BYTES)
             turn.ask(self, self.wake)
+            if not turn.use(self):
+                memory.keep_back(LARGE_TURN_BYTES)
         local = memory.take_local()
         with collection_paused():
             activations, loads = self._ingest(local)
