@@ -139,6 +139,27 @@ async def test_no_large_value_is_in_the_drivers_hands(
     assert await writers[0].fetchval("select count(*) from hotmesh.piece") == 0
 
 
+async def test_a_step_never_runs_on_another_connection_than_it_was_made_for(
+    mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the session knows of the database is not known of what that one leads to."""
+    router = await mesh.join()
+    run_id = await mesh.start("order")
+    await router.commit(journal_run=[run_id], journal_seq=[0], journal_frame=[b"x"])
+    run = Link._run
+
+    async def refused_first(link: Link, sql: str, arguments: tuple[object, ...]) -> Any:
+        monkeypatch.setattr(Link, "_run", run)
+        link.drop()  # while the call waits to be tried again
+        raise asyncpg.DeadlockDetectedError("a deadlock")
+
+    monkeypatch.setattr(Link, "_run", refused_first)
+    with pytest.raises(BackendUnavailableError, match="lost between calls"):
+        await router.step(journal_run=[run_id], journal_seq=[1], journal_frame=[b"y"])
+    assert await mesh.backend.journal("default", run_id) == [b"x"]
+    await router.commit(journal_run=[run_id], journal_seq=[1], journal_frame=[b"y"])
+
+
 @pytest.mark.parametrize("lost", ["true", "number = 1"])
 async def test_a_large_value_that_is_not_all_there_is_not_stored(
     mesh: Mesh, monkeypatch: pytest.MonkeyPatch, writers: list[Any], lost: str

@@ -386,7 +386,7 @@ class PostgresBackend:
 
     async def session(self, namespace: str, router_id: bytes, horizon_ms: int) -> PostgresSession:
         """A pipe's own connection."""
-        link = Link(self._address, pooled=self._links.pooled)
+        link = Link(self._address, pooled=self._links.pooled, reopens=False)
         return PostgresSession(self._address, namespace, router_id, horizon_ms, link)
 
     async def tasks(self, batch: Tasks) -> TasksReply:

@@ -155,6 +155,8 @@ class Link:
         call_s: How long a call may take; default is ``CALL_S``.
         prepare: Called with each new connection before it is used: what it leads to may not be
             what the one before led to.
+        reopens: Whether a call opens another connection where the one before is gone. Else only
+            :meth:`open` does, for who has to know first.
     """
 
     def __init__(
@@ -164,8 +166,10 @@ class Link:
         pooled: bool,
         call_s: float | None = None,
         prepare: Prepare | None = None,
+        reopens: bool = True,
     ) -> None:
         self._address = address
+        self._reopens = reopens
         self.pooled = pooled
         """Whether a transaction pooler is in between."""
         self._call_s = call_s
@@ -288,6 +292,10 @@ class Link:
         self._guard.check()
         connection = self._connection
         if connection is None or connection.is_closed():
+            if self._opened and not self._reopens:
+                raise BackendUnavailableError(
+                    f"the connection to Postgres at {self._address.shown} was lost between calls"
+                )
             connection = await self._open()
         try:
             yield connection
