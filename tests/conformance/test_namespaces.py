@@ -363,6 +363,7 @@ NOT_AN_ADDRESS = {
     "router_id",
     "lanes",
     "room",
+    "size_max",
     "namespace",
     "queue_id",
     "lease_ms",
