@@ -54,13 +54,13 @@ class LocalActivities:
         memory: PipeMemory,
         leaving: Collection[int],
         wake: Callable[[], None],
-        others_have_enough: Callable[[], bool],
+        have_enough: Callable[[], bool],
     ) -> None:
         self._context = context
         self._memory = memory
         self._leaving = leaving
         self._wake = wake
-        self._others_have_enough = others_have_enough
+        self._have_enough = have_enough
         self.eager = context.eager
         """Whether activities of the queue may start here without a task."""
         self.inflight: dict[Key, ActivityTask] = {}
@@ -212,7 +212,7 @@ class LocalActivities:
         if not waiting or tenure.over or self._has_enough_results():
             return False
         kept: list[ActivityTask] = []
-        large_types = self._large_types if self._others_have_enough() else ()
+        large_types = self._large_types if self._have_enough() else ()
         local, clock = self._memory.local, self._context.clock
         now_ms, shift_ms = clock.now_ms(), clock.shift_ms
         wall_ms = now_ms - shift_ms
@@ -268,12 +268,12 @@ class LocalActivities:
     def _may_start(self) -> bool:
         """Whether something of what waits may be started.
 
-        While other pipes have enough in hand, only what has given nothing large yet: what is
-        small need not wait for them.
+        While enough is to be written, only what has given nothing large yet: what is small need not
+        wait for that.
         """
         if self._has_enough_results():
             return False
-        if not self._others_have_enough():
+        if not self._have_enough():
             return True
         return any(task.name not in self._large_types for task in self._waiting)
 

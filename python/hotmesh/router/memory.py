@@ -190,6 +190,14 @@ class PipeMemory:
         if self.held:
             self.held = [each for each in self.held if each.run_id not in run_ids]
 
+    def largest_leaving(self) -> int:
+        """Bytes of the largest of what is in memory only until the next step is written: arguments
+        of activities that have ended, and runs that it closes. It looks at all of them."""
+        effects, states = self.effects, self.states
+        arguments = max((len(task.body) for task, _ in effects.ended), default=0)
+        closed = (states[each].bytes for each in effects.closed if each in states)
+        return max(arguments, max(closed, default=0))
+
     def take_effects(self) -> Effects:
         """The effects so far."""
         effects, self.effects = self.effects, Effects()

@@ -23,6 +23,7 @@ from hotmesh.limits import (
     BATCH_MESSAGES_MAX,
     LANES_PER_QUEUE,
     LARGE_TURN_BYTES,
+    RESULTS_BYTES_MAX,
     SMALL_BYTES_MAX,
     STEP_BYTES_MAX,
 )
@@ -64,7 +65,7 @@ class Pipe:
         self._core = memory.core
         self._leaving = Leaving()
         self._activities = LocalActivities(
-            context, memory, self._leaving.lanes, self.wake, self._others_have_enough
+            context, memory, self._leaving.lanes, self.wake, self._have_enough
         )
         translator = CommandTranslator(
             context.namespace, context.queue_ids, self._activities.place, self._activities.inflight
@@ -271,7 +272,10 @@ class Pipe:
         self._after_commit(effects, reply)
         self._report_quiet_lanes(lanes)
         self._memory.evict(self._context.max_cached, self._context.cache_bytes_max)
-        await self._start_activities(effects)
+        self._activities.accept(effects.placed)
+        cancelled = effects.cancelled
+        del effects  # what is made from now on must not lie beside what is written
+        await self._start_activities(cancelled)
         if self._is_over():
             return True
         await self._advance(session)
@@ -284,14 +288,17 @@ class Pipe:
             return
         activities = self._activities
         in_hand = memory.step_bytes + activities.startable_bytes + activities.largest_result
-        if in_hand <= LARGE_TURN_BYTES:
+        if in_hand + memory.largest_leaving() <= LARGE_TURN_BYTES:
             turn.release(self)
 
     def _weight(self) -> int:
         """Bytes in hand that are not written yet."""
         return self._activities.result_bytes + self._memory.step_bytes + self._sent_bytes
 
-    def _others_have_enough(self) -> bool:
+    def _have_enough(self) -> bool:
+        """Whether so much is to be written, here or by other pipes, that nothing large is made."""
+        if self._memory.step_bytes + self._sent_bytes >= RESULTS_BYTES_MAX:
+            return True  # once that is written this pipe looks again
         return self._context.large_turn.others_have_enough(self)
 
     def _is_over(self, reply: StepReply | None = None) -> bool:
@@ -384,7 +391,11 @@ class Pipe:
             return False
         if self._activities.waiting_bytes > LARGE_TURN_BYTES:
             return False
-        return self._context.large_turn.use(self)
+        turn = self._context.large_turn
+        if turn.has(self) and self._memory.largest_leaving() > LARGE_TURN_BYTES:
+            self.wake()  # once this step has let go of that
+            return False
+        return turn.use(self)
 
     def _after_commit(self, effects: Effects, reply: StepReply) -> None:
         context = self._context
@@ -419,21 +430,23 @@ class Pipe:
                 context.notifier.tasks(queue_id, "c")
             context.wake_all()
 
-    async def _start_activities(self, effects: Effects) -> None:
+    async def _start_activities(self, cancelled: Sequence[tuple[bytes, int]]) -> None:
         """Begin what was committed. Runs whose activities end at once move on at once.
 
         Not all at once, so that what a run needs is found in the processor's cache; but many, for
         each time costs a change of threads.
+
+        Args:
+            cancelled: Activities, (run id, seq), that are to end.
         """
         activities, began = self._activities, time.perf_counter()
-        activities.accept(effects.placed)
         while not self._memory.held and activities.start_waiting(STARTED_AT_A_TIME):
             if self._memory.local:
                 await self._move()
             if time.perf_counter() - began > BUSY_SECONDS:
                 await asyncio.sleep(0)
                 began = time.perf_counter()
-        for run_id, seq in effects.cancelled:  # Not before: they may be among the new ones.
+        for run_id, seq in cancelled:  # Not before: they may be among the new ones.
             activities.request_cancel(run_id, seq)
 
     def _wake_lanes(self, lanes: set[int]) -> None:
