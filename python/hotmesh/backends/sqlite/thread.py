@@ -195,6 +195,7 @@ class DatabaseThread:
                 jobs, stopping = self._gather()
                 with self.inside:
                     connection = self._serve_group(connection, jobs)
+                    del jobs  # what they have written and read may be large, and the next be long
                     self._look_around(connection)
                 self._let_others_in()
         finally:
