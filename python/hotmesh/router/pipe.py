@@ -33,6 +33,7 @@ from hotmesh.router.activating import Activator
 from hotmesh.router.closing import Closer
 from hotmesh.router.collection import collection_paused
 from hotmesh.router.effects import CommandTranslator, Effects
+from hotmesh.router.late import answer_late
 from hotmesh.router.leaving import Leaving
 from hotmesh.router.local_activities import BUSY_SECONDS, LocalActivities
 from hotmesh.router.memory import Activation, PipeMemory
@@ -626,7 +627,7 @@ class Pipe:
         )
         for run_id, event in late:
             try:
-                self._on_late(run_id, event)
+                answer_late(self._memory.effects, run_id, event)
             except (TypeError, ValueError) as error:
                 logger.error("a late message for run %s can't be read: %s", run_id.hex(), error)
         for message_id, lane, run_id, text in errors:
@@ -666,25 +667,6 @@ class Pipe:
         await self._activate(activations)
 
     # Leftovers
-
-    def _on_late(self, run_id: bytes, event: Event) -> None:
-        """A message for a closed run. Results are expected to come late; callers are told."""
-        kind, replies = event[0], self._memory.effects.replies
-        self._memory.effects.begin(run_id)
-        if kind == kinds.TERMINATE:
-            document, _ = wire.split_document(event[5])
-            if "reply" in document:
-                replies.append((bytes.fromhex(document["reply"]), b"T"))
-        elif kind == kinds.UPDATE:
-            document, _ = wire.split_document(event[5])
-            text = b"Nworkflow execution already completed"
-            for key in ("accepted", "completed"):
-                if key in document:
-                    replies.append((bytes.fromhex(document[key]), text))
-        elif kind == kinds.SIGNAL:
-            logger.warning(
-                "signal %r came after run %s had closed", event[3], wire.run_id_text(run_id)
-            )
 
     def _report_quiet_lanes(self, just_read: Sequence[int]) -> None:
         """Hand back lanes that are to leave and where nothing is going on any more."""
