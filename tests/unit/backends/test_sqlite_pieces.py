@@ -12,10 +12,11 @@ import pytest
 from hotmesh.backends.protocol import Step
 from hotmesh.backends.sqlite import pieces
 from hotmesh.backends.sqlite.connection import open_writer
+from hotmesh.backends.sqlite.reading import Positions, read_messages
 from hotmesh.backends.sqlite.step import apply
 from hotmesh.backends.sqlite.transaction import Transaction
 from hotmesh.core.rope import Rope
-from hotmesh.limits import ROPE_BYTES
+from hotmesh.limits import BATCH_BYTES_MAX, ROPE_BYTES
 
 RUN, ROUTER = b"r" * 16, b"o" * 16
 SIZE = 8 * 1024 * 1024 + 7
@@ -81,6 +82,29 @@ def test_bytes_are_found_wherever_they_lie(tx: Transaction) -> None:
     assert not pieces.has(tx, RUN, 0, VALUE[:10] + b"?")
 
 
+def run_with_input(connection: sqlite3.Connection, tx: Transaction) -> None:
+    connection.execute(
+        "INSERT INTO run (run_id, namespace, workflow_id, workflow_type, lane, status, expire_s,"
+        " started_ms, header) VALUES (?, 'n', 'w', 'T', 64, 1, -1, 0, x'')",
+        (RUN,),
+    )
+    pieces.write(tx, [RUN], [pieces.INPUT], [VALUE])
+
+
+def test_pages_that_were_read_to_find_a_large_input_go(
+    connection: sqlite3.Connection, tx: Transaction
+) -> None:
+    """A transaction that has moved more than a batch gives back what its connection caches."""
+    run_with_input(connection, tx)
+    connection.execute("INSERT INTO stream VALUES (64, 1, ?, 0, x'00')", (RUN,))
+    connection.execute("UPDATE state SET message_id = 1")
+    reading, moved = Transaction(connection, 1_000, writes=True), Positions()
+    (row,) = read_messages(reading, Step(ROUTER, [64], 10), 10, Positions(), moved)
+    assert row[3] == SIZE + 1
+    assert moved.any_large
+    assert reading.moved_bytes > BATCH_BYTES_MAX
+
+
 def test_closing_a_run_does_not_write_its_input_again(
     connection: sqlite3.Connection, tx: Transaction, tmp_path: Path
 ) -> None:
@@ -88,12 +112,7 @@ def test_closing_a_run_does_not_write_its_input_again(
     connection.execute(
         "INSERT INTO router VALUES (?, 'n', 1, 1, NULL, 1, 0, 99999, 0, x'')", (ROUTER,)
     )
-    connection.execute(
-        "INSERT INTO run (run_id, namespace, workflow_id, workflow_type, lane, status, expire_s,"
-        " started_ms, header) VALUES (?, 'n', 'w', 'T', 64, 1, -1, 0, x'')",
-        (RUN,),
-    )
-    pieces.write(tx, [RUN], [pieces.INPUT], [VALUE])
+    run_with_input(connection, tx)
     connection.execute("COMMIT")
     log = tmp_path / "store.db-wal"
     before = log.stat().st_size

@@ -87,7 +87,9 @@ def read_messages(
     if not sound or (reached and max(reached.values()) > tx.message_id):
         _turn_back(rows, at, moved, tx.message_id)
         rows = [row for row in rows if _is_sound(row, tx.message_id, at.told, (bytes, int))]
-        moved.any_large = any(row[3].__class__ is int for row in rows)
+        sizes = [row[3] for row in rows if row[3].__class__ is int]
+        moved.any_large = bool(sizes)
+        tx.moved_bytes += sum(sizes)  # to find them SQLite has read what is large: its pages go
     moved.first_lane = first
     if rows and lanes[-1] != rows[-1][1]:
         # It may be that there was no room for the lanes behind this one.
