@@ -15,6 +15,10 @@ import orjson
 COPIED_BYTES = 64 * 1024
 """Longer text is not copied: the system gives no memory for what was never written to."""
 
+MAPPED_BYTES = 8 * 1024 * 1024
+"""Text of this size is copied nowhere: orjson's buffer of eight times as much comes from the system
+for itself alone, so that nothing of it is taken that is not written to."""
+
 
 def dumps(
     value: Any, default: Callable[[Any], Any] | None = None, option: int | None = None

@@ -45,6 +45,18 @@ def test_a_large_value_is_copied_once(work: Callable[[], object]) -> None:
     assert sizes_needed(work) < 1.5
 
 
+def test_a_large_text_stays_where_it_was_written() -> None:
+    """What the buffer has beyond it is never written to, and so takes no memory."""
+    tracemalloc.start()
+    try:
+        body = encode_values(DataConverter.default, [TEXT], "test")
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert body == BODY
+    assert peak - held < SIZE / 2
+
+
 def state(header: dict[str, Any]) -> RunState:
     found = RunState(RunDetails("n", "w", b"r" * 16, "T", "q", 64, header, BODY))
     found.instance = cast("Any", SimpleNamespace())

@@ -27,6 +27,7 @@ from hotmesh.converter.protobuf import is_message
 from hotmesh.converter.type_decoder import decoder_for
 from hotmesh.exceptions import ConversionError, HotMeshError
 from hotmesh.interrupts import is_from_outside
+from hotmesh.json_bytes import MAPPED_BYTES
 from hotmesh.printing import message_of, printable
 
 _logger = logging.getLogger(__name__)
@@ -168,7 +169,8 @@ def encode_values(converter: DataConverter, values: Sequence[Any], what: str) ->
     """
     if len(values) == 1 and type(values[0]) in _SCALARS and converter.writes_json:
         try:  # Not a call more for the most frequent.
-            return b"%b" % orjson.dumps(values)  # As `json_bytes.dumps`, without its call.
+            text = orjson.dumps(values)  # As `json_bytes.dumps`, without its call.
+            return b"%b" % text if len(text) < MAPPED_BYTES else text
         except TypeError:  # A big integer, or a lone surrogate.
             return _encode_json(values, what)
     if not values:
