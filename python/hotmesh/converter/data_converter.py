@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self
 
 import orjson
 
+from hotmesh import json_bytes
 from hotmesh.common import Payload, RawValue
 from hotmesh.converter import body as bodies
 from hotmesh.converter import json_text
@@ -169,8 +170,10 @@ def encode_values(converter: DataConverter, values: Sequence[Any], what: str) ->
     """
     if len(values) == 1 and type(values[0]) in _SCALARS and converter.writes_json:
         try:  # Not a call more for the most frequent.
-            text = orjson.dumps(values)  # As `json_bytes.dumps`, without its call.
-            return b"%b" % text if len(text) < MAPPED_BYTES else text
+            value = values[0]
+            if value.__class__ is str and len(value) >= MAPPED_BYTES:
+                return json_bytes.dumps(values)
+            return b"%b" % orjson.dumps(values)  # As `json_bytes.dumps`, without its call.
         except TypeError:  # A big integer, or a lone surrogate.
             return _encode_json(values, what)
     if not values:
