@@ -160,6 +160,24 @@ async def test_a_step_never_runs_on_another_connection_than_it_was_made_for(
     await router.commit(journal_run=[run_id], journal_seq=[1], journal_frame=[b"y"])
 
 
+async def test_a_journal_gets_no_hole_where_the_content_is_restored_in_place(
+    mesh: Mesh, writers: list[Any]
+) -> None:
+    """The connection stays, and no beat has told the router yet."""
+    router = await mesh.join()
+    runs = [await mesh.start(f"order-{number}") for number in range(3)]
+    for seq in (0, 1):
+        await router.commit(
+            journal_run=runs, journal_seq=[seq] * 3, journal_frame=[f"{seq}".encode()] * 3
+        )
+    await router.commit(journal_run=runs[1:2], journal_seq=[2], journal_frame=[b"2"])
+    await writers[0].execute("delete from hotmesh.journal where seq > 0")
+    columns = {"journal_run": [runs[0]], "journal_seq": [2], "journal_frame": [b"2"]}
+    assert list((await router.step(**columns)).stale) == [runs[1]]
+    assert list((await router.step(**columns)).stale) == [runs[0]]
+    assert await mesh.backend.journal("default", runs[0]) == [b"0"]
+
+
 @pytest.mark.parametrize("lost", ["true", "number = 1"])
 async def test_a_large_value_that_is_not_all_there_is_not_stored(
     mesh: Mesh, monkeypatch: pytest.MonkeyPatch, writers: list[Any], lost: str

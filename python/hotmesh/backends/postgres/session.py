@@ -114,7 +114,8 @@ class PostgresSession:
             self._meet_server(row["server"])
 
         if not self._link.pooled:  # a pooler may change servers at any time
-            self._written.wrote(step.journal_run, step.journal_seq, step.close_run)
+            gone = [*step.close_run, *step.move_run]
+            self._written.wrote(step.journal_run, step.journal_seq, gone)
         self._messages.settle(step.ack_id)
         found: Sequence[Sequence[Any]] = ()
         sizes: Sequence[int] = ()
