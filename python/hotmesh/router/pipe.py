@@ -390,7 +390,7 @@ class Pipe:
         if self._memory.step_bytes > LARGE_TURN_BYTES:
             self.wake()  # once that is written
             return False
-        if self._activities.waiting_bytes > LARGE_TURN_BYTES:
+        if self._activities.startable_bytes > LARGE_TURN_BYTES:
             return False
         turn = self._context.large_turn
         if turn.has(self) and self._memory.largest_leaving() > LARGE_TURN_BYTES:
@@ -473,6 +473,8 @@ class Pipe:
             kind = kinds.CHILD_STARTED if outcome.started else kinds.CHILD_START_FAILED
             event = (kind, owner.seq, 0, "", outcome.run_id, b"")
             self._memory.local.append((owner.run_id, event))
+            if self._memory.is_postponed(owner.run_id):
+                self._memory.loads.append(owner.run_id)  # it waits for that, see `Recovery`
         for owner, outcome in zip(effects.send_owners, reply.send_outcomes, strict=True):
             if owner is not None:
                 kind = kinds.EXTERNAL_DONE if outcome.delivered else kinds.EXTERNAL_FAILED

@@ -206,6 +206,10 @@ class Recovery:
         if state.closed:
             self._activities.cancel((run_id,))
             return
+        children = [command for command in lost if command[0] == kinds.CHILD]
+        if children:
+            await self._start_again(state, children)
+            return
         if inflight:
             self._activities.drop_unwanted(run_id, transitions)
         self._activities.looked_for(run_id, lost)
@@ -266,6 +270,29 @@ class Recovery:
             state.closed = loaded.status != RunStatus.RUNNING
         return state
 
+    async def _start_again(self, state: RunState, children: Sequence[Event]) -> None:
+        """Start children of which nobody knows whether they were; the run waits for the answers.
+
+        One may have run for a while, and have continued as new. Only if the run knows that it was
+        started, it finds the newest run under that id where it cancels or ends it.
+        """
+        memory, run_id = self._memory, state.details.run_id
+        memory.core.fail(run_id)
+        memory.drop(run_id)
+        memory.postpone(run_id, BACKEND_PAUSE_SECONDS)  # with the answers it is read at once
+        try:
+            for name in self._translator.missing_queues(children):
+                self._context.queue_ids[name] = await self._context.resolve_queue(name)
+        except PASSING:
+            return
+        effects = memory.effects
+        effects.begin(run_id)
+        for command in children:
+            owner = Owner(kinds.CHILD, run_id, command[1])
+            if owner not in effects.start_owners:  # read again before the step went out
+                effects.starts.append(self._translator.child_start(state, command))
+                effects.start_owners.append(owner)
+
     async def _recover(
         self,
         state: RunState,
@@ -288,9 +315,6 @@ class Recovery:
         for command in lost:
             if command[0] == kinds.ACTIVITY:
                 again += self._recover_activity(state, command, cancelled)
-            elif command[0] == kinds.CHILD:
-                memory.effects.starts.append(self._translator.child_start(state, command))
-                memory.effects.start_owners.append(Owner(kinds.CHILD, run_id, command[1]))
             else:
                 again_ms = self._passed_ms(transitions, command)
                 send = self._translator.external_send(state, command, again_ms)

@@ -152,6 +152,28 @@ async def test_a_child_whose_start_is_not_known_to_be_stored_is_started_again(
     assert mini.kinds()[1] == (["CHILD_STARTED"], [])
 
 
+@pytest.mark.parametrize(
+    "end", [cancel("enough"), (kinds.TERMINATE, 0, 0, "", b"1", b"")], ids=["cancel", "end"]
+)
+async def test_a_run_knows_that_a_child_was_started_before_it_cancels_or_ends_it(
+    make: Make, place: Place, end: Any
+) -> None:
+    """The child may have continued as new: it is not to be looked for as what it was at first."""
+
+    async def parent() -> Any:
+        return await workflow.execute_child_workflow("child", id="c")
+
+    gone = make(parent)
+    place.begin("parent")
+    place.fates = ["applied", "not answered"]
+    await gone.turns(2)
+    place.tell(end)
+    mini = make(parent)
+    await mini.settle()
+    sent = {(each.workflow_id, each.run_id) for step in place.steps for each in step.sends}
+    assert sent == {("c", b"")}
+
+
 async def test_a_signal_whose_answer_is_not_known_says_how_long_ago_it_was_sent(
     make: Make, place: Place
 ) -> None:
