@@ -68,7 +68,7 @@ def _come_back(outer: Outer) -> None:
     if outer.was_noted:
         active[thread] = outer.active
     else:
-        del active[thread]
+        active.pop(thread, None)  # it is not there in a child that workflow code has forked
     _set_running_loop(outer.loop)
     if sys.version_info >= (3, 14) and outer.loop is not None:
         _swap_current_task(outer.loop, outer.task)

@@ -115,15 +115,16 @@ class LocalActivities:
             return options
         if not self.eager or lane in self._leaving:
             return None
+        at_once = self._room <= 0
+        if at_once and not (self._room_at_once > 0 and self._context.runner.ends_at_once(name)):
+            return None
         if len(command[5]) > LARGE_BYTES and not self._has_place_for(len(command[5])):
             return None
-        if self._room > 0:
-            self._room -= 1
-            return options
-        if self._room_at_once > 0 and self._context.runner.ends_at_once(name):
+        if at_once:
             self._room_at_once -= 1
-            return options
-        return None
+        else:
+            self._room -= 1
+        return options
 
     def _has_place_for(self, size: int) -> bool:
         """Whether such arguments may wait here for a slot."""
@@ -157,16 +158,15 @@ class LocalActivities:
             self._room = runner.free + self._pace.recent() - placed
             if not placed:
                 self._large_bytes = 0
+            elif self._large_bytes >= PLACED_BYTES_MAX:  # some may have been cancelled
+                sizes = (len(each.body) for each in (*self._memory.effects.placed, *self._waiting))
+                self._large_bytes = sum(size for size in sizes if size > LARGE_BYTES)
             self._room_at_once = int(AT_ONCE_SECONDS / self._context.cost.seconds) - placed
 
     @property
-    def waiting_bytes(self) -> int:
-        """Large arguments of those that have not begun yet; at least that."""
-        return self._large_bytes
-
-    @property
     def startable_bytes(self) -> int:
-        """These, unless no slot is free: what is running may last for hours."""
+        """Large arguments of those that have not begun yet, at least that; none, if no slot is
+        free: what is running may last for hours."""
         runner = self._context.runner
         return self._large_bytes if runner is not None and runner.free > 0 else 0
 

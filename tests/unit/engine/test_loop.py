@@ -1,6 +1,7 @@
 """Which loop runs in a thread, and which run the code there belongs to."""
 
 import asyncio
+import contextlib
 import gc
 import threading
 import weakref
@@ -10,7 +11,7 @@ import pytest
 
 from hotmesh.engine.context import current, maybe_current
 from hotmesh.engine.info import NotInWorkflowError
-from hotmesh.engine.loop import LoopHost, WorkflowLoop, own_thread
+from hotmesh.engine.loop import LoopHost, WorkflowLoop, active, own_thread
 
 running = asyncio._get_running_loop
 
@@ -87,3 +88,22 @@ def test_a_thread_of_its_own_holds_on_to_no_run() -> None:
     del host, loop
     gc.collect()
     assert gone() is None
+
+
+@pytest.mark.parametrize("has_own_thread", [True, False])
+def test_a_child_that_workflow_code_has_forked_ends_by_what_its_code_raises(
+    has_own_thread: bool,
+) -> None:
+    def forks() -> None:
+        loop = loop_of(Host())
+        outer = loop.enter()
+        try:
+            active.clear()  # as in a child
+            raise SystemExit(3)
+        finally:
+            loop.leave(outer)
+
+    with pytest.raises(SystemExit), own_thread() if has_own_thread else contextlib.nullcontext():
+        forks()
+    assert running() is None
+    assert threading.get_ident() not in active

@@ -19,7 +19,7 @@ from hotmesh.engine.activity_task import (
     TaskOrigin,
 )
 from hotmesh.engine.details import RunDetails
-from hotmesh.limits import RESULTS_BYTES_MAX
+from hotmesh.limits import PLACED_BYTES_MAX, RESULTS_BYTES_MAX
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.large_turn import LargeTurn
 from hotmesh.router.local_activities import LARGE_BYTES, LocalActivities
@@ -357,7 +357,7 @@ async def test_nothing_that_gives_much_is_started_while_other_pipes_have_much_in
     activities.accept(tasks)
     assert activities.start_waiting()
     assert runner.started == [1, 3]  # what is small waits for nobody
-    assert activities.waiting_bytes == 2 * (LARGE_BYTES + 1)
+    assert activities._large_bytes == 2 * (LARGE_BYTES + 1)
     assert not activities.start_waiting()
     activities.slot_free()
     for _ in range(3):
@@ -366,7 +366,24 @@ async def test_nothing_that_gives_much_is_started_while_other_pipes_have_much_in
     much = False
     activities.start_waiting()
     assert runner.started == [1, 3, 0, 2]
-    assert activities.waiting_bytes == 0
+    assert activities._large_bytes == 0
+
+
+def test_only_arguments_that_wait_here_count() -> None:
+    runner = Runner(free=0)
+    activities, tasks = accepted(runner, 3)
+    runner.hosts = runner.ends_at_once = lambda _: True
+    command = (kinds.ACTIVITY, 5, 0, "act", b"{}", bytes(PLACED_BYTES_MAX))
+    activities.make_room()
+    activities._room_at_once = 0
+    assert activities.place(command, 64) is None  # it goes to the queue
+    assert activities._large_bytes == 0
+    activities._room = 1
+    assert activities.place(command, 64) is not None
+    assert activities._large_bytes == PLACED_BYTES_MAX
+    tasks[0].body = bytes(LARGE_BYTES + 1)
+    activities.make_room()  # that one was not committed
+    assert activities._large_bytes == LARGE_BYTES + 1
 
 
 async def test_a_type_that_has_given_a_large_result_is_known_to_all_pipes() -> None:

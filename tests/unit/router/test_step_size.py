@@ -351,6 +351,19 @@ async def test_arguments_that_wait_for_a_slot_give_others_their_turn(
     assert turn.has(pipe) is has_turn
 
 
+async def test_large_messages_do_not_wait_for_arguments_that_wait_for_a_slot() -> None:
+    """What has the slots may last for hours, and so would the turn that is not used."""
+    turn = LargeTurn()
+    pipe = pipe_of(large_turn=turn, runner=SimpleNamespace(free=0))
+    assert pipe._activities._has_place_for(LARGE_TURN_BYTES + 1)
+    for each in (pipe, "another"):
+        turn.ask(each, lambda: None)
+    step, _ = pipe._drain()
+    assert step.size_max == ANY_SIZE
+    pipe._let_go_of_turn()
+    assert turn.has("another")
+
+
 async def test_a_transition_that_no_call_can_hold_sets_its_run_aside() -> None:
     store, pipe = Store(1, 5, 1), pipe_of(transition_bytes_max=4 * PIECE)
     session = cast("Session", cast("Any", store))
