@@ -39,7 +39,7 @@ def add_commands(commands: Commands) -> None:
         commands,
         "check",
         with_client(check_stored),
-        help_text="check that something will move each open workflow, and nothing is left over",
+        help_text="check that what is stored moves each open workflow once a worker has its queue",
     )
     check_parser.add_argument(
         "--pause",

@@ -534,3 +534,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, core: ModuleType, time: Time) -> N
         monkeypatch.setattr(module, name, getattr(core, name))
     for module in _CLOCKS_USERS:
         monkeypatch.setattr(module, "time", time)
+
+
+Make = Callable[..., Miniature]
+"""What the fixture ``make`` is."""

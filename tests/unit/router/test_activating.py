@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -34,27 +33,8 @@ from unit.engine.driving import (
     value_of,
     values,
 )
-from unit.router.miniature import LANE, QUEUE, Miniature, Place, Runner, Time
-
-Make = Callable[..., Miniature]
-
-
-async def asks() -> Any:
-    return await workflow.execute_activity("act", 1, start_to_close_timeout=5)
-
-
-async def sleeps() -> str:
-    await workflow.sleep(60)
-    return "slept"
-
-
-async def listens() -> list[Any]:
-    heard: list[Any] = []
-    workflow.set_signal_handler("say", heard.append)
-    workflow.set_query_handler("heard", lambda: heard)
-    workflow.set_update_handler("add", lambda word: heard.append(word) or len(heard))
-    await workflow.wait_condition(lambda: "end" in heard)
-    return heard
+from unit.router.flows import asks, listens, sleeps
+from unit.router.miniature import LANE, QUEUE, Make, Place, Runner, Time
 
 
 async def test_a_start_is_journaled_and_acknowledged_by_the_step_that_follows(

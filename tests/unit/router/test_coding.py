@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -38,9 +38,8 @@ from unit.engine.driving import (
     value_of,
     values,
 )
-from unit.router.miniature import Miniature, Place
+from unit.router.miniature import Make, Miniature, Place
 
-Make = Callable[..., Miniature]
 HIDDEN = "plain as day"
 """What must not be found in anything stored."""
 

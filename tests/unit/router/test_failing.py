@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -26,18 +25,8 @@ from unit.engine.driving import (
     signal,
     value_of,
 )
-from unit.router.miniature import LANE, Miniature, Place
-
-Make = Callable[..., Miniature]
-
-
-async def asks() -> Any:
-    return await workflow.execute_activity("act", 1, start_to_close_timeout=5)
-
-
-async def sleeps() -> str:
-    await workflow.sleep(60)
-    return "slept"
+from unit.router.flows import asks, sleeps
+from unit.router.miniature import LANE, Make, Miniature, Place
 
 
 async def test_a_mistake_in_the_code_is_noted_and_tried_again_later(

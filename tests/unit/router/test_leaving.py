@@ -6,19 +6,10 @@ import pytest
 
 from hotmesh.router import leaving
 from hotmesh.router.leaving import PATIENCE_S, Leaving
+from unit.router.miniature import Time
 
 LANE, OTHER = 70, 71
 FIRST, SECOND = (b"1" * 16, 0), (b"2" * 16, 0)
-
-
-class Time:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now_s
 
 
 @pytest.fixture
@@ -41,7 +32,7 @@ def test_a_lane_is_read_once_something_takes_long_there(time: Time) -> None:
     lanes = Leaving()
     lanes.add([LANE, OTHER])
     assert looked(lanes, inflight(FIRST)) == ([], [])
-    time.now_s += PATIENCE_S
+    time.seconds += PATIENCE_S
     assert looked(lanes, inflight(FIRST)) == ([LANE], [LANE])
     assert looked(lanes, inflight(FIRST, SECOND)) == ([LANE], [])
     assert looked(lanes, {}) == ([], [])
@@ -50,7 +41,7 @@ def test_a_lane_is_read_once_something_takes_long_there(time: Time) -> None:
 def test_saying_it_again_does_not_begin_the_wait_anew(time: Time) -> None:
     lanes = Leaving()
     lanes.add([LANE])
-    time.now_s += PATIENCE_S
+    time.seconds += PATIENCE_S
     lanes.add([LANE])
     assert looked(lanes, inflight(FIRST)) == ([LANE], [LANE])
 
@@ -58,17 +49,17 @@ def test_saying_it_again_does_not_begin_the_wait_anew(time: Time) -> None:
 def test_what_began_while_a_lane_was_read_does_not_keep_it(time: Time) -> None:
     lanes = Leaving()
     lanes.add([LANE])
-    time.now_s += PATIENCE_S
+    time.seconds += PATIENCE_S
     lanes.look(inflight(FIRST))
     assert looked(lanes, inflight(SECOND)) == ([], [])  # it has its half second to end
-    time.now_s += PATIENCE_S
+    time.seconds += PATIENCE_S
     assert looked(lanes, inflight(SECOND)) == ([LANE], [LANE])
 
 
 def test_of_lanes_that_are_gone_nothing_is_known(time: Time) -> None:
     lanes = Leaving()
     lanes.add([LANE, OTHER])
-    time.now_s += PATIENCE_S
+    time.seconds += PATIENCE_S
     lanes.look(inflight(FIRST))
     lanes.keep([OTHER])
     assert list(lanes) == [OTHER]

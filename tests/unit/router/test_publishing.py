@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
@@ -19,9 +19,7 @@ from hotmesh.router.notifier import Notifier
 from hotmesh.router.publishing import Publisher
 from hotmesh.router.state import RunState
 from unit.engine.driving import OTHER_RUN, RUN_ID, START_MS
-from unit.router.miniature import Miniature, Place
-
-Make = Callable[..., Miniature]
+from unit.router.miniature import Make, Place
 
 
 class Bus:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -26,27 +25,8 @@ from unit.engine.driving import (
     signal,
     value_of,
 )
-from unit.router.miniature import LANE, QUEUE, SIDE_QUEUE, Miniature, Place, Runner
-
-Make = Callable[..., Miniature]
-
-
-async def asks() -> Any:
-    return await workflow.execute_activity("act", 1, start_to_close_timeout=5)
-
-
-async def sleeps() -> str:
-    await workflow.sleep(60)
-    return "slept"
-
-
-async def listens() -> list[Any]:
-    heard: list[Any] = []
-    workflow.set_signal_handler("say", heard.append)
-    workflow.set_query_handler("heard", lambda: heard)
-    await workflow.wait_condition(lambda: "end" in heard)
-    return heard
-
+from unit.router.flows import asks, listens, sleeps
+from unit.router.miniature import LANE, QUEUE, SIDE_QUEUE, Make, Miniature, Place, Runner
 
 # Steps that are not applied
 
@@ -135,16 +115,22 @@ async def test_a_cancelled_activity_that_was_going_on_elsewhere_is_recalled(
     assert place.tasks == {}
 
 
-async def test_a_child_whose_start_is_not_known_to_be_stored_is_started_again(
-    make: Make, place: Place
-) -> None:
-    async def parent() -> Any:
-        return await workflow.execute_child_workflow("child", id="c")
+async def parent() -> Any:
+    return await workflow.execute_child_workflow("child", id="c")
 
+
+async def start_in_doubt(make: Make, place: Place) -> None:
+    """The step that starts a parent's child is stored; its router never learns of that."""
     gone = make(parent)
     place.begin("parent")
     place.fates = ["applied", "not answered"]
     await gone.turns(2)
+
+
+async def test_a_child_whose_start_is_not_known_to_be_stored_is_started_again(
+    make: Make, place: Place
+) -> None:
+    await start_in_doubt(make, place)
     (child,) = [each for each in place.runs if each != RUN_ID]
     mini = make(parent)
     await mini.settle()
@@ -160,13 +146,7 @@ async def test_a_run_knows_that_a_child_was_started_before_it_cancels_or_ends_it
 ) -> None:
     """The child may have continued as new: it is not to be looked for as what it was at first."""
 
-    async def parent() -> Any:
-        return await workflow.execute_child_workflow("child", id="c")
-
-    gone = make(parent)
-    place.begin("parent")
-    place.fates = ["applied", "not answered"]
-    await gone.turns(2)
+    await start_in_doubt(make, place)
     place.tell(end)
     mini = make(parent)
     await mini.settle()

@@ -8,19 +8,10 @@ from hotmesh.backends.protocol import MessageRow
 from hotmesh.limits import BATCH_BYTES_MAX
 from hotmesh.router import refused_ends
 from hotmesh.router.refused_ends import IN_VAIN_MAX, IN_VAIN_S, READS, RefusedEnds
+from unit.router.miniature import Time
 
 RUN, OTHER = b"r" * 16, b"o" * 16
 ROOM = 10
-
-
-class Time:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now_s
 
 
 @pytest.fixture
@@ -109,7 +100,7 @@ def refusals(ends: RefusedEnds, time: Time, waiting: list[int]) -> list[bytes]:
     in_vain: list[bytes] = []
     for count in waiting:
         ends.has_read(rows(RUN, count), 10 * ROOM * len(waiting))
-        time.now_s += 2 * IN_VAIN_S / IN_VAIN_MAX
+        time.seconds += 2 * IN_VAIN_S / IN_VAIN_MAX
         in_vain += ends.refused([RUN])
     return in_vain
 
@@ -122,7 +113,7 @@ def test_a_refusal_does_not_count_while_a_large_message_waits(time: Time) -> Non
     ends = gathered_for()
     for _ in range(5 * IN_VAIN_MAX):
         ends.has_read([], ROOM, large_waits=True)
-        time.now_s += IN_VAIN_S
+        time.seconds += IN_VAIN_S
         assert ends.refused([RUN], counts=False) == []
 
 

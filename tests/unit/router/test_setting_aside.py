@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from hotmesh import workflow
 from hotmesh.backends.protocol import RunStatus, Step, StepReply
 from hotmesh.core import kinds
 from hotmesh.exceptions import BackendError, BackendUnavailableError, DeadlockError
@@ -19,26 +18,8 @@ from hotmesh.router.task_failures import BLOCKED_SHARE
 from hotmesh.router.watchdog import LeftBehind
 from hotmesh.router.workflow_thread import StuckError, WorkflowThread
 from unit.engine.driving import OTHER_RUN, RUN_ID, completed, fired, query, signal, value_of
-from unit.router.miniature import LANE, Miniature, Place, Runner
-
-Make = Callable[..., Miniature]
-
-
-async def sleeps() -> str:
-    await workflow.sleep(60)
-    return "slept"
-
-
-async def asks() -> Any:
-    return await workflow.execute_activity("act", 1, start_to_close_timeout=5)
-
-
-async def listens() -> list[Any]:
-    heard: list[Any] = []
-    workflow.set_signal_handler("say", heard.append)
-    workflow.set_query_handler("heard", lambda: heard)
-    await workflow.wait_condition(lambda: "end" in heard)
-    return heard
+from unit.router.flows import asks, listens, sleeps
+from unit.router.miniature import LANE, Make, Miniature, Place, Runner
 
 
 def two(place: Place, first: str, second: str) -> None:
@@ -351,14 +332,19 @@ def moved_away(place: Place, lane: int = 9 * 64) -> None:
     place.runs[RUN_ID].lane = lane
 
 
-async def test_a_closed_run_in_anothers_lane_answers_where_its_code_is(
-    make: Make, place: Choosy
-) -> None:
+async def closed_elsewhere(make: Make, place: Place) -> None:
+    """A run has closed, and lies in a lane of another queue."""
     first = make(listens)
     place.begin("listens")
     place.tell(signal("say", "end"))
     await first.settle()
     moved_away(place)
+
+
+async def test_a_closed_run_in_anothers_lane_answers_where_its_code_is(
+    make: Make, place: Choosy
+) -> None:
+    await closed_elsewhere(make, place)
     place.tell(query("heard"), lane=LANE)
     await make(listens).settle()
     assert place.replies[b"asked"][:1] == b"R"
@@ -367,11 +353,7 @@ async def test_a_closed_run_in_anothers_lane_answers_where_its_code_is(
 async def test_what_is_asked_of_a_closed_run_goes_to_who_has_its_code(
     make: Make, place: Choosy
 ) -> None:
-    first = make(listens)
-    place.begin("listens")
-    place.tell(signal("say", "end"))
-    await first.settle()
-    moved_away(place)
+    await closed_elsewhere(make, place)
     place.tell(query("heard"), lane=LANE)
     await make(sleeps).settle()
     assert [lane for lane, _, _ in place.messages.values()] == [9 * 64]
@@ -380,11 +362,7 @@ async def test_what_is_asked_of_a_closed_run_goes_to_who_has_its_code(
 async def test_what_comes_too_late_for_a_closed_run_elsewhere_is_dropped(
     make: Make, place: Choosy
 ) -> None:
-    first = make(listens)
-    place.begin("listens")
-    place.tell(signal("say", "end"))
-    await first.settle()
-    moved_away(place)
+    await closed_elsewhere(make, place)
     place.tell(completed(1), lane=LANE)
     await make(sleeps).settle()
     assert place.messages == {}
