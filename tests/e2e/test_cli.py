@@ -48,6 +48,18 @@ class Order:
     def approve(self, note: str) -> None:
         self.note = note
 
+    @workflow.update
+    async def change(self, note: str) -> str:
+        await workflow.wait_condition(lambda: note != "later" or bool(self.note))
+        if note == "bad":
+            raise ApplicationError("no such note", type="NoteError")
+        return f"changed to {note}"
+
+    @change.validator
+    def check_change(self, note: str) -> None:
+        if not note:
+            raise ValueError("a note is empty")
+
     @workflow.query
     def state(self, prefix: str) -> str:
         return prefix + self.note
@@ -219,6 +231,107 @@ def test_cancel_and_terminate_close_a_workflow(command: Command, worker: WorkerP
     assert "o-1" not in found.out
 
 
+def test_an_update_gives_its_result(command: Command, worker: WorkerProcess) -> None:
+    command("start", "order", "--id", "o-1", "--arg", "7")
+    answer = command("update", "o-1", "change", "--arg", '"a"', "--timeout", "30 s")
+    assert answer == Answer(0, '"changed to a"\n', "")
+    document = command("update", "o-1", "change", "--arg", '"b"', "--json").document
+    assert (document["workflow_id"], document["result"]) == ("o-1", "changed to b")
+
+
+def test_an_update_that_was_only_accepted_gives_its_result_later(
+    command: Command, worker: WorkerProcess
+) -> None:
+    command("start", "order", "--id", "o-1", "--arg", "7")
+    words = ("update", "o-1", "change", "--arg", '"later"', "--update-id", "u-1")
+    accepted = command(*words, "--no-wait")
+    assert (accepted.code, accepted.error) == (0, "")
+    assert "'u-1'" in accepted.out
+    assert command(*words, "--no-wait", "--json").document == {
+        "workflow_id": "o-1",
+        "update_id": "u-1",
+        "accepted": True,
+    }
+    late = command(*words, "--timeout", "100 ms")
+    assert (late.code, late.out) == (1, "")
+    assert "waiting for update" in late.error
+
+    # A change of its own makes the workflow look at what the first one waits for.
+    command("signal", "o-1", "approve", "--arg", '"fine"')
+    command("result", "o-1", "--timeout", "30 s")
+    assert "changed to later" in command("history", "o-1").out
+
+
+@pytest.mark.parametrize("flags", [[], ["--no-wait"]])
+@pytest.mark.parametrize(
+    ("note", "says", "kind"),
+    [("", "ValueError: a note is empty", "ValueError"), ("bad", "no such note", "NoteError")],
+)
+def test_an_update_that_fails_says_why(
+    command: Command,
+    worker: WorkerProcess,
+    note: str,
+    says: str,
+    kind: str,
+    flags: list[str],
+) -> None:
+    command("start", "order", "--id", "o-1", "--arg", "7")
+    words = ("update", "o-1", "change", "--arg", json.dumps(note), *flags)
+    if note and flags:
+        assert command(*words).code == 0  # It is accepted, and fails after that.
+        return
+    answer = command(*words)
+    assert (answer.code, answer.out) == (1, "")
+    assert says in answer.error
+    assert command(*words, "--json").document["failure"]["type"] == kind
+
+
+@pytest.mark.parametrize(
+    ("words", "by_code"),
+    [
+        (["signal", "o-1", "approve", "--arg", '"x"'], True),
+        (["cancel", "o-1"], True),
+        (["terminate", "o-1"], False),
+    ],
+)
+def test_what_nobody_takes_up_says_so_and_what_to_do(
+    command: Command, tmp_path: Path, sqlite_url: str, words: list[str], by_code: bool
+) -> None:
+    command("start", "order", "--id", "o-1", "--arg", "1")
+    waits = "No worker is running for its task queue 'default'."
+    answer = command(*words)
+    assert answer.code == 0
+    assert waits in answer.out
+    assert "start a worker of 'default'" in answer.out
+    assert ("hosts 'order'" in answer.out) == by_code
+    assert command(*words, "--json").document["waits"].startswith(waits)
+
+    # A worker without the type takes up what needs no code.
+    (tmp_path / "cli_shop.py").write_text(SHOP)
+    process = WorkerProcess(tmp_path, sqlite_url, "cli_shop:welcome")
+    try:
+        command("start", "welcome", "--arg", '"A"', "--wait", "--timeout", "30 s")
+        command("start", "order", "--id", "o-2", "--arg", "1")
+        answer = command(words[0], "o-2", *words[2:])
+        assert ("hosts its type 'order'" in answer.out) == by_code
+    finally:
+        process.kill()
+
+
+def test_what_is_taken_up_says_no_more(command: Command, worker: WorkerProcess) -> None:
+    command("start", "order", "--id", "o-1", "--arg", "1")
+    command("query", "o-1", "state", "--arg", '""')
+    sent = command("signal", "o-1", "approve", "--arg", '"x"', "--json")
+    assert sent.document == {"workflow_id": "o-1", "sent": True}
+
+
+def test_an_update_that_nobody_takes_up_says_why(command: Command) -> None:
+    command("start", "order", "--id", "o-1", "--arg", "1")
+    answer = command("update", "o-1", "change", "--arg", '"a"', "--timeout", "100 ms")
+    assert (answer.code, answer.out) == (1, "")
+    assert "No worker is running for its task queue 'default'" in answer.error
+
+
 def test_a_worker_stops_in_good_order(command: Command, worker: WorkerProcess) -> None:
     command("start", "welcome", "--arg", '"Ann"', "--wait", "--timeout", "30 s")
     found = command("routers", "--json").document
@@ -263,6 +376,7 @@ def test_what_is_wrong_in_what_is_stored_is_listed(command: Command, sqlite_url:
     [
         (["describe", "nobody"], ["nobody", "hotmesh list"]),
         (["signal", "nobody", "s"], ["nobody", "hotmesh list"]),
+        (["update", "nobody", "u"], ["nobody", "hotmesh list"]),
         (["result", "nobody"], ["nobody", "hotmesh list"]),
         (["start", "order", "--id", ""], ["id"]),
         (["list", "--query", "x > 3"], ["x >", "not supported"]),
@@ -372,6 +486,7 @@ def test_a_missing_extra_is_one_line_that_says_what_to_install(
         ["result", "w"],
         ["query", "w", "q"],
         ["signal", "w", "s"],
+        ["update", "w", "u"],
         ["cancel", "w"],
         ["terminate", "w"],
         ["routers"],

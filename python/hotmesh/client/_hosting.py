@@ -73,25 +73,56 @@ async def why_unanswered(client: Client, workflow_id: str, run_id: bytes) -> str
         workflow_id: The workflow.
         run_id: Its run; b"" for the newest.
     """
+    row, hosts = await _look(client, workflow_id, run_id)
+    return "" if row is None else _why(row, hosts)
+
+
+async def why_not_taken_up(
+    client: Client, workflow_id: str, run_id: bytes, *, by_code: bool = True
+) -> str:
+    """That nobody takes up what was sent to an open workflow, as sentences; else empty.
+
+    Args:
+        client: The client.
+        workflow_id: The workflow.
+        run_id: Its run; b"" for the newest.
+        by_code: Whether its code is asked. Any worker of its task queue ends a run without that.
+    """
+    row, hosts = await _look(client, workflow_id, run_id)
+    if row is None or row.status != RunStatus.RUNNING:
+        return ""
+    nobody = _nobody(row, hosts, by_code=by_code)
+    if not nobody:
+        return ""
+    name = f" that hosts {row.workflow_type!r}" if by_code else ""
+    return f"{nobody} It waits until there is one: start a worker of {row.task_queue!r}{name}."
+
+
+async def _look(client: Client, workflow_id: str, run_id: bytes) -> tuple[RunRow | None, Hosts]:
+    """A run, and who hosts what; no run where it can't be told in time."""
     namespace, backend = client.namespace, client.connection.backend
     try:
         async with asyncio.timeout(LOOK_S):
             row = (await backend.find([(namespace, workflow_id, run_id)]))[0]
-            if row is None:
-                return ""
-            return _why(row, Hosts(await backend.routers(namespace)))
+            return row, Hosts(() if row is None else await backend.routers(namespace))
     except (TimeoutError, HotMeshError, ValueError):
-        return ""  # The caller is told that there was no answer; of more nobody is sure.
+        return None, Hosts(())  # The caller knows what it has; of more nobody is sure.
 
 
-def _why(row: RunRow, hosts: Hosts) -> str:
+def _nobody(row: RunRow, hosts: Hosts, *, by_code: bool = True) -> str:
+    """That no live worker is there for a run, as a sentence; else empty."""
     queue, name = row.task_queue, row.workflow_type
     if not hosts.has_worker(queue):
         return f"No worker is running for its task queue {queue!r}."
-    if not hosts.host(queue, "workflow_types", name):
+    if by_code and not hosts.host(queue, "workflow_types", name):
         return f"No live worker of its task queue {queue!r} hosts its type {name!r}."
-    if row.status != RunStatus.RUNNING:
-        return ""  # a task that failed before it ended says nothing of now
+    return ""
+
+
+def _why(row: RunRow, hosts: Hosts) -> str:
+    nobody = _nobody(row, hosts)
+    if nobody or row.status != RunStatus.RUNNING:
+        return nobody  # a task that failed before it ended says nothing of now
     stored: Any = wire.load(row.attributes).get("hotmesh.task_failure")
     if isinstance(stored, dict):
         failure = cast("dict[str, Any]", stored)

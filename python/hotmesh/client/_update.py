@@ -92,6 +92,11 @@ class WorkflowUpdateHandle(Generic[Outcome]):
         """The run that got the update, if known."""
         return self._workflow_run_id
 
+    @property
+    def has_outcome(self) -> bool:
+        """Whether what became of it is known here; of a rejected one always."""
+        return self._outcome is not None
+
     async def result(
         self,
         *,

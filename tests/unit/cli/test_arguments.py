@@ -55,8 +55,8 @@ def test_a_wrong_command_line_exits_with_2(
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     names = (
-        "worker start result list describe history signal query cancel terminate routers prune "
-        "core-info"
+        "worker start result list describe history signal query update cancel terminate routers "
+        "prune core-info"
     )
     for name in names.split():
         with pytest.raises(SystemExit) as exited:
