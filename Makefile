@@ -51,8 +51,9 @@ bench: test-env ## Measure the release wheel on each backend, and compare with t
 	$(TEST_VENV)/bin/python -m pip install --quiet --group bench
 	$(TEST_VENV)/bin/python $(BENCH)
 
-soak: test-env ## Run the long tests (kill -9 loops, hundreds of seeds), which `make test` leaves out
-	HOTMESH_TEST_INSTALLED=1 $(TEST_VENV)/bin/pytest -m soak --timeout 0 tests
+soak: test-env ## Run the long tests, about an hour (kill -9 loops, HOTMESH_SOAK_SEEDS=500 seeds)
+	HOTMESH_TEST_INSTALLED=1 $(TEST_VENV)/bin/pytest -m soak --timeout 0 \
+		-n 2 --dist worksteal tests
 
 clean: ## Remove what builds and tests left behind
 	rm -rf target dist build $(VENV) $(TEST_VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache

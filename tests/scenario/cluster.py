@@ -43,8 +43,12 @@ class WorkerProcess:
                 stderr=errors,
             )
         assert process.stdout is not None
-        joined = await process.stdout.readline()
-        assert joined == b"ready\n", f"the worker has not joined: see {log.with_suffix('.err')}"
+        try:
+            joined = await process.stdout.readline()
+            assert joined == b"ready\n", f"the worker has not joined: see {log.with_suffix('.err')}"
+        except BaseException:  # a test that fails meanwhile must not leave it behind
+            process.kill()
+            raise
         return cls(process)
 
     def pause(self) -> None:

@@ -166,6 +166,7 @@ def build_of(row: Any) -> str:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(0)  # the module's limit would hold whatever `--timeout` says
 @pytest.mark.parametrize("seed", range(int(os.environ.get("HOTMESH_FAULT_SEEDS", "1"))))
 async def test_soak(client: Client, workers: Fleet, seed: int) -> None:
     """Hundreds of workflows at a time, and three workers that are killed all the while."""

@@ -366,6 +366,7 @@ def simulate(seed: int, profile: str = "mixed") -> World:
 
     Raises:
         AssertionError: Something does not hold; it names the seed.
+        Exception: A worker has ended with it; a note names the seed.
     """
     clock = VirtualClock()
     limited = low_limits() if PROFILES[profile].large else contextlib.nullcontext()
@@ -379,6 +380,9 @@ def simulate(seed: int, profile: str = "mixed") -> World:
                 world.close()
     except AssertionError as error:
         raise AssertionError(f"seed {seed} of {profile!r}: {error}") from error
+    except Exception as error:
+        error.add_note(f"seed {seed} of {profile!r}")
+        raise
     return world
 
 
