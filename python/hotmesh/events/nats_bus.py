@@ -11,7 +11,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from hotmesh.events.bus import Callback, Subscription
 from hotmesh.exceptions import (
@@ -67,6 +67,10 @@ class NatsBus:
             raise InvalidArgumentError(
                 "not a NATS URL: it reads nats://user:password@host:port. Percent-encode "
                 "characters like @ : / ? # in user and password"
+            )
+        if names := [name for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)]:
+            raise InvalidArgumentError(
+                f"NATS URLs have no parameters; leave out {', '.join(map(repr, names))}"
             )
         self._shown = self._redaction.shown
         self._root = f"{checked_topic(prefix)}.{_one_token(namespace)}."
@@ -191,10 +195,14 @@ class NatsBus:
 
 
 def _is_readable(url: str) -> bool:
-    """Whether a URL has a host and a port, if any, that is a number."""
+    """Whether a URL has a host and a port, if any, that is a number.
+
+    An ``@`` behind them is a piece of a password that was not encoded.
+    """
     try:
         parts = urlsplit(url)
-        return parts.hostname is not None and parts.port != 0
+        behind = parts.path + parts.query + parts.fragment
+        return parts.hostname is not None and parts.port != 0 and "@" not in behind
     except ValueError:
         return False
 

@@ -82,7 +82,12 @@ def test_sentinels_with_tls_are_spoken_to_in_the_same_way() -> None:
         "max_connections=10", "decode_responses=true", "protocol=3", "retry_on_timeout=1",
         "timeout=5", "encoding=latin1", "ssl=true", "ssl_cert_reqs=none", "db=x", "db=1&db=2",
         "service=mine", "sentinel_password=x", "host=h", "retry=1", "no_such_option=1",
-        "socket_timeout=soon", "connection_class=x",
+        "socket_timeout=soon", "connection_class=x", "db=-1", "db=99999999999999999999",
+        "socket_timeout=0", "socket_timeout=-1", "socket_timeout=nan", "socket_timeout=1e-9",
+        "socket_timeout=inf", "socket_timeout=", "socket_connect_timeout=0",
+        "socket_connect_timeout=nan", "socket_connect_timeout=1e300", "health_check_interval=-1",
+        "health_check_interval=0.5", "socket_read_size=0", "socket_read_size=-1",
+        "socket_read_size=99999999999999999999",
     ],
 )  # fmt: skip
 def test_what_can_not_be_honoured_is_refused_by_name(query: str) -> None:
@@ -90,6 +95,15 @@ def test_what_can_not_be_honoured_is_refused_by_name(query: str) -> None:
         parse_url(f"redis://me:secret@host?{query}")
     assert query.partition("=")[0] in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_a_number_that_can_not_work_is_not_passed_on_to_look_like_an_absent_server() -> None:
+    with pytest.raises(InvalidArgumentError, match="'0' is no number from 0.001 to 86,400"):
+        parse_url("redis://host?socket_timeout=0")
+    with pytest.raises(InvalidArgumentError, match="'1.5' is no whole number from 64"):
+        parse_url("redis://host?socket_read_size=1.5")
+    url = parse_url("redis://host?socket_timeout=0.5&health_check_interval=0&db=3")
+    assert (url.options["socket_timeout"], url.options["db"]) == (0.5, 3)
 
 
 def test_an_unknown_parameter_has_neighbours() -> None:

@@ -165,3 +165,18 @@ async def test_the_url_picks_the_bus(
     for bad in ("kafka://h", "h:4222"):
         with pytest.raises(InvalidArgumentError, match="Unknown event bus"):
             bus_for(bad, backend, "ns")
+
+
+@pytest.mark.parametrize("query", ["timeout=0", "tls=true&timeout=0"])
+def test_parameters_of_a_nats_url_are_refused_by_name(
+    backend: FakeNotifications, query: str
+) -> None:
+    with pytest.raises(InvalidArgumentError, match="'timeout'"):
+        bus_for(f"nats://me:secret@h:4222?{query}", backend, "ns")
+
+
+@pytest.mark.parametrize("url", ["nats://u:1?cret@h", "nats://u:1/cret@h", "nats://h:0"])
+def test_what_is_no_nats_url_is_not_repeated(backend: FakeNotifications, url: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="not a NATS URL") as caught:
+        bus_for(url, backend, "ns")
+    assert "cret" not in str(caught.value)

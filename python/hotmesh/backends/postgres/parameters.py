@@ -103,6 +103,8 @@ REFUSED: Mapping[str, str] = {
 KNOWN = sorted(DRIVER | OURS | set(HARMLESS) | {"options"})
 """Names to suggest."""
 
+INT_MAX = 2**31 - 1
+
 _FLAGS = {"1": True, "true": True, "on": True, "0": False, "false": False, "off": False}
 _WRITABLE = ("any", "read-write", "primary")
 
@@ -155,7 +157,12 @@ def flag(given: dict[str, str], name: str) -> bool | None:
 
 
 def number(
-    given: dict[str, str], name: str, kind: Callable[[str], float] = int, *, least: float = 1
+    given: dict[str, str],
+    name: str,
+    kind: Callable[[str], float] = int,
+    *,
+    least: float = 1,
+    most: float = INT_MAX,
 ) -> float | None:
     """Take a number."""
     value = given.pop(name, None)
@@ -165,8 +172,9 @@ def number(
         found = kind(value)
     except ValueError:
         found = math.nan
-    if not least <= found < math.inf:
-        raise refuse(name, f"{value!r} is no number of at least {least}")
+    if not least <= found <= most:
+        what = "whole number" if kind is int else "number"
+        raise refuse(name, f"{value!r} is no {what} from {least:,} to {most:,}")
     return found
 
 
@@ -192,13 +200,13 @@ def keepalives(given: dict[str, str]) -> Keepalives:
     """Take libpq's keepalive parameters."""
     on = flag(given, "keepalives")
     options: dict[int, int] = {}
-    for name, option in (
-        ("keepalives_idle", "TCP_KEEPIDLE"),
-        ("keepalives_interval", "TCP_KEEPINTVL"),
-        ("keepalives_count", "TCP_KEEPCNT"),
-        ("tcp_user_timeout", "TCP_USER_TIMEOUT"),
+    for name, option, most in (
+        ("keepalives_idle", "TCP_KEEPIDLE", 32_767),
+        ("keepalives_interval", "TCP_KEEPINTVL", 32_767),
+        ("keepalives_count", "TCP_KEEPCNT", 127),
+        ("tcp_user_timeout", "TCP_USER_TIMEOUT", INT_MAX),
     ):
-        value = number(given, name, least=0)
+        value = number(given, name, least=0, most=most)  # more is an error of the socket's
         if value is None:
             continue
         if not hasattr(socket, option):

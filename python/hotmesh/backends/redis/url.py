@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import parse_qsl, unquote, urlencode
@@ -25,6 +26,7 @@ PREFIX_DEFAULT = "hotmesh"
 PORT, SENTINEL_PORT = 6379, 26379
 CONNECT_TIMEOUT_S = 5.0
 CALL_TIMEOUT_S = 30.0
+DAY_S, INT_MAX = 86_400, 2**31 - 1
 
 _NOT_A_URL = (
     "not a Redis URL: it reads redis://user:password@host:port/0?name=value. Percent-encode "
@@ -43,6 +45,17 @@ _REFUSED: Mapping[str, str] = {
     "lib_name": "use client_name",
     "lib_version": "use client_name",
 }
+_NUMBERS: Mapping[str, tuple[Callable[[str], float], float, float]] = {
+    "socket_timeout": (float, 0.001, DAY_S),
+    "socket_connect_timeout": (float, 0.001, DAY_S),
+    "health_check_interval": (int, 0, DAY_S),
+    "socket_read_size": (int, 64, 1 << 30),
+    "db": (int, 0, INT_MAX),
+}
+"""Numbers that redis-py takes as they are: how they read, the least and the largest that work.
+
+Other ones don't fail as what they are, but as a server that is not there.
+"""
 _OBJECTS = frozenset(
     (
         "self", "kwargs", "host", "port", "path", "parser_class", "retry", "retry_on_error",
@@ -194,8 +207,19 @@ def _check(given: dict[str, str], *, secure: bool) -> None:
             raise _refused(name, f"unknown; {meant}")
         if name.startswith("ssl_") and not secure:
             raise _refused(name, "use rediss://")
-        if name == "db" and not value.isdecimal():
-            raise _refused("db", f"{value!r} is no number")
+        if name in _NUMBERS:
+            _check_number(name, value)
+
+
+def _check_number(name: str, value: str) -> None:
+    kind, least, most = _NUMBERS[name]
+    try:
+        found = kind(value)
+    except ValueError:
+        found = math.nan
+    if not least <= found <= most:
+        what = "whole number" if kind is int else "number"
+        raise _refused(name, f"{value!r} is no {what} from {least:,} to {most:,}")
 
 
 def _known() -> list[str]:
