@@ -293,6 +293,8 @@ async def test_hooks_share_the_record(url: str) -> None:
         await client.workflow.hook(workflow_id="owner", workflow_name=hooked, args=["late"])
     with pytest.raises(RPCError, match="not found"):
         await client.workflow.hook(workflow_id="nobody", workflow_name=hooked, args=["late"])
+    with pytest.raises(InvalidArgumentError, match="args must be a list of arguments, not"):
+        await client.workflow.hook(workflow_id="owner", workflow_name=hooked, args="late")
 
 
 async def interrupter(target: str) -> list[bool]:

@@ -14,6 +14,7 @@ from hotmesh.client._payloads import Payloads
 from hotmesh.client._records import checked_search, record_items
 from hotmesh.client._terminate import send_terminate
 from hotmesh.common import Payload, Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from hotmesh.common.arguments import argument_list
 from hotmesh.core import encode_event, kinds, lane_of
 from hotmesh.engine import wire
 from hotmesh.engine.attributes import SearchDocument
@@ -262,7 +263,8 @@ async def with_signal(payloads: Payloads, options: StartWorkflowInput) -> list[b
         return []
     name = checked_name(options.start_signal, "start signal name")
     body = await payloads.encode(
-        options.start_signal_args, f"arguments of start signal {name!r} to workflow {options.id!r}"
+        argument_list(options.start_signal_args),
+        f"arguments of start signal {name!r} to workflow {options.id!r}",
     )
     return [signal_event(name, body, await _headers(payloads, options.headers))]
 

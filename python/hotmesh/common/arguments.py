@@ -28,14 +28,26 @@ def arg_or_args(arg: Any, args: Sequence[Any]) -> Sequence[Any]:
         InvalidArgumentError: Both were given, or the arguments are no list.
     """
     if arg is ARG_UNSET:
-        return args if isinstance(args, (list, tuple)) else _several(args)
+        # The two that callers use, with nothing called: workflow code comes here for each command.
+        kind = args.__class__
+        return args if kind is tuple or kind is list else argument_list(args)
     if args:
         raise InvalidArgumentError("Cannot have arg and args")
     return [arg]
 
 
-def _several(args: Any) -> Sequence[Any]:
-    """What was given as arguments, if it is a sequence of them: a text's would be its letters."""
+def argument_list(args: Any) -> Sequence[Any]:
+    """What was given as arguments, if it is a sequence of them: a text's would be its letters.
+
+    Args:
+        args: What a caller, or an interceptor, gave.
+
+    Returns:
+        The same.
+
+    Raises:
+        InvalidArgumentError: It is no list.
+    """
     if isinstance(args, Sequence) and not isinstance(args, (str, bytes, bytearray, memoryview)):
         return cast("Sequence[Any]", args)
     raise InvalidArgumentError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -26,9 +26,6 @@ from hotmesh.exceptions import (
 
 if TYPE_CHECKING:
     from hotmesh.engine.handles import ActivityHandle, ChildWorkflowHandle
-
-UNSET: Any = object()
-"""The default of a single argument, since None is a value."""
 
 Event = tuple[int, int, int, str, bytes, bytes]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from hotmesh.common import ARG_UNSET
 from hotmesh.core import kinds
 from hotmesh.engine import failures
 from hotmesh.engine.info import ActivityCancellationType, ChildWorkflowCancellationType
@@ -107,7 +108,7 @@ class ChildWorkflowHandle(asyncio.Future[Any]):
         """The child's first run id, once it has started."""
         return self.run_id
 
-    async def signal(self, signal: Any, arg: Any = failures.UNSET, *, args: Any = ()) -> None:
+    async def signal(self, signal: Any, arg: Any = ARG_UNSET, *, args: Any = ()) -> None:
         """Send the child a signal.
 
         Args:
@@ -173,7 +174,7 @@ class ExternalWorkflowHandle:
         """The run meant, or None for whichever is open."""
         return self._run_id
 
-    async def signal(self, signal: Any, arg: Any = failures.UNSET, *, args: Any = ()) -> None:
+    async def signal(self, signal: Any, arg: Any = ARG_UNSET, *, args: Any = ()) -> None:
         """Send the workflow a signal.
 
         Raises:

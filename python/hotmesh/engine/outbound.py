@@ -12,7 +12,7 @@ from uuid import UUID
 import orjson
 
 from hotmesh import json_bytes
-from hotmesh.common import Payload, Priority, RawValue, RetryPolicy
+from hotmesh.common import Payload, Priority, RawValue, RetryPolicy, arg_or_args
 from hotmesh.converter import DataConverter, body_to_payloads, decode_values, encode_values
 from hotmesh.core import kinds
 from hotmesh.engine import wire
@@ -20,7 +20,7 @@ from hotmesh.engine.activity_options import ActivityOptions, activity_options
 from hotmesh.engine.attributes import memo_document, search_document
 from hotmesh.engine.contexts import RunContexts
 from hotmesh.engine.definition import SignalDefinition
-from hotmesh.engine.failures import UNSET, Event
+from hotmesh.engine.failures import Event
 from hotmesh.engine.handles import ActivityHandle, ChildWorkflowHandle
 from hotmesh.engine.info import (
     ActivityCancellationType,
@@ -56,19 +56,6 @@ class ContinueAsNewError(BaseException):
     def __init__(self, command: Event) -> None:
         super().__init__("Continue as new")
         self.command = command
-
-
-def arguments(arg: Any, args: Sequence[Any]) -> Sequence[Any]:
-    """The argument list of a call that takes one ``arg`` or several ``args``.
-
-    Raises:
-        ValueError: both were given.
-    """
-    if arg is UNSET:
-        return args
-    if args:
-        raise ValueError("Cannot have arg and args")
-    return (arg,)
 
 
 class Outbound:
@@ -352,7 +339,7 @@ class Outbound:
             target["rid"] = run_id
         command = (kinds.SIGNAL_EXTERNAL, 0, 0, name, json_bytes.dumps(target), b"")
         body = self.encode(
-            arguments(arg, args), f"arguments of signal {name!r}", self.converter_for(command)
+            arg_or_args(arg, args), f"arguments of signal {name!r}", self.converter_for(command)
         )
         if headers:
             body = wire.join_document({"h": wire.pack_headers(headers)}, body)

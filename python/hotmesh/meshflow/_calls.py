@@ -10,6 +10,7 @@ from hotmesh.backends.protocol import MailItem, RunRow, RunStatus
 from hotmesh.client import Client, StartWorkflowInput, WorkflowHandle
 from hotmesh.client._records import Record
 from hotmesh.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from hotmesh.common.arguments import argument_list
 from hotmesh.engine import wire
 from hotmesh.engine.options import checked_name
 from hotmesh.exceptions import RPCError, RPCStatusCode
@@ -53,9 +54,11 @@ async def start_hook(
         task_queue: Where it runs; the target's by default.
 
     Raises:
+        InvalidArgumentError: The arguments are no list.
         RPCError: NOT_FOUND, the target does not exist or is closed.
         WorkflowAlreadyStartedError: The hook's id is taken.
     """
+    args = argument_list(args)
     row = await client.find_run(target, None)
     if row.status != RunStatus.RUNNING:
         raise RPCError("workflow execution already completed", RPCStatusCode.NOT_FOUND)

@@ -16,6 +16,7 @@ from typing import Any
 
 from hotmesh import workflow as sdk
 from hotmesh.common import RetryPolicy
+from hotmesh.common.arguments import argument_list
 from hotmesh.duration import Duration, seconds
 from hotmesh.engine import wire
 from hotmesh.engine.context import current
@@ -283,8 +284,8 @@ async def hook(
             record=True,
         )
     else:
-        name, _ = workflow_named(workflow_name)
-        await _service(_services.start_hook, workflow_id, own_id, name, list(args), task_queue)
+        name, given = workflow_named(workflow_name)[0], list(argument_list(args))
+        await _service(_services.start_hook, workflow_id, own_id, name, given, task_queue)
     return own_id
 
 

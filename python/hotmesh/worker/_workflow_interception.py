@@ -14,7 +14,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NoReturn
 
-from hotmesh.common import Payload, Priority, WorkflowIDReusePolicy
+from hotmesh.common import ARG_UNSET, Payload, Priority, WorkflowIDReusePolicy, arg_or_args
+from hotmesh.common.arguments import argument_list
 from hotmesh.engine import wire
 from hotmesh.engine.definition import (
     QueryDefinition,
@@ -23,12 +24,11 @@ from hotmesh.engine.definition import (
     WorkflowDefinition,
 )
 from hotmesh.engine.details import EngineOptions, RunDetails
-from hotmesh.engine.failures import UNSET
 from hotmesh.engine.handlers import Incoming
 from hotmesh.engine.handles import ActivityHandle, ChildWorkflowHandle
 from hotmesh.engine.info import Info
 from hotmesh.engine.instance import WorkflowInstance
-from hotmesh.engine.outbound import ContinueAsNewError, arguments, signal_name
+from hotmesh.engine.outbound import ContinueAsNewError, signal_name
 from hotmesh.worker import _interceptor as inputs
 from hotmesh.worker._interceptor import (
     Interceptor,
@@ -189,7 +189,7 @@ class InterceptedInstance(WorkflowInstance):
             }
         return super().start_activity(
             given.activity,
-            given.args,
+            argument_list(given.args),
             result_type=given.ret_type,
             schedule_to_close=given.schedule_to_close_timeout,
             schedule_to_start=given.schedule_to_start_timeout,
@@ -238,7 +238,7 @@ class InterceptedInstance(WorkflowInstance):
         extras = _child_extras.get() or {}
         return await super().start_child(
             given.workflow,
-            given.args,
+            argument_list(given.args),
             workflow_id=given.id,
             result_type=given.ret_type,
             task_queue=given.task_queue,
@@ -273,7 +273,7 @@ class InterceptedInstance(WorkflowInstance):
     ) -> None:
         """Send a signal to another workflow through the chain."""
         del headers
-        name, values = signal_name(signal), arguments(arg, args)
+        name, values = signal_name(signal), arg_or_args(arg, args)
         if child:
             await self.outbound.signal_child_workflow(
                 inputs.SignalChildWorkflowInput(name, values, workflow_id, _NO_HEADERS)
@@ -306,8 +306,8 @@ class InterceptedInstance(WorkflowInstance):
             workflow_id,
             run_id,
             given.signal,
-            UNSET,
-            given.args,
+            ARG_UNSET,
+            argument_list(given.args),
             headers=given.headers,
         )
 
@@ -338,7 +338,7 @@ class InterceptedInstance(WorkflowInstance):
     def issue_continue(self, given: inputs.ContinueAsNewInput) -> ContinueAsNewError:
         """What ends the run and starts the next one."""
         return super().continue_as_new(
-            given.args,
+            argument_list(given.args),
             workflow_type=given.workflow,
             task_queue=given.task_queue,
             run_timeout=given.run_timeout,

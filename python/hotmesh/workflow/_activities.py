@@ -8,17 +8,15 @@ from datetime import timedelta
 from typing import Any, TypedDict, Unpack
 
 from hotmesh.activity import ActivityDefinition
-from hotmesh.common import Priority, RetryPolicy
+from hotmesh.common import ARG_UNSET, Priority, RetryPolicy, arg_or_args
 from hotmesh.engine.activity_options import (
     OPTIONS_REMEMBERED_MAX,
     ActivityOptions,
     activity_options,
 )
 from hotmesh.engine.context import current
-from hotmesh.engine.failures import UNSET
 from hotmesh.engine.handles import ActivityHandle
 from hotmesh.engine.info import ActivityCancellationType, VersioningIntent
-from hotmesh.engine.outbound import arguments
 from hotmesh.workflow._signatures import like
 
 Duration = timedelta | float
@@ -106,7 +104,7 @@ def _options_of(
 
 def start_activity(
     activity: Any,
-    arg: Any = UNSET,
+    arg: Any = ARG_UNSET,
     *,
     args: Sequence[Any] = (),
     task_queue: str | None = None,
@@ -170,12 +168,12 @@ def start_activity(
         except TypeError:  # not hashable, or no activity: below
             pass
         else:
-            given = (arg,) if arg is not UNSET and not args else arguments(arg, args)
+            given = (arg,) if arg is not ARG_UNSET and not args else arg_or_args(arg, args)
             return instance.schedule(options, given)
     name, found_type = activity_target(activity)
     return instance.start_activity(
         name,
-        arguments(arg, args),
+        arg_or_args(arg, args),
         result_type=result_type or found_type,
         task_queue=task_queue,
         schedule_to_close=schedule_to_close_timeout,
@@ -192,7 +190,7 @@ def start_activity(
 
 @like(start_activity, "Any")
 async def execute_activity(
-    activity: Any, arg: Any = UNSET, **options: Unpack[_ActivityCall]
+    activity: Any, arg: Any = ARG_UNSET, **options: Unpack[_ActivityCall]
 ) -> Any:
     """:func:`start_activity`, and await the result."""
     instance = current()
@@ -201,7 +199,7 @@ async def execute_activity(
         known = _known_calls.get(key)
     except TypeError:  # not hashable
         return await start_activity(activity, arg, **options)
-    if known is not None and arg is not UNSET and instance.schedules_directly:
+    if known is not None and arg is not ARG_UNSET and instance.schedules_directly:
         return await instance.schedule(known, (arg,))
     handle = start_activity(activity, arg, **options)
     if instance.schedules_directly and _OF_ONE_CALL.isdisjoint(options):
@@ -220,7 +218,7 @@ _OF_ONE_CALL = frozenset(("args", "activity_id", "task_queue"))
 
 @like(start_activity)
 def start_activity_class(
-    activity: type, arg: Any = UNSET, **options: Unpack[_ActivityCall]
+    activity: type, arg: Any = ARG_UNSET, **options: Unpack[_ActivityCall]
 ) -> ActivityHandle:
     """:func:`start_activity` for a callable class."""
     return start_activity(activity, arg, **options)
@@ -228,7 +226,7 @@ def start_activity_class(
 
 @like(start_activity, "Any")
 async def execute_activity_class(
-    activity: type, arg: Any = UNSET, **options: Unpack[_ActivityCall]
+    activity: type, arg: Any = ARG_UNSET, **options: Unpack[_ActivityCall]
 ) -> Any:
     """:func:`start_activity_class`, and await the result."""
     return await start_activity(activity, arg, **options)
@@ -236,7 +234,7 @@ async def execute_activity_class(
 
 @like(start_activity)
 def start_activity_method(
-    activity: Any, arg: Any = UNSET, **options: Unpack[_ActivityCall]
+    activity: Any, arg: Any = ARG_UNSET, **options: Unpack[_ActivityCall]
 ) -> ActivityHandle:
     """:func:`start_activity` for a method of a class, named through the class."""
     return start_activity(activity, arg, **options)
@@ -244,7 +242,7 @@ def start_activity_method(
 
 @like(start_activity, "Any")
 async def execute_activity_method(
-    activity: Any, arg: Any = UNSET, **options: Unpack[_ActivityCall]
+    activity: Any, arg: Any = ARG_UNSET, **options: Unpack[_ActivityCall]
 ) -> Any:
     """:func:`start_activity_method`, and await the result."""
     return await start_activity(activity, arg, **options)
@@ -252,7 +250,7 @@ async def execute_activity_method(
 
 def start_local_activity(
     activity: Any,
-    arg: Any = UNSET,
+    arg: Any = ARG_UNSET,
     *,
     args: Sequence[Any] = (),
     result_type: type | None = None,
@@ -274,7 +272,7 @@ def start_local_activity(
     name, found_type = activity_target(activity)
     return current().start_activity(
         name,
-        arguments(arg, args),
+        arg_or_args(arg, args),
         result_type=result_type or found_type,
         schedule_to_close=schedule_to_close_timeout,
         schedule_to_start=schedule_to_start_timeout,
@@ -289,7 +287,7 @@ def start_local_activity(
 
 @like(start_local_activity, "Any")
 async def execute_local_activity(
-    activity: Any, arg: Any = UNSET, **options: Unpack[_LocalActivityCall]
+    activity: Any, arg: Any = ARG_UNSET, **options: Unpack[_LocalActivityCall]
 ) -> Any:
     """:func:`start_local_activity`, and await the result."""
     return await start_local_activity(activity, arg, **options)
@@ -297,7 +295,7 @@ async def execute_local_activity(
 
 @like(start_local_activity)
 def start_local_activity_class(
-    activity: type, arg: Any = UNSET, **options: Unpack[_LocalActivityCall]
+    activity: type, arg: Any = ARG_UNSET, **options: Unpack[_LocalActivityCall]
 ) -> ActivityHandle:
     """:func:`start_local_activity` for a callable class."""
     return start_local_activity(activity, arg, **options)
@@ -305,7 +303,7 @@ def start_local_activity_class(
 
 @like(start_local_activity, "Any")
 async def execute_local_activity_class(
-    activity: type, arg: Any = UNSET, **options: Unpack[_LocalActivityCall]
+    activity: type, arg: Any = ARG_UNSET, **options: Unpack[_LocalActivityCall]
 ) -> Any:
     """:func:`start_local_activity_class`, and await the result."""
     return await start_local_activity(activity, arg, **options)
@@ -313,7 +311,7 @@ async def execute_local_activity_class(
 
 @like(start_local_activity)
 def start_local_activity_method(
-    activity: Any, arg: Any = UNSET, **options: Unpack[_LocalActivityCall]
+    activity: Any, arg: Any = ARG_UNSET, **options: Unpack[_LocalActivityCall]
 ) -> ActivityHandle:
     """:func:`start_local_activity` for a method of a class."""
     return start_local_activity(activity, arg, **options)
@@ -321,7 +319,7 @@ def start_local_activity_method(
 
 @like(start_local_activity, "Any")
 async def execute_local_activity_method(
-    activity: Any, arg: Any = UNSET, **options: Unpack[_LocalActivityCall]
+    activity: Any, arg: Any = ARG_UNSET, **options: Unpack[_LocalActivityCall]
 ) -> Any:
     """:func:`start_local_activity_method`, and await the result."""
     return await start_local_activity(activity, arg, **options)

@@ -7,22 +7,22 @@ from datetime import timedelta
 from typing import Any, NoReturn, TypedDict, Unpack
 
 from hotmesh.common import (
+    ARG_UNSET,
     Priority,
     RetryPolicy,
     SearchAttributes,
     TypedSearchAttributes,
     WorkflowIDReusePolicy,
+    arg_or_args,
 )
 from hotmesh.engine.context import current
 from hotmesh.engine.definition import WorkflowDefinition
-from hotmesh.engine.failures import UNSET
 from hotmesh.engine.handles import ChildWorkflowHandle, ExternalWorkflowHandle
 from hotmesh.engine.info import (
     ChildWorkflowCancellationType,
     ParentClosePolicy,
     VersioningIntent,
 )
-from hotmesh.engine.outbound import arguments
 from hotmesh.workflow._signatures import like
 
 Duration = timedelta | float
@@ -78,7 +78,7 @@ def workflow_target(workflow: Any) -> tuple[str, Any]:
 
 async def start_child_workflow(
     workflow: Any,
-    arg: Any = UNSET,
+    arg: Any = ARG_UNSET,
     *,
     args: Sequence[Any] = (),
     id: str | None = None,  # noqa: A002 - the name ported code passes
@@ -137,7 +137,7 @@ async def start_child_workflow(
     name, found_type = workflow_target(workflow)
     return await current().start_child(
         name,
-        arguments(arg, args),
+        arg_or_args(arg, args),
         workflow_id=id,
         result_type=result_type or found_type,
         task_queue=task_queue,
@@ -161,7 +161,7 @@ async def start_child_workflow(
 
 @like(start_child_workflow, "Any")
 async def execute_child_workflow(
-    workflow: Any, arg: Any = UNSET, **options: Unpack[_ChildWorkflowCall]
+    workflow: Any, arg: Any = ARG_UNSET, **options: Unpack[_ChildWorkflowCall]
 ) -> Any:
     """:func:`start_child_workflow`, and await the result.
 
@@ -192,7 +192,7 @@ def get_external_workflow_handle_for(
 
 
 def continue_as_new(
-    arg: Any = UNSET,
+    arg: Any = ARG_UNSET,
     *,
     args: Sequence[Any] = (),
     workflow: Any = None,
@@ -229,7 +229,7 @@ def continue_as_new(
     """
     del versioning_intent, initial_versioning_behavior
     raise current().continue_as_new(
-        arguments(arg, args),
+        arg_or_args(arg, args),
         workflow_type=None if workflow is None else workflow_target(workflow)[0],
         task_queue=task_queue,
         run_timeout=run_timeout,

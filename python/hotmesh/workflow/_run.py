@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from hotmesh.common import MetricMeter, SearchAttributes, SearchAttributeUpdate
+from hotmesh.common import ARG_UNSET, MetricMeter, SearchAttributes, SearchAttributeUpdate
 from hotmesh.converter import PayloadConverter
 from hotmesh.core import kinds
 from hotmesh.engine import failures
@@ -152,7 +152,7 @@ def memo() -> Mapping[str, Any]:
     return {name: run.memo_value(name, None) for name in run.memo_bodies()}
 
 
-def memo_value(key: str, default: Any = failures.UNSET, *, type_hint: type | None = None) -> Any:
+def memo_value(key: str, default: Any = ARG_UNSET, *, type_hint: type | None = None) -> Any:
     """One memo field.
 
     Args:
@@ -166,7 +166,7 @@ def memo_value(key: str, default: Any = failures.UNSET, *, type_hint: type | Non
     try:
         return current().memo_value(key, type_hint)
     except KeyError:
-        if default is failures.UNSET:
+        if default is ARG_UNSET:
             raise KeyError(f"Memo does not have a value for key {key}") from None
         return default
 

@@ -98,9 +98,9 @@ def test_what_can_not_be_honoured_is_refused_by_name(query: str) -> None:
 
 
 def test_a_number_that_can_not_work_is_not_passed_on_to_look_like_an_absent_server() -> None:
-    with pytest.raises(InvalidArgumentError, match="'0' is no number from 0.001 to 86,400"):
+    with pytest.raises(InvalidArgumentError, match=r"'0' is no number from 0\.001 to 86,400"):
         parse_url("redis://host?socket_timeout=0")
-    with pytest.raises(InvalidArgumentError, match="'1.5' is no whole number from 64"):
+    with pytest.raises(InvalidArgumentError, match=r"'1\.5' is no whole number from 64"):
         parse_url("redis://host?socket_read_size=1.5")
     url = parse_url("redis://host?socket_timeout=0.5&health_check_interval=0&db=3")
     assert (url.options["socket_timeout"], url.options["db"]) == (0.5, 3)

@@ -170,6 +170,8 @@ async def test_signal_with_start_starts_and_then_only_signals(client: Client, ha
         ({"cron_schedule": "* * * * *"}, "cron_schedule"),
         ({"arg": 1, "args": [2]}, "arg and args"),
         ({"start_signal_args": [1]}, "start_signal"),
+        ({"args": "text"}, "args must be a list"),
+        ({"start_signal": "go", "start_signal_args": "text"}, "args must be a list"),
         ({"search_attributes": {"k": "text"}}, "lists"),
         ({"search_attributes": {"k": [2**70]}}, "64-bit"),
         ({"search_attributes": {"k": [10**5000]}}, "digits"),
