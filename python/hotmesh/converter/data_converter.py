@@ -145,8 +145,6 @@ def default() -> DataConverter:
 # -- Values --
 
 _JSON_TYPES = frozenset({str, int, float, bool, type(None), dict, list, tuple})
-_SCALARS = frozenset({str, int, bool})
-"""What orjson writes exactly or not at all."""
 _EXACT_JSON = bodies.EXACT_JSON
 _LARGE_BYTES = 1024 * 1024
 _NO_VALUES = b"[]"
@@ -168,14 +166,16 @@ def encode_values(converter: DataConverter, values: Sequence[Any], what: str) ->
         ConversionError: A value can't be converted.
         Exception: A payload converter raised it, with a type of its own.
     """
-    if len(values) == 1 and type(values[0]) in _SCALARS and converter.writes_json:
-        try:  # Not a call more for the most frequent.
-            value = values[0]
-            if value.__class__ is str and len(value) >= MAPPED_BYTES:
-                return json_bytes.dumps(values)
-            return b"%b" % orjson.dumps(values)  # As `json_bytes.dumps`, without its call.
-        except TypeError:  # A big integer, or a lone surrogate.
-            return _encode_json(values, what)
+    if len(values) == 1 and converter.writes_json:
+        value = values[0]
+        kind: type[Any] = type(value)
+        if kind is int or kind is str or kind is bool:
+            try:  # Not a call more for the most frequent: orjson writes them exactly or not at all.
+                if kind is str and len(value) >= MAPPED_BYTES:
+                    return json_bytes.dumps(values)
+                return b"%b" % orjson.dumps(values)  # As `json_bytes.dumps`, without its call.
+            except TypeError:  # A big integer, or a lone surrogate.
+                return _encode_json(values, what)
     if not values:
         return _NO_VALUES
     if not converter.writes_json:

@@ -26,6 +26,8 @@ class ActivityOptions:
     """The document as JSON."""
     schedule_to_close_ms: int | None
     schedule_to_start_ms: int | None
+    has_deadlines: bool
+    """Whether one of these two is set."""
     cancellation_type: int
     result_hints: list[Any] | None
     """What the result is to be read as."""
@@ -76,6 +78,7 @@ def activity_options(
         json_bytes.dumps(document),
         close_ms,
         None if local else start_ms,
+        bool(close_ms or (start_ms and not local)),
         cancellation_type,
         None if result_type is None else [result_type],
         f"arguments of {what}",

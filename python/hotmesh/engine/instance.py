@@ -180,8 +180,11 @@ class WorkflowInstance(Outbound, Attributes):
         try:
             if self.primary is None:
                 self._instantiate()
-            if len(jobs) == 1 and jobs[0][0] not in _HANDLED:
-                self._apply(jobs[0])
+            if len(jobs) == 1 and (kind := jobs[0][0]) not in _HANDLED:
+                if kind in _ACTIVITY_KINDS:  # most are
+                    self._resolve_activity(jobs[0])
+                else:
+                    self._apply(jobs[0])
                 self._run_once()
             else:
                 self._apply_in_order(jobs)
@@ -237,8 +240,8 @@ class WorkflowInstance(Outbound, Attributes):
         """Run until nothing moves any more, conditions included."""
         conditions, loop = self.conditions, self.loop
         while True:
-            while loop.ready:
-                batch, loop.ready = loop.ready, []
+            while batch := loop.ready:
+                loop.ready = []
                 for handle in batch:
                     if not handle.cancelled_:
                         try:
@@ -475,7 +478,7 @@ class WorkflowInstance(Outbound, Attributes):
         handle: ActivityHandle | None = self.pending.pop(job[1], None)
         if handle is None or handle.done():
             return
-        if job[0] != kinds.ACTIVITY_COMPLETED:
+        if job[0] != _ACTIVITY_COMPLETED:
             converter = self.converter_of(job)
             handle.set_exception(failures.activity_failed(handle, job, converter))
             return
@@ -683,6 +686,7 @@ class WorkflowInstance(Outbound, Attributes):
 _NUMBER_BYTES = 7
 """So much of the end of a run id, which is random, is where the run's numbers begin."""
 
+_ACTIVITY_COMPLETED = kinds.ACTIVITY_COMPLETED
 _HANDLED = frozenset((kinds.SIGNAL, kinds.UPDATE, kinds.QUERY))
 _ACTIVITY_KINDS = frozenset(
     (

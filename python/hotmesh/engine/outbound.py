@@ -49,6 +49,8 @@ from hotmesh.topics import check_event
 if TYPE_CHECKING:
     from hotmesh.engine.details import EngineOptions, RunDetails
 
+_ACTIVITY = kinds.ACTIVITY
+
 
 class ContinueAsNewError(BaseException):
     """Ends the run and starts the workflow anew; raised by ``workflow.continue_as_new``."""
@@ -210,13 +212,14 @@ class Outbound:
         if headers:
             body = wire.join_document({"h": wire.pack_headers(headers)}, body)
         self.seq = seq
-        self.commands.append((kinds.ACTIVITY, seq, 0, activity.name, text, body))
-        if activity.schedule_to_start_ms:
-            due_ms = self.now_ms + activity.schedule_to_start_ms
-            self.commands.append((kinds.DEADLINE, seq, due_ms, "", b"\x01", b""))
-        if activity.schedule_to_close_ms:
-            due_ms = self.now_ms + activity.schedule_to_close_ms
-            self.commands.append((kinds.DEADLINE, seq, due_ms, "", b"\x02", b""))
+        self.commands.append((_ACTIVITY, seq, 0, activity.name, text, body))
+        if activity.has_deadlines:
+            if activity.schedule_to_start_ms:
+                due_ms = self.now_ms + activity.schedule_to_start_ms
+                self.commands.append((kinds.DEADLINE, seq, due_ms, "", b"\x01", b""))
+            if activity.schedule_to_close_ms:
+                due_ms = self.now_ms + activity.schedule_to_close_ms
+                self.commands.append((kinds.DEADLINE, seq, due_ms, "", b"\x02", b""))
         handle = self.pending[seq] = ActivityHandle(loop=self.loop)
         handle.instance = self
         handle.seq = seq

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 
 from hotmesh.backends.protocol import MessageRow
 from hotmesh.converter import decode_values, encode_failure
 from hotmesh.core import Event, kinds
 from hotmesh.engine import wire
-from hotmesh.engine.activity_task import ActivityTask
 from hotmesh.engine.contexts import own_converter
 from hotmesh.engine.failures import WHATEVER
 from hotmesh.exceptions import NondeterminismError, TransitionTooLargeError
@@ -135,9 +133,10 @@ class Activator:
 
     def activate(self, state: RunState, jobs: list[Event]) -> Awaitable[None] | None:
         """Run a run's code and record what it did; what is returned does the rest of it."""
-        if self._context.coder is not None:
-            return self._activate_coded(self._context.coder, state, jobs)
-        now_ms = self._context.clock.wall_ms()
+        context = self._context
+        if context.coder is not None:
+            return self._activate_coded(context.coder, state, jobs)
+        now_ms = context.clock.wall_ms()
         if now_ms < state.now_ms:
             now_ms = state.now_ms
         try:
@@ -152,15 +151,14 @@ class Activator:
                 return self._send_on(state, jobs)
             self.failures.add(state, jobs, error)
             return None
-        if len(commands) == len(jobs) == 1 and commands[0][0] == kinds.ACTIVITY and not replies:
-            kind, details = jobs[0][0], state.details
-            if kind == kinds.ACTIVITY_COMPLETED or (
-                kind == kinds.START and _TIMED.isdisjoint(details.header)
-            ):
-                options = self._activities.place(commands[0], details.lane)
-                if options is not None:
-                    self._record_next(state, now_ms, jobs, commands, options)
-                    return None
+        if (
+            len(commands) == 1
+            and len(jobs) == 1
+            and commands[0][0] == _ACTIVITY
+            and not replies
+            and self._record_next(state, now_ms, jobs, commands)
+        ):
+            return None
         if self._translator.missing_queues(commands):
             return self._record_later(state, now_ms, jobs, commands, replies)
         self._record(state, now_ms, jobs, commands, replies)
@@ -236,13 +234,13 @@ class Activator:
         self, state: RunState, now_ms: int, jobs: list[Event]
     ) -> tuple[list[Event], list[Reply], BaseException | None]:
         """Commands, replies and, if the task failed, why: also if the code hid its interrupt."""
-        workflows = self._context.workflows
+        workflows, failures = self._context.workflows, self.failures
         watchdog = workflows.watchdog
         commands, replies = _NO_COMMANDS, _NO_REPLIES
         failure: BaseException | None = None
-        given, some_fail = jobs, self.failures.any
+        given, some_fail = jobs, failures.any
         if some_fail:
-            jobs = self.failures.admitted(jobs)
+            jobs = failures.admitted(jobs)
             failure = workflows.still_stuck(state.details.run_id)
             if failure is not None and not any(job[0] in ENDED_FROM_OUTSIDE for job in jobs):
                 return commands, replies, failure
@@ -259,8 +257,8 @@ class Activator:
                     if instance is None:
                         instance = self._context.engine.bring_up(state, watchdog)
                         if state.changed_arguments:
-                            self.failures.note_changed_arguments(state)
-                    if some_fail and self.failures.is_last(state.details.run_id):
+                            failures.note_changed_arguments(state)
+                    if some_fail and failures.is_last(state.details.run_id):
                         types = instance.failure_types
                         instance.failure_types += WHATEVER
                         commands = instance.activate(now_ms, jobs)
@@ -334,7 +332,7 @@ class Activator:
         """
         memory, effects, details = self._memory, self._memory.effects, state.details
         mark = effects.begin(details.run_id)
-        if state.bytes > LARGE_BYTES:
+        if len(details.input) > LARGE_BYTES:
             state.let_go_of_input()
         try:
             if len(jobs) > 1 or len(commands) > 1:  # One in and one out always fit.
@@ -353,18 +351,13 @@ class Activator:
         if replies:
             effects.replies += replies
             size_of_replies = sum(len(data) for _, data in replies)
-            memory.step_bytes += size_of_replies
+            memory.answered(size_of_replies)
             state.is_heavy = size_of_replies >= SMALL_BYTES_MAX
         self._recorded(state, now_ms, jobs, size)
 
     def _record_next(
-        self,
-        state: RunState,
-        now_ms: int,
-        jobs: list[Event],
-        commands: list[Event],
-        options: dict[str, Any],
-    ) -> None:
+        self, state: RunState, now_ms: int, jobs: list[Event], commands: list[Event]
+    ) -> bool:
         """As :meth:`_record`, where one thing came in and one activity starts here; most do that.
 
         Args:
@@ -372,48 +365,60 @@ class Activator:
             now_ms: The transition's time.
             jobs: Its start, or a result.
             commands: The activity.
-            options: Its options.
+
+        Returns:
+            Whether it was such a transition.
         """
-        details = state.details
-        run_id = details.run_id
-        if state.bytes > LARGE_BYTES:
-            state.let_go_of_input()
+        job, details = jobs[0], state.details
+        if job[0] != _ACTIVITY_COMPLETED:
+            if job[0] != kinds.START or not _TIMED.isdisjoint(details.header):
+                return False
+            state.start_ms = now_ms
+            if len(details.input) > LARGE_BYTES:
+                state.let_go_of_input()
         try:
-            size = self._memory.core.complete(run_id, now_ms, commands)
+            size = self._activities.record_next(details, now_ms, job, commands)
         except BaseException as error:  # whatever it is, nothing of it was recorded
             if is_from_outside(error):
                 raise
             self.failures.add(state, jobs, error)
-            return
-        # As `first_attempt`, without its call.
-        _, seq, _, name, _, body = commands[0]
-        task = ActivityTask(run_id, seq, details.lane, name, options, body, now_ms, details, True)
-        self._memory.effects.placed.append(task)
-        self._activities.followed(jobs[0], task)
-        if jobs[0][0] == kinds.START:
-            state.start_ms = now_ms
-        self._recorded(state, now_ms, jobs, size)
-
-    def _recorded(self, state: RunState, now_ms: int, jobs: list[Event], size: int) -> None:
-        """The core has the transition; `size` are its bytes, 0 if nothing had to be recorded."""
-        memory, details = self._memory, state.details
+            return True
+        if not size:
+            return False
+        # As `_recorded`, without its calls.
         state.now_ms = now_ms
-        if size:  # As `journaled`, without its call.
-            state.bytes += size
-            instance = state.instance
-            if instance is not None:
-                instance.transitions += 1
-                instance.journal_bytes += size
-            memory.step_bytes += size
-            memory.cached_bytes += size
-            if state.bytes > LARGE_BYTES:
-                state.moved_at = time.monotonic()
-                state.is_heavy = size >= SMALL_BYTES_MAX
+        instance = state.instance
+        assert instance is not None, "its code has asked for an activity"
+        instance.transitions += 1
+        instance.journal_bytes = journal_bytes = instance.journal_bytes + size
+        self._memory.step_bytes += size
+        if journal_bytes > LARGE_BYTES:
+            self._moved_much(state, size)
         if self.failures.any:
             self.failures.forget(details.run_id, jobs)
         if details.attributes:
             self.failures.clear_record(state)
-        memory.states.move_to_end(details.run_id)
+        return True
+
+    def _recorded(self, state: RunState, now_ms: int, jobs: list[Event], size: int) -> None:
+        """The core has the transition; `size` are its bytes, 0 if nothing had to be recorded."""
+        details = state.details
+        state.now_ms = now_ms
+        if size:
+            self._memory.step_bytes += size
+            if state.journaled(None, size) > LARGE_BYTES:
+                self._moved_much(state, size)
+        if self.failures.any:
+            self.failures.forget(details.run_id, jobs)
+        if details.attributes:
+            self.failures.clear_record(state)
+
+    @staticmethod
+    def _moved_much(state: RunState, size: int) -> None:
+        """A large run has gone on, by so many bytes."""
+        state.let_go_of_input()
+        state.moved_at = time.monotonic()
+        state.is_heavy = size >= SMALL_BYTES_MAX
 
     def _look_at_answers(self, state: RunState) -> None:
         """Queries that were not answered come again: the answers to others have filled the step.
@@ -548,6 +553,8 @@ class _Batch:
         return None
 
 
+_ACTIVITY = kinds.ACTIVITY
+_ACTIVITY_COMPLETED = kinds.ACTIVITY_COMPLETED
 _TIMED = frozenset(("run", "exec"))
 """What the header of a run with timeouts of its own holds."""
 _TAKEN = MessageRow(0, 0, b"", b"", None, None, None, None, None)

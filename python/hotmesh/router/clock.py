@@ -41,7 +41,7 @@ class BackendClock:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._monotonic = monotonic
-        self._offset = (wall() - monotonic()) * 1000
+        self._offset = self._wall_offset = (wall() - monotonic()) * 1000
         self._slack = 0.0
         """How much later than ours the backend's time may be at most."""
         self._settled = 0.0
@@ -83,6 +83,7 @@ class BackendClock:
         """
         settled = shift_ms != self.shift_ms
         self.shift_ms = shift_ms
+        self._wall_offset = self._offset - shift_ms
         received = self._monotonic() * 1000
         latest, earliest = backend_ms - received, backend_ms + 1 - sent
         if settled:
@@ -100,7 +101,7 @@ class BackendClock:
 
     def wall_ms(self) -> int:
         """The backend's wall clock now: the time of day."""
-        return int(self._monotonic() * 1000 + self._offset) - self.shift_ms
+        return int(self._monotonic() * 1000 + self._wall_offset)
 
     def due_shift_ms(self, time_ms: int) -> int:
         """What makes a due time by the backend's time of one that was reckoned from ``time_ms``.
@@ -112,6 +113,7 @@ class BackendClock:
 
     def _adopt(self, sent: float, received: float, latest: float) -> None:
         self._offset = latest
+        self._wall_offset = latest - self.shift_ms
         self._slack = received - sent + 1
         self.is_read = True
         self.jump_ms = 0

@@ -20,6 +20,7 @@ from hotmesh.backends.protocol import LOST, Step
 from hotmesh.core import CoreError, Event, Transition, encode_event, kinds
 from hotmesh.engine.activity_options import OPTIONS_REMEMBERED_MAX, read_options
 from hotmesh.engine.activity_task import ActivityTask, Outcome
+from hotmesh.engine.details import RunDetails
 from hotmesh.engine.outside import outside_tasks
 from hotmesh.limits import BATCH_BYTES_MAX, PLACED_BYTES_MAX, RESULTS_BYTES_MAX
 from hotmesh.router.collection import collection_paused
@@ -62,7 +63,7 @@ class LocalActivities:
         self._wake = wake
         self._have_enough = have_enough
         self.eager = context.eager
-        """Whether activities of the queue may start here without a task."""
+        """Whether activities of the queue may start here without a task; else there is no room."""
         self.inflight: dict[Key, ActivityTask] = {}
         """The first attempts that are running, or about to."""
         self.unstarted: dict[Key, int] = {}
@@ -105,7 +106,7 @@ class LocalActivities:
 
     def place(self, command: Event, lane: int) -> dict[str, Any] | None:
         """The options of an activity that starts here at once; None if it goes to the queue."""
-        name, meta = command[3], command[4]
+        name, meta, body = command[3], command[4], command[5]
         options = self._placeable.get((name, meta))
         if options is None:
             options = self._look_at(name, meta)
@@ -118,13 +119,63 @@ class LocalActivities:
         at_once = self._room <= 0
         if at_once and not (self._room_at_once > 0 and self._context.runner.ends_at_once(name)):
             return None
-        if len(command[5]) > LARGE_BYTES and not self._has_place_for(len(command[5])):
+        if len(body) > LARGE_BYTES and not self._has_place_for(len(body)):
             return None
         if at_once:
             self._room_at_once -= 1
         else:
             self._room -= 1
         return options
+
+    def record_next(
+        self, details: RunDetails, now_ms: int, outcome: Event, commands: list[Event]
+    ) -> int:
+        """Record a transition in which one thing came in and one activity starts here; most are so.
+
+        As :meth:`place`, the core's `complete`, `first_attempt` and :meth:`recorded`, without their
+        calls.
+
+        Args:
+            details: The run.
+            now_ms: The transition's time.
+            outcome: What came in: an activity's result, or the run's start.
+            commands: The activity.
+
+        Returns:
+            The transition's bytes; 0 if the activity goes to the queue, and nothing was recorded.
+
+        Raises:
+            BaseException: The core refuses it; nothing was recorded.
+        """
+        (command,) = commands
+        _, seq, _, name, meta, body = command
+        lane = details.lane
+        options = self._placeable.get((name, meta))
+        if (
+            options is not None
+            and self._room > 0
+            and len(body) <= LARGE_BYTES
+            and lane not in self._leaving
+        ):
+            self._room -= 1
+        else:
+            options = self.place(command, lane)
+            if options is None:
+                return 0
+        run_id, memory, inflight = details.run_id, self._memory, self.inflight
+        size = memory.core.complete(run_id, now_ms, commands)
+        effects = memory.effects
+        ended = inflight.pop((run_id, outcome[1]), None)
+        if ended is not None:
+            effects.ended.append((ended, outcome))
+        elif self._outside:
+            self._outside.pop((run_id, outcome[1]), None)
+        task = ActivityTask(run_id, seq, lane, name, options, body, now_ms, details, True)
+        inflight[run_id, seq] = task
+        if self.unstarted:
+            self.unstarted.pop((run_id, seq), None)
+        effects.placed.append(task)
+        return size
 
     def _has_place_for(self, size: int) -> bool:
         """Whether such arguments may wait here for a slot."""
@@ -150,7 +201,9 @@ class LocalActivities:
     def make_room(self) -> None:
         """Before a batch of activations: slots that are free, or will be in a moment."""
         runner = self._context.runner
-        if self._unrecorded and self._waiting and not self._drop_recorded():
+        if not self.eager:
+            self._room = self._room_at_once = 0
+        elif self._unrecorded and self._waiting and not self._drop_recorded():
             # Whoever comes now would wait behind these, as long as their results take to write.
             self._room = self._room_at_once = 0
         elif runner is not None:
@@ -411,7 +464,6 @@ class LocalActivities:
             return
         state.now_ms = now_ms
         state.journaled((now_ms, [], [again]), size)
-        memory.cached_bytes += size
         memory.step_bytes += size
         self._settled[key] = outcome
         if outcome.kind == "async":
@@ -476,6 +528,7 @@ class LocalActivities:
     def hand_over(self) -> None:
         """Begin nothing more: what waits for its turn goes to the queue, as if never placed."""
         self.eager = False
+        self._room = self._room_at_once = 0
         self._handing_over = True
         waiting, self._waiting = self._waiting, deque()
         for task in waiting:
@@ -499,18 +552,6 @@ class LocalActivities:
             inflight[run_id, task.seq] = task
             if self.unstarted:
                 self.unstarted.pop((run_id, task.seq), None)
-
-    def followed(self, outcome: Event, task: ActivityTask) -> None:
-        """As :meth:`recorded`, for one outcome and the one activity that follows."""
-        run_id = task.run_id
-        ended = self.inflight.pop((run_id, outcome[1]), None)
-        if ended is not None:
-            self._memory.effects.ended.append((ended, outcome))
-        elif self._outside:
-            self._outside.pop((run_id, outcome[1]), None)
-        self.inflight[run_id, task.seq] = task
-        if self.unstarted:
-            self.unstarted.pop((run_id, task.seq), None)
 
     def cancel(self, run_ids: Collection[bytes]) -> None:
         """The runs are closed: nobody wants the outcome."""

@@ -6,8 +6,8 @@ All of it can be lost at any time; the database has what counts.
 from __future__ import annotations
 
 import heapq
+import operator
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
@@ -45,10 +45,10 @@ class PipeMemory:
     """One pipe's runs and its next step, shared by the parts of the pipe."""
 
     __slots__ = (
+        "_cached",
         "_due",
         "_light_first",
         "_postponed",
-        "cached_bytes",
         "core",
         "effects",
         "elsewhere",
@@ -66,8 +66,8 @@ class PipeMemory:
         self.core = Router(TIMER_HORIZON_MS)
         self.elsewhere: Callable[[Callable[[], None]], None] | None = None
         """Runs what is left of the code of runs that go; None: here."""
-        self.states: OrderedDict[bytes, RunState] = OrderedDict()
-        """Runs with code or a journal in memory, the longest idle first."""
+        self.states: dict[bytes, RunState] = {}
+        """Runs with code or a journal in memory."""
         self.effects = Effects()
         """What the next step does besides the core's columns."""
         self.local: list[tuple[bytes, Event]] = []
@@ -84,13 +84,29 @@ class PipeMemory:
         """What the next step journals and answers so far."""
         self.held: list[Held] = []
         """Activations that wait for that step to be written: it is full."""
-        self.cached_bytes = 0
-        """Inputs and journals of the runs in memory, as stored."""
+        self._cached = 0
+        """Inputs and journals of the runs in memory, without what the next step journals."""
         self._light_first = False
         """Whether the latest order of activations had those first that make little."""
         self._postponed: list[tuple[float, bytes]] = []
         self._due: dict[bytes, float] = {}
         """What was said last of each postponed run."""
+
+    @property
+    def cached_bytes(self) -> int:
+        """Inputs and journals of the runs in memory, as stored."""
+        return self._cached + self.step_bytes
+
+    def answered(self, size: int) -> None:
+        """The next step gives so many bytes to clients; no run keeps them."""
+        self.step_bytes += size
+        self._cached -= size
+
+    def take_step_bytes(self) -> int:
+        """What the step that begins now journals and answers."""
+        size, self.step_bytes = self.step_bytes, 0
+        self._cached += size
+        return size
 
     def take_local(self) -> list[tuple[bytes, Event]]:
         """The local events so far."""
@@ -208,10 +224,10 @@ class PipeMemory:
         state = self.states.pop(run_id, None)
         if state is None:
             return False
-        self.cached_bytes -= state.bytes
+        size = state.bytes
+        self._cached -= size
         if state.instance is not None:
             state.instance.dismantle(self.elsewhere)
-        size = state.bytes
         del state
         if size >= ROPE_BYTES:
             if self.elsewhere is None:
@@ -223,7 +239,7 @@ class PipeMemory:
     def keep(self, state: RunState) -> None:
         """A run is in memory now."""
         self.states[state.details.run_id] = state
-        self.cached_bytes += state.bytes
+        self._cached += state.bytes
 
     def drop_lanes(self, lanes: Collection[int]) -> None:
         """Let the runs of these lanes go."""
@@ -249,7 +265,7 @@ class PipeMemory:
 
     def _evict_number(self, excess: int, allowed: int) -> None:
         at_work: list[bytes] = []
-        for run_id in list(self.states):
+        for run_id in self._longest_idle_first():
             if self.core.known(run_id) and not self.core.evict(run_id):
                 at_work.append(run_id)
                 continue
@@ -267,16 +283,20 @@ class PipeMemory:
             allowed += largest.bytes
         gone: list[bytes] = []
         left = self.cached_bytes
-        for run_id, state in self.states.items():
+        for run_id in self._longest_idle_first():
             if left <= allowed:
                 break
             if run_id != stays:
                 gone.append(run_id)
-                left -= state.bytes
+                left -= self.states[run_id].bytes
         for run_id in gone:
             if self.core.known(run_id):
                 self.core.evict(run_id)
         self._drop_code(gone)
+
+    def _longest_idle_first(self) -> list[bytes]:
+        """The runs in memory by the time of their newest transition."""
+        return [state.details.run_id for state in sorted(self.states.values(), key=_now_of)]
 
     def _drop_code(self, run_ids: Sequence[bytes]) -> None:
         """Let the code of these runs go, unless it is about to be run."""
@@ -313,3 +333,6 @@ class PipeMemory:
 
 def _bytes_of(state: RunState) -> int:
     return state.bytes
+
+
+_now_of = operator.attrgetter("now_ms")

@@ -365,7 +365,7 @@ class Pipe:
         latest_ms = clock.now_ms() if clock.is_read else None
         step = Step(self._router_id, lanes, room, size_max, latest_ms, **columns)
         self._memory.has_columns = False
-        self._sent_bytes, self._memory.step_bytes = self._memory.step_bytes, 0
+        self._sent_bytes = self._memory.take_step_bytes()
         self._activities.amend_tasks(step)
         effects = self._memory.take_effects()
         effects.fill(step)

@@ -324,7 +324,6 @@ class Recovery:
             now_ms = max(state.now_ms, self._context.clock.wall_ms())
             size = memory.core.complete(run_id, now_ms, again)
             state.journaled((now_ms, [], again), size)
-            memory.cached_bytes += size
             memory.step_bytes += size
             memory.has_columns = True
 

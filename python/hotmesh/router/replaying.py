@@ -74,6 +74,8 @@ class Engine:
         instance.replies = []
         state.instance = instance
         state.transitions = state.sizes = ()
+        if instance.primary is not None:
+            state.let_go_of_input()
         return instance
 
     def _replay_all(self, instance: WorkflowInstance, state: RunState, watchdog: Watchdog) -> None:

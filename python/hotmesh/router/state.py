@@ -27,7 +27,8 @@ class RunState:
     """A run in this pipe's cache."""
 
     __slots__ = (
-        "bytes",
+        "_input_bytes",
+        "_row_bytes",
         "changed_arguments",
         "children",
         "closed",
@@ -51,8 +52,9 @@ class RunState:
         self.details = details
         self.damage: HotMeshError | None = None
         """Why its code can't be run: something of the run can't be read. It can only be ended."""
-        self.bytes = len(details.input)
-        """Input and journal as stored: about what its code holds."""
+        self._input_bytes = len(details.input)
+        self._row_bytes = 0
+        """Of the journal, until it is replayed."""
         self.moved_at = 0.0
         """When the latest transition of a large run was recorded (monotonic seconds)."""
         self.is_heavy = False
@@ -117,6 +119,13 @@ class RunState:
         return state
 
     @property
+    def bytes(self) -> int:
+        """Input and journal as stored: about what its code holds."""
+        instance = self.instance
+        journal = self._row_bytes if instance is None else instance.journal_bytes
+        return self._input_bytes + journal
+
+    @property
     def workflow_type(self) -> str:
         """The run's type."""
         return self.details.workflow_type
@@ -147,34 +156,38 @@ class RunState:
         """
         self.transitions = transitions
         self.sizes = sizes
-        self.bytes += sum(sizes)
+        self._row_bytes = sum(sizes)
         for index, (now_ms, jobs, commands) in enumerate(transitions):
             if not index:
                 self.start_ms = now_ms
             self.now_ms = now_ms
             self.follow(jobs, commands)
 
-    def journaled(self, transition: Transition | None, size: int) -> None:
+    def journaled(self, transition: Transition | None, size: int) -> int:
         """A row was added to the journal.
 
         Args:
             transition: The row, if this process made it without the run's code; None if the code
                 knows what is in it.
             size: Its bytes; 0 if nothing had to be recorded.
+
+        Returns:
+            The journal's bytes.
         """
-        if not size:
-            return
-        self.bytes += size
         instance = self.instance
         if instance is not None:
-            instance.transitions += 1
-            instance.journal_bytes += size
-        elif transition is not None:
+            if size:
+                instance.transitions += 1
+                instance.journal_bytes += size
+            return instance.journal_bytes
+        self._row_bytes += size
+        if size and transition is not None:
             if isinstance(self.transitions, Journal):
                 self.transitions.add(transition)
             else:
                 self.transitions = [*self.transitions, transition]
             self.sizes = [*self.sizes, size]
+        return self._row_bytes
 
     def follow(self, jobs: Sequence[Event], commands: Sequence[Event]) -> None:
         """Keep track of open children in a transition that is read."""

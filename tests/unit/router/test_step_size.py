@@ -396,6 +396,27 @@ def test_runs_leave_the_memory_that_have_too_many_bytes() -> None:
     assert memory.cached_bytes == 200
 
 
+@pytest.mark.parametrize(("allowed", "bytes_allowed"), [(2, 1_000), (10, 250)])
+def test_runs_stay_that_have_gone_on_lately(allowed: int, bytes_allowed: int) -> None:
+    memory = PipeMemory()
+    for number in range(1, 6):
+        kept(memory, number, 100)
+    for number, now_ms in ((2, 70), (3, 30), (4, 50)):
+        memory.states[bytes([number]) * 16].now_ms = now_ms
+    memory.evict(allowed, bytes_allowed)
+    assert left(memory) == [2, 4]
+
+
+def test_what_a_step_journals_is_in_memory_and_what_it_answers_is_not() -> None:
+    memory = PipeMemory()
+    kept(memory, 1, 100)
+    memory.step_bytes += 10
+    memory.answered(40)
+    assert (memory.step_bytes, memory.cached_bytes) == (50, 110)
+    assert memory.take_step_bytes() == 50
+    assert (memory.step_bytes, memory.cached_bytes) == (0, 110)
+
+
 def test_the_largest_run_stays_while_it_moves() -> None:
     now = time.monotonic()
     memory = PipeMemory()
@@ -428,6 +449,7 @@ def test_what_a_large_run_held_goes_back_once_its_code_is_taken_apart(
     memory.elsewhere = later.append
     kept(memory, 1, ROPE_BYTES)
     apart = SimpleNamespace(
+        journal_bytes=0,
         dismantle=lambda elsewhere: elsewhere(lambda: done.append("taken apart"))
     )
     memory.states[b"\1" * 16].instance = cast("Any", apart)
