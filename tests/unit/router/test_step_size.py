@@ -449,8 +449,7 @@ def test_what_a_large_run_held_goes_back_once_its_code_is_taken_apart(
     memory.elsewhere = later.append
     kept(memory, 1, ROPE_BYTES)
     apart = SimpleNamespace(
-        journal_bytes=0,
-        dismantle=lambda elsewhere: elsewhere(lambda: done.append("taken apart"))
+        journal_bytes=0, dismantle=lambda elsewhere: elsewhere(lambda: done.append("taken apart"))
     )
     memory.states[b"\1" * 16].instance = cast("Any", apart)
     memory.drop(b"\1" * 16)
