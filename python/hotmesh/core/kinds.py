@@ -25,8 +25,6 @@ EXTERNAL_DONE = 16
 EXTERNAL_FAILED = 17
 MAIL = 18
 RUN_TIMED_OUT = 19
-LATE_UPDATE = 20
-"""Reserved."""
 
 # Commands: what a workflow asks for.
 ACTIVITY = 32
@@ -47,7 +45,6 @@ WAIT = 46
 SEND_MAIL = 47
 UPDATE_ACCEPTED = 48
 UPDATE_COMPLETED = 49
-UPDATE_REJECTED = 50
 REDISPATCH = 51
 DIGESTS = 52
 """Digests of the arguments of the transition's commands, where a codec has sealed these."""

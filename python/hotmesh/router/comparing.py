@@ -14,7 +14,7 @@ from typing import NamedTuple
 from hotmesh.core import Event, kinds
 from hotmesh.engine.arguments import DIGEST_BYTES, ArgumentDigests, arguments_of
 
-_UNCOMPARED = kinds.ROUTER_MADE | {kinds.PATCH, kinds.UPDATE_REJECTED}
+_UNCOMPARED = kinds.ROUTER_MADE | {kinds.PATCH}
 _MORE_THAN_BODY = frozenset(
     (kinds.TIMER, kinds.CHILD, kinds.SIGNAL_EXTERNAL, kinds.CANCEL_EXTERNAL)
 )

@@ -173,9 +173,7 @@ def _in_another_order(state: RunState, change: Change) -> NondeterminismError:
 
 
 def _show(commands: list[Event], index: int) -> str:
-    commands = [
-        c for c in commands if c[0] not in kinds.ROUTER_MADE and c[0] != kinds.UPDATE_REJECTED
-    ]
+    commands = [c for c in commands if c[0] not in kinds.ROUTER_MADE]
     if index >= len(commands):
         return "nothing"
     kind, seq, _, name, _, _ = commands[index]

@@ -18,7 +18,7 @@ use crate::timers::{Timers, timer_key};
 use crate::{Event, RunId, kinds};
 use rustc_hash::FxHashSet;
 
-use commands::{Fresh, is_recorded, recorded};
+use commands::Fresh;
 
 /// Room for that many jobs is kept by a run from one activation to the next.
 const JOBS_KEPT: usize = 1;
@@ -224,24 +224,22 @@ impl<F: Share> Output<F> {
         commands: &[Event<'_>],
         body_of: &impl Fn(usize) -> F,
     ) -> Result<usize, CoreError> {
-        let all = commands;
-        let commands = recorded(commands);
-        for command in commands.clone() {
+        for command in commands {
             check_event(command)?;
         }
-        for command in commands.clone() {
+        for command in commands {
             run.ledger.command(command)?;
         }
         let jobs = run.jobs.iter().filter(|job| job.kind() != kinds::QUERY);
-        if jobs.clone().next().is_none() && commands.clone().next().is_none() {
+        if jobs.clone().next().is_none() && commands.is_empty() {
             return Ok(0);
         }
-        let draft = Draft::new(now_ms, jobs, commands)?;
+        let draft = Draft::new(now_ms, jobs, commands.iter())?;
         let size = draft.size();
         let frame = if size < LARGE_BYTES {
             self.columns.add_bytes(size, |out| draft.write(out))
         } else {
-            rope(run, now_ms, all, body_of)?
+            rope(run, now_ms, commands, body_of)?
         };
         let seq = i64::try_from(run.journal_seq).expect("a journal fits in memory");
         self.columns.journal.push(JournalRow {
@@ -259,7 +257,7 @@ impl<F: Share> Output<F> {
         if run.ledger.closed() {
             return;
         }
-        for command in recorded(commands) {
+        for command in commands {
             if run.ledger.get(command.seq).is_some() {
                 self.schedule_one(run, command, held_until_ms);
             }
@@ -364,9 +362,8 @@ impl<F: Share> Output<F> {
             }
         }
         if closes {
-            let closing = commands.iter().rposition(is_recorded);
-            let closing = closing.expect("a command closed the ledger");
-            self.close(run, &commands[closing], &fresh, || body_of(closing));
+            let closing = commands.last().expect("a command closed the ledger");
+            self.close(run, closing, &fresh, || body_of(commands.len() - 1));
         }
     }
 
@@ -427,10 +424,8 @@ fn rope<F: Share>(
         Some((head, shared)) if shared.as_ref().len() >= LARGE_BYTES => Source::Frame(head, shared),
         _ => Source::Job(job),
     });
-    let asked = commands.iter().enumerate();
-    let asked = asked.filter(|(_, command)| is_recorded(command));
-    let counts = [jobs().count(), recorded(commands).count()];
-    let sources = sources.chain(asked.map(|(at, command)| {
+    let counts = [jobs().count(), commands.len()];
+    let sources = sources.chain(commands.iter().enumerate().map(|(at, command)| {
         let body = (command.body.len() >= LARGE_BYTES).then(|| body_of(at));
         Source::Command(command, body)
     }));

@@ -7,7 +7,7 @@ use crate::{Event, kinds};
 /// Index of the first difference between two lists of commands, `None` if there is none.
 ///
 /// Kind, seq and name must be equal; arguments may differ. Commands that the router writes are
-/// skipped in `recorded`, rejected updates (never journaled) in both; the index counts the rest.
+/// skipped in `recorded`; the index counts the rest.
 pub fn match_commands(recorded: &[Event<'_>], issued: &[Event<'_>]) -> Option<usize> {
     let kind_of = |command: &&Event<'_>| Ok::<_, Infallible>(command.kind);
     let equal = |left: &&Event<'_>, right: &&Event<'_>| {
@@ -27,11 +27,10 @@ pub fn match_by<C, E>(
     mut kind_of: impl FnMut(&C) -> Result<u8, E>,
     mut equal: impl FnMut(&C, &C) -> Result<bool, E>,
 ) -> Result<Option<usize>, E> {
-    let is_issued = |kind| kind != kinds::UPDATE_REJECTED;
-    let is_recorded = |kind| is_issued(kind) && !kinds::is_router_made(kind);
+    let is_matched = |kind| !kinds::is_router_made(kind);
     for index in 0.. {
-        let expected = next(&mut recorded, &mut kind_of, is_recorded)?;
-        let found = next(&mut issued, &mut kind_of, is_issued)?;
+        let expected = next(&mut recorded, &mut kind_of, is_matched)?;
+        let found = next(&mut issued, &mut kind_of, |_| true)?;
         match (expected, found) {
             (None, None) => return Ok(None),
             (Some((kind, left)), Some((other, right))) if kind == other => {

@@ -35,8 +35,7 @@ def test_a_command(core: ModuleType) -> None:
     bench = begun(core)
     signal = event(kinds.SIGNAL)
     bench.jobs(row(2, signal))
-    rejected = event(kinds.UPDATE_REJECTED, body=BODY)
-    size, columns = complete(bench, rejected, SMALL, LARGE)
+    size, columns = complete(bench, SMALL, LARGE)
     [frame] = columns["journal_frame"]
     assert joined(frame) == encode_transition(100, [signal], [SMALL, LARGE])
     assert size == len(frame)

@@ -135,11 +135,11 @@ def test_jobs_are_journaled_as_they_came(bench: Bench) -> None:
     assert columns["journal_seq"] == [1]
 
 
-def test_queries_and_rejected_updates_are_not_journaled(bench: Bench) -> None:
+def test_queries_are_not_journaled(bench: Bench) -> None:
     bench.begin(event(kinds.PATCH))
     query = event(kinds.QUERY, body=b"q")
     assert bench.jobs(row(2, query)) == [query]
-    bench.router.complete(RUN, 100, [event(kinds.UPDATE_REJECTED)])
+    bench.router.complete(RUN, 100, [])
     assert bench.commit() == {"ack_lane": [LANE], "ack_id": [2]}
 
 

@@ -222,8 +222,7 @@ class Driven:
             assert self.ledger.accept(job), f"the core would not deliver {job}"
         commands = list(self.instance.activate(self.now_ms, jobs))
         for command in commands:
-            if command[0] != kinds.UPDATE_REJECTED:
-                self.ledger.command(command)
+            self.ledger.command(command)
         self.replies = dict(self.instance.replies)
         self.instance.replies = []
         if recorded or commands:

@@ -7,18 +7,15 @@ from collections.abc import Sequence
 from hotmesh.core import kinds
 from hotmesh.core.types import Event
 
-_IGNORED_RECORDED = kinds.ROUTER_MADE | {kinds.UPDATE_REJECTED}
-
 
 def match_commands(recorded: Sequence[Event], issued: Sequence[Event]) -> int:
     """Index of the first difference between two lists of commands, or -1 if there is none.
 
     Kind, seq and name must be equal; arguments may differ. Commands that the router writes are
-    skipped in `recorded`, rejected updates (never journaled) in both; the index counts the rest.
+    skipped in `recorded`; the index counts the rest.
     """
-    expected = [each for each in recorded if each[0] not in _IGNORED_RECORDED]
-    found = [each for each in issued if each[0] != kinds.UPDATE_REJECTED]
-    for index, (left, right) in enumerate(zip(expected, found, strict=False)):
+    expected = [each for each in recorded if each[0] not in kinds.ROUTER_MADE]
+    for index, (left, right) in enumerate(zip(expected, issued, strict=False)):
         if left[0] != right[0] or left[1] != right[1] or left[3] != right[3]:
             return index
-    return -1 if len(expected) == len(found) else min(len(expected), len(found))
+    return -1 if len(expected) == len(issued) else min(len(expected), len(issued))

@@ -183,19 +183,18 @@ class Router:
             RouterError: The run is unknown or cold.
         """
         run = self._warm(run_id)
-        recorded = [each for each in commands if each[0] != kinds.UPDATE_REJECTED]
         try:
-            frames, size = self._output.record(run, now_ms, recorded)
+            frames, size = self._output.record(run, now_ms, commands)
         except CoreError:
             self.fail(run_id)
             raise
-        fresh = {each[1] for each in recorded if each[0] in (kinds.ACTIVITY, kinds.TIMER)}
+        fresh = {each[1] for each in commands if each[0] in (kinds.ACTIVITY, kinds.TIMER)}
         held_until_ms = self._now_ms + self._horizon_ms
-        for command, frame in zip(recorded, frames, strict=True):
+        for command, frame in zip(commands, frames, strict=True):
             self._output.schedule(run, command, frame, held_until_ms)
         self._output.release(run, fresh)
         if run.ledger.closed and not run.closed:
-            self._output.close(run, recorded[-1], fresh)
+            self._output.close(run, commands[-1], fresh)
         jobs = self._output.settle_origins(run)
         if size:
             self._local.extend((run_id, job) for job in jobs if job.is_local)

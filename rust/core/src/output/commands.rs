@@ -21,15 +21,3 @@ impl Fresh {
         self.0.binary_search(&seq).is_ok()
     }
 }
-
-/// The commands that are recorded: all but rejected updates.
-pub(super) fn recorded<'a, 'b>(
-    commands: &'a [Event<'b>],
-) -> impl DoubleEndedIterator<Item = &'a Event<'b>> + Clone {
-    commands.iter().filter(|each| is_recorded(each))
-}
-
-/// Whether a command is recorded.
-pub(super) fn is_recorded(command: &Event<'_>) -> bool {
-    command.kind != kinds::UPDATE_REJECTED
-}
