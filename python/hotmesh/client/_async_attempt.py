@@ -28,15 +28,6 @@ RAISED_WITHIN_S = 2.0
 LOOK_AGAIN_S = 0.05
 """How often to look whether it has."""
 
-_RESULTS = frozenset(
-    (
-        kinds.ACTIVITY_COMPLETED,
-        kinds.ACTIVITY_FAILED,
-        kinds.ACTIVITY_TIMED_OUT,
-        kinds.ACTIVITY_CANCELED,
-    )
-)
-
 
 @dataclass(frozen=True)
 class AsyncActivityIDReference:
@@ -130,7 +121,7 @@ async def read_scheduled(client: Client, token: TaskToken) -> Scheduled:
                 commanded.add(kind)
                 if kind == kinds.ACTIVITY:
                     options, scheduled_ms = wire.load(meta), transition.now_ms
-                if number and kind in (kinds.ACTIVITY, kinds.REDISPATCH):
+                if number and kind in kinds.QUEUED:
                     queue_id = number
     if options is None:
         raise over(token)
@@ -138,7 +129,7 @@ async def read_scheduled(client: Client, token: TaskToken) -> Scheduled:
         options,
         scheduled_ms,
         queue_id,
-        is_open=not is_closed and settled.isdisjoint(_RESULTS),
+        is_open=not is_closed and settled.isdisjoint(kinds.ACTIVITY_OUTCOMES),
         is_recalled=kinds.CANCEL_ACTIVITY in commanded,
     )
 

@@ -260,7 +260,7 @@ def _of_run(frames: Sequence[bytes], held: _Held) -> _Found:
         found.wrong.append("its journal ends with its end, but it is open")
         return found
     for _, _, commands in transitions:
-        found.queues.update((each[1], each[2]) for each in commands if each[0] in _QUEUED)
+        found.queues.update((each[1], each[2]) for each in commands if each[0] in kinds.QUEUED)
     opened = [each for _, _, commands in transitions for each in commands if _is_open(each, ledger)]
     local = set(ledger.local_seqs())
     awaited = {seq * 4 for kind, seq, *_ in opened if kind == kinds.TIMER}
@@ -281,7 +281,7 @@ def _ledger_of(transitions: Sequence[Transition]) -> Ledger:
 
 
 def _is_open(command: Event, ledger: Ledger) -> bool:
-    return command[0] in _NAMES and ledger.is_open(command[1])
+    return command[0] in kinds.OPENING and ledger.is_open(command[1])
 
 
 def _of_command(command: Event, is_local: bool, anchored: bool, found: _Found) -> None:
@@ -328,8 +328,6 @@ def _say(command: Event, what: str) -> str:
     kind, seq, _, name, _, _ = command
     return f"{_NAMES[kind]} {seq} {name!r} {what}" if name else f"{_NAMES[kind]} {seq} {what}"
 
-
-_QUEUED = (kinds.ACTIVITY, kinds.REDISPATCH)
 
 _KINDS: Mapping[str, str] = {
     "message": "message",

@@ -159,7 +159,7 @@ def _open_activities(
     cancelled: set[int] = set()
     for transition in decode_journal(run_id, frames):
         for kind, seq, *_ in transition.jobs:
-            if kinds.ACTIVITY_COMPLETED <= kind <= kinds.ACTIVITY_TIMED_OUT:
+            if kind in kinds.ACTIVITY_OUTCOMES:
                 found.pop(seq, None)
         for command in transition.commands:
             if command[0] == kinds.ACTIVITY:

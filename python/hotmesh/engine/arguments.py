@@ -25,19 +25,17 @@ def arguments_of(command: Event) -> bytes | None:
     kind, _, number, _, meta, body = command
     if kind == kinds.TIMER:
         return b"%d" % number
-    if kind in (kinds.ACTIVITY, kinds.SIGNAL_EXTERNAL):
-        return _target(kind, meta) + wire.split_document(body)[1]
+    if kind == kinds.ACTIVITY:
+        return wire.split_document(body)[1]
+    if kind == kinds.SIGNAL_EXTERNAL:
+        return meta + wire.split_document(body)[1]
     if kind == kinds.CHILD:
         return orjson.loads(meta)["id"].encode() + b"\0" + body
     if kind == kinds.CONTINUE:
         return body[_RUN_ID_BYTES:]
     if kind == kinds.CANCEL_EXTERNAL:
         return meta + body
-    return body if kind in _WITH_BODY else None
-
-
-def _target(kind: int, meta: bytes) -> bytes:
-    return meta if kind == kinds.SIGNAL_EXTERNAL else b""
+    return body if kind in kinds.WITH_ARGUMENTS else None
 
 
 class ArgumentDigests:
@@ -71,8 +69,3 @@ class ArgumentDigests:
         if not found:
             return None
         return (kinds.DIGESTS, 0, 0, "", b"", b"".join(map(self.of, found)))
-
-
-_WITH_BODY = frozenset(
-    (kinds.UPSERT, kinds.ENRICH, kinds.EMIT, kinds.TRACE, kinds.SEND_MAIL)
-)  # fmt: skip

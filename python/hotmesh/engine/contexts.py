@@ -109,10 +109,10 @@ class RunContexts:
             return found
         if kind == kinds.SIGNAL_EXTERNAL:
             return self.of_workflow(wire.load(meta)["wid"])
-        return None if kind in (kinds.SEND_MAIL, kinds.WAIT) else self.own
+        return None if kind in kinds.KEYED else self.own
 
     def of_job(self, job: Event) -> SerializationContext | None:
         """The context of what a job carries: that of the command it answers, else the run's."""
-        if job[0] == kinds.MAIL:
+        if job[0] in kinds.KEYED:
             return None
         return self._of_seq.get(job[1], self.own)

@@ -23,6 +23,7 @@ from hotmesh.converter import (
     encode_failure,
 )
 from hotmesh.core import kinds
+from hotmesh.core.kinds import ACTIVITY_OUTCOMES, CHILD_NEWS, CLOSING, HANDLED, UPDATE_ANSWERS
 from hotmesh.engine import failures, stacks, wire
 from hotmesh.engine.attributes import Attributes
 from hotmesh.engine.conditions import Condition, settle
@@ -180,8 +181,8 @@ class WorkflowInstance(Outbound, Attributes):
         try:
             if self.primary is None:
                 self._instantiate()
-            if len(jobs) == 1 and (kind := jobs[0][0]) not in _HANDLED:
-                if kind in _ACTIVITY_KINDS:  # most are
+            if len(jobs) == 1 and (kind := jobs[0][0]) not in HANDLED:
+                if kind in ACTIVITY_OUTCOMES:  # most are
                     self._resolve_activity(jobs[0])
                 else:
                     self._apply(jobs[0])
@@ -217,7 +218,7 @@ class WorkflowInstance(Outbound, Attributes):
 
     def _apply(self, job: Event) -> None:
         kind, seq = job[0], job[1]
-        if kind in _ACTIVITY_KINDS:
+        if kind in ACTIVITY_OUTCOMES:
             self._resolve_activity(job)
         elif kind == kinds.START:
             self.start_ms = self.now_ms
@@ -231,7 +232,7 @@ class WorkflowInstance(Outbound, Attributes):
             self.cancel_reason = job[5].decode()
             if self.primary is not None:
                 self.loop.call_soon(self.primary.cancel)
-        elif kind in _CHILD_KINDS:
+        elif kind in CHILD_NEWS:
             self._resolve_child(job)
         else:
             self._resolve_other(job)
@@ -266,15 +267,15 @@ class WorkflowInstance(Outbound, Attributes):
     def _closing_commands(self) -> list[Event]:
         """The commands of a run that is closed: what came after its end does not count."""
         commands = self.commands
-        if commands and commands[-1][0] >= kinds.COMPLETE:
+        if commands and commands[-1][0] in CLOSING:
             self.handlers.warn_unfinished()
             return commands
-        closing = next((c for c in commands if c[0] >= kinds.COMPLETE), None)
+        closing = next((c for c in commands if c[0] in CLOSING), None)
         if closing is None:  # closed earlier: a query or a late update
-            return [c for c in commands if c[0] in _UPDATE_COMMANDS]
+            return [c for c in commands if c[0] in UPDATE_ANSWERS]
         at = commands.index(closing)
         kept = commands[:at]
-        kept += [c for c in commands[at + 1 :] if c[0] in _UPDATE_COMMANDS]
+        kept += [c for c in commands[at + 1 :] if c[0] in UPDATE_ANSWERS]
         kept.append(closing)
         self.handlers.warn_unfinished()
         return kept
@@ -687,16 +688,3 @@ _NUMBER_BYTES = 7
 """So much of the end of a run id, which is random, is where the run's numbers begin."""
 
 _ACTIVITY_COMPLETED = kinds.ACTIVITY_COMPLETED
-_HANDLED = frozenset((kinds.SIGNAL, kinds.UPDATE, kinds.QUERY))
-_ACTIVITY_KINDS = frozenset(
-    (
-        kinds.ACTIVITY_COMPLETED,
-        kinds.ACTIVITY_FAILED,
-        kinds.ACTIVITY_CANCELED,
-        kinds.ACTIVITY_TIMED_OUT,
-    )
-)
-_CHILD_KINDS = frozenset(
-    (kinds.CHILD_STARTED, kinds.CHILD_START_FAILED, kinds.CHILD_COMPLETED, kinds.CHILD_FAILED)
-)
-_UPDATE_COMMANDS = frozenset((kinds.UPDATE_ACCEPTED, kinds.UPDATE_COMPLETED))

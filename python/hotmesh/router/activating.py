@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from hotmesh.backends.protocol import MessageRow
 from hotmesh.converter import decode_values, encode_failure
 from hotmesh.core import Event, kinds
+from hotmesh.core.kinds import CLOSING, DUE, ENDING
 from hotmesh.engine import wire
 from hotmesh.engine.contexts import own_converter
 from hotmesh.engine.failures import WHATEVER
@@ -24,7 +25,7 @@ from hotmesh.router.memory import BACKEND_PAUSE_SECONDS, Activation, PipeMemory
 from hotmesh.router.moving import Mover
 from hotmesh.router.pipe_context import PipeContext
 from hotmesh.router.state import RunState
-from hotmesh.router.task_failures import ENDED_FROM_OUTSIDE, TaskFailures
+from hotmesh.router.task_failures import TaskFailures
 from hotmesh.router.watchdog import LeftBehind
 from hotmesh.router.workflow_thread import StuckError
 
@@ -242,14 +243,14 @@ class Activator:
         if some_fail:
             jobs = failures.admitted(jobs)
             failure = workflows.still_stuck(state.details.run_id)
-            if failure is not None and not any(job[0] in ENDED_FROM_OUTSIDE for job in jobs):
+            if failure is not None and not any(job[0] in ENDING for job in jobs):
                 return commands, replies, failure
             failure = None
         watchdog.count = activation = watchdog.count + 1
         try:
             try:
                 for job in jobs:
-                    if job[0] in ENDED_FROM_OUTSIDE:
+                    if job[0] in ENDING:
                         commands, replies = self._end(state, job)
                         break
                 else:
@@ -463,7 +464,7 @@ class Activator:
             state.settle_children(jobs)
         if commands:
             commands = self._translator.translate(state, now_ms, commands, effects)
-            if commands[-1][0] >= kinds.COMPLETE:
+            if commands[-1][0] in CLOSING:
                 commands = self._closer.close(state, now_ms, commands, effects)
         return commands
 
@@ -485,7 +486,7 @@ def _rest_of_queries(given: list[Event], admitted: list[Event], unanswered: int)
 
 def _shifted(command: Event, by_ms: int) -> Event:
     """A command with its due time, if it has one, by the backend's time in place of the run's."""
-    if command[0] not in (kinds.TIMER, kinds.DEADLINE):
+    if command[0] not in DUE:
         return command
     return (command[0], command[1], command[2] + by_ms, *command[3:])
 

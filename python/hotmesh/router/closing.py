@@ -136,7 +136,7 @@ class Closer:
         self, state: RunState, now_ms: int, command: Event, effects: Effects
     ) -> bytes | None:
         """Start the run that retries a failed one; its id, or None if the chain ends here."""
-        if command[0] not in (kinds.FAIL, kinds.TIMED_OUT):
+        if command[0] not in kinds.RETRIED:
             return None
         delay = self._retry_delay(state, now_ms, state.failure or command[5])
         if delay is None:
@@ -255,11 +255,4 @@ def _is_retryable(error: BaseException, names: Sequence[str]) -> bool:
     return type_names(error).isdisjoint(names)
 
 
-_STATUS = {
-    kinds.COMPLETE: RunStatus.COMPLETED,
-    kinds.FAIL: RunStatus.FAILED,
-    kinds.CANCELED: RunStatus.CANCELED,
-    kinds.TERMINATED: RunStatus.TERMINATED,
-    kinds.CONTINUE: RunStatus.CONTINUED_AS_NEW,
-    kinds.TIMED_OUT: RunStatus.TIMED_OUT,
-}
+_STATUS = {kind: RunStatus(status) for kind, status in kinds.CLOSE_STATUS.items()}

@@ -21,6 +21,7 @@ from hotmesh.converter import (
 )
 from hotmesh.core import Event, Transition, kinds
 from hotmesh.core.journal import Journal, Transitions
+from hotmesh.core.kinds import FAILURES, VALUES
 from hotmesh.engine import wire
 from hotmesh.engine.arguments import ArgumentDigests
 from hotmesh.engine.details import RunDetails
@@ -28,38 +29,6 @@ from hotmesh.router.codecs import RunCodecs
 from hotmesh.router.state import RunState
 
 _RUN_ID_BYTES = 16
-
-_VALUES = frozenset(
-    (
-        kinds.SIGNAL,
-        kinds.UPDATE,
-        kinds.QUERY,
-        kinds.TERMINATE,
-        kinds.ACTIVITY_COMPLETED,
-        kinds.CHILD_COMPLETED,
-        kinds.MAIL,
-        kinds.ACTIVITY,
-        kinds.CHILD,
-        kinds.SIGNAL_EXTERNAL,
-        kinds.SEND_MAIL,
-        kinds.COMPLETE,
-    )
-)
-"""Events whose body is values, perhaps with a document in front."""
-
-_FAILURES = frozenset(
-    (
-        kinds.ACTIVITY_FAILED,
-        kinds.ACTIVITY_CANCELED,
-        kinds.ACTIVITY_TIMED_OUT,
-        kinds.CHILD_FAILED,
-        kinds.FAIL,
-        kinds.CANCELED,
-        kinds.TERMINATED,
-        kinds.TIMED_OUT,
-    )
-)
-"""Events whose body is a failure."""
 
 
 class Coder:
@@ -91,7 +60,7 @@ class Coder:
         Raises:
             Exception: whatever the codec raises; the task has failed then.
         """
-        if commands and commands[-1][0] in _FAILURES:
+        if commands and commands[-1][0] in FAILURES:
             state.failure = commands[-1][5]
         codecs = self._codecs(state)
         sealed = [await self._seal_one(codecs, command) for command in commands]
@@ -167,9 +136,9 @@ async def _open_all(codecs: RunCodecs, jobs: Sequence[Event]) -> list[Event]:
 
 
 async def _turn(codec: PayloadCodec, kind: int, body: bytes, *, encode: bool) -> bytes:
-    if kind in _VALUES:
+    if kind in VALUES:
         return await _values(codec, body, encode)
-    if kind in _FAILURES and body:
+    if kind in FAILURES and body:
         return await apply_codec_to_failure(codec, body, encode)
     return body
 

@@ -12,13 +12,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from hotmesh.core import Event, kinds
+from hotmesh.core.kinds import MORE_THAN_BODY, UNCOMPARED
 from hotmesh.engine.arguments import DIGEST_BYTES, ArgumentDigests, arguments_of
-
-_UNCOMPARED = kinds.ROUTER_MADE | {kinds.PATCH}
-_MORE_THAN_BODY = frozenset(
-    (kinds.TIMER, kinds.CHILD, kinds.SIGNAL_EXTERNAL, kinds.CANCEL_EXTERNAL)
-)
-"""Kinds whose arguments are not all in the body."""
 
 
 class Change(NamedTuple):
@@ -56,7 +51,7 @@ class ArgumentComparer:
         found = [
             (left, right)
             for left, right in zip(_compared(recorded), _compared(issued), strict=True)
-            if left[5] != right[5] or left[0] in _MORE_THAN_BODY
+            if left[5] != right[5] or left[0] in MORE_THAN_BODY
         ]
         if not found:
             return None
@@ -97,7 +92,7 @@ class ArgumentComparer:
 
 
 def _compared(commands: Iterable[Event]) -> list[Event]:
-    return [each for each in commands if each[0] not in _UNCOMPARED]
+    return [each for each in commands if each[0] not in UNCOMPARED]
 
 
 def _changes(transition: int, pairs: Iterable[tuple[Event, Event]]) -> Iterable[Change]:

@@ -28,6 +28,7 @@ from hotmesh.backends.protocol import (
 )
 from hotmesh.converter import DataConverter, encode_failure
 from hotmesh.core import Event, encode_event, encode_event_prefix, kinds, lane_of
+from hotmesh.core.kinds import NAMING_A_QUEUE
 from hotmesh.engine import wire
 from hotmesh.engine.activity_options import read_options
 from hotmesh.engine.activity_task import ActivityTask
@@ -35,8 +36,6 @@ from hotmesh.engine.attributes import MEMO_PREFIX, record_of
 from hotmesh.engine.details import RunDetails
 from hotmesh.exceptions import CancelledError
 from hotmesh.router.state import RunState
-
-_WITH_QUEUE = frozenset((kinds.ACTIVITY, kinds.CHILD, kinds.CONTINUE))
 
 START_FRAME = encode_event((kinds.START, 0, 0, "", b"", b""))
 
@@ -260,7 +259,7 @@ class CommandTranslator:
         missing: list[str] = []
         for command in commands:
             # Not `in`: bytes ask first whether they are given a number, at the price of an error.
-            if command[0] in _WITH_QUEUE and command[4].find(b'"q":') >= 0:
+            if command[0] in NAMING_A_QUEUE and command[4].find(b'"q":') >= 0:
                 name = orjson.loads(command[4]).get("q")
                 if name is not None and name not in self._queue_ids:
                     missing.append(name)

@@ -18,6 +18,7 @@ import orjson
 from hotmesh import json_bytes
 from hotmesh.backends.protocol import LOST, Step
 from hotmesh.core import CoreError, Event, Transition, encode_event, kinds
+from hotmesh.core.kinds import ACTIVITY_OUTCOMES
 from hotmesh.engine.activity_options import OPTIONS_REMEMBERED_MAX, read_options
 from hotmesh.engine.activity_task import ActivityTask, Outcome
 from hotmesh.engine.details import RunDetails
@@ -42,7 +43,6 @@ LARGE_BYTES = 16 * 1024
 Key = tuple[bytes, int]
 """An activity: (run id, seq). Only its first attempt is ever made here."""
 
-_OUTCOMES = range(kinds.ACTIVITY_COMPLETED, kinds.ACTIVITY_TIMED_OUT + 1)
 """Kinds of what an activity has come to."""
 
 
@@ -541,7 +541,7 @@ class LocalActivities:
         inflight = self.inflight
         if inflight or self._outside:
             for job in jobs:
-                if kinds.ACTIVITY_COMPLETED <= job[0] <= kinds.ACTIVITY_TIMED_OUT:
+                if job[0] in ACTIVITY_OUTCOMES:
                     key = (run_id, job[1])
                     ended = inflight.pop(key, None)
                     if ended is not None:
@@ -571,7 +571,7 @@ class LocalActivities:
         wanted: set[int] = set()
         for _, jobs, commands in transitions:
             wanted.update(command[1] for command in commands if command[0] == kinds.ACTIVITY)
-            wanted.difference_update(job[1] for job in jobs if job[0] in _OUTCOMES)
+            wanted.difference_update(job[1] for job in jobs if job[0] in ACTIVITY_OUTCOMES)
         for key in [key for key in self.inflight if key[0] == run_id and key[1] not in wanted]:
             self._stop(self.inflight.pop(key))
 

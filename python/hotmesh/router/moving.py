@@ -21,14 +21,11 @@ from hotmesh.router.effects import START_FRAME
 from hotmesh.router.memory import BACKEND_PAUSE_SECONDS, PipeMemory
 from hotmesh.router.pipe_context import PipeContext
 from hotmesh.router.state import RunState
-from hotmesh.router.task_failures import ENDED_FROM_OUTSIDE
 
 logger = logging.getLogger(__name__)
 
 HOME_PAUSE_SECONDS = 0.05
 """Until it is looked whether a run came home."""
-
-_EVENTS = frozenset((kinds.SIGNAL, kinds.UPDATE, kinds.CANCEL, kinds.TERMINATE))
 
 
 class Mover:
@@ -80,7 +77,7 @@ class Mover:
             if kinds.QUERY not in waiting:
                 memory.core.load(run_id, lane, [], True, [])  # too late, whatever it is
                 return True
-        elif not ENDED_FROM_OUTSIDE.isdisjoint(waiting) and self._call_home(run_id, lane):
+        elif not kinds.ENDING.isdisjoint(waiting) and self._call_home(run_id, lane):
             return True
         self._send_after(run_id, lane)
         return True
@@ -116,4 +113,4 @@ class Mover:
 def _message_kind(kind: int) -> int:
     if kind == kinds.START:
         return MessageKind.START
-    return MessageKind.EVENT if kind in _EVENTS else MessageKind.RESULT
+    return MessageKind.EVENT if kind in kinds.EVENTS else MessageKind.RESULT

@@ -31,7 +31,7 @@ from hotmesh.router.memory import BACKEND_PAUSE_SECONDS, PipeMemory
 from hotmesh.router.moving import Mover
 from hotmesh.router.pipe_context import PipeContext
 from hotmesh.router.state import RunState
-from hotmesh.router.task_failures import ENDED_FROM_OUTSIDE, TaskFailures
+from hotmesh.router.task_failures import TaskFailures
 
 logger = logging.getLogger(__name__)
 
@@ -44,12 +44,6 @@ _NO_RUN = bytes(16)
 """A run id that nobody has."""
 
 _STATUSES = frozenset(RunStatus)
-
-_ANSWERED = frozenset((kinds.QUERY, kinds.UPDATE))
-"""What comes of these is told by the journal."""
-
-_ACCEPTED = frozenset((kinds.START, kinds.SIGNAL, kinds.UPDATE, kinds.CANCEL))
-"""What somebody has been told is stored for a run."""
 
 _BLANK = encode_transition(0, [], [])
 """In the place of an entry of a journal that can't be read."""
@@ -153,7 +147,7 @@ class Recovery:
             kept = None
         if kept is not None:
             return
-        if loaded is None and not _ACCEPTED.isdisjoint(memory.core.waiting_kinds(run_id)):
+        if loaded is None and not kinds.ACCEPTED.isdisjoint(memory.core.waiting_kinds(run_id)):
             # A run has a row when such a message is accepted, and no run with one unread closes.
             logger.error(
                 "what came for run %s is left unread, there is no such run: a message's row or the "
@@ -234,8 +228,8 @@ class Recovery:
         memory, run_id = self._memory, loaded.run_id
         corrupt = CorruptJournalError(wire.run_id_text(run_id), None, reason)
         waiting = memory.core.waiting_kinds(run_id)
-        needed = not _ANSWERED.isdisjoint(waiting) if state.closed else True
-        if needed and ENDED_FROM_OUTSIDE.isdisjoint(waiting):
+        needed = not kinds.ANSWERED.isdisjoint(waiting) if state.closed else True
+        if needed and kinds.ENDING.isdisjoint(waiting):
             self._failures.report(state, corrupt)
             return
         if state.closed:

@@ -91,7 +91,7 @@ class Engine:
                 instance.journal_bytes += state.sizes[index - 1]
             if not jobs:
                 continue  # made by a router: no code ran
-            if any(job[0] in (kinds.TERMINATE, kinds.RUN_TIMED_OUT) for job in jobs):
+            if any(job[0] in kinds.ENDING for job in jobs):
                 instance.closed = True
                 break
             issued = self._replay(instance, state, index, now_ms, jobs, commands)

@@ -9,15 +9,13 @@ import orjson
 
 from hotmesh.core import Event, Transition, kinds
 from hotmesh.core.journal import Journal, Transitions
+from hotmesh.core.kinds import CHILD_OUTCOMES
 from hotmesh.engine import wire
 from hotmesh.engine.arguments import ArgumentDigests
 from hotmesh.engine.details import RunDetails
 from hotmesh.engine.instance import WorkflowInstance
 from hotmesh.exceptions import CorruptRowError, HotMeshError
 from hotmesh.router.codecs import RunCodecs
-
-_CHILD_ENDS = frozenset((kinds.CHILD_START_FAILED, kinds.CHILD_COMPLETED, kinds.CHILD_FAILED))
-
 
 DAMAGED_ATTRIBUTE = b'{"hotmesh.damaged":'
 """What a backend puts in the place of a value of the record that is no JSON."""
@@ -199,7 +197,7 @@ class RunState:
     def settle_children(self, jobs: Sequence[Event]) -> None:
         """Forget the children that have ended; note those that have started."""
         for job in jobs:
-            if job[0] in _CHILD_ENDS:
+            if job[0] in CHILD_OUTCOMES:
                 self.children.pop(job[1], None)
             elif job[0] == kinds.CHILD_STARTED and job[1] in self.children:
                 self.children[job[1]]["started"] = True

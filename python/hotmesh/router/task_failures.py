@@ -10,6 +10,7 @@ from typing import Any
 from hotmesh import json_bytes
 from hotmesh.common import RetryPolicy
 from hotmesh.core import Event, kinds
+from hotmesh.core.kinds import ENDING
 from hotmesh.engine import wire
 from hotmesh.exceptions import (
     CorruptJournalError,
@@ -34,9 +35,6 @@ RETRY_SECONDS = (0.25, 10.0)
 
 BLOCKED_SHARE = 5
 """Code that blocked is left alone for so many times as long: the other runs have the time."""
-
-ENDED_FROM_OUTSIDE = frozenset((kinds.TERMINATE, kinds.RUN_TIMED_OUT))
-"""What ends a run without its code."""
 
 _NOT_THE_CODES = (
     *(NondeterminismError, DeadlockError, RefusedRowError, CorruptRowError),
@@ -197,7 +195,7 @@ class TaskFailures:
         if run_id in self.gathering:
             return True
         left = self._barred.get(run_id, 0.0) - time.monotonic()
-        if left <= 0 or any(job[0] in ENDED_FROM_OUTSIDE for job in jobs):
+        if left <= 0 or any(job[0] in ENDING for job in jobs):
             return False
         self._memory.postpone(run_id, left)
         return True

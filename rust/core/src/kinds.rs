@@ -1,4 +1,6 @@
 //! Kinds of events: what a message, a job or a command is. Part of the stored format.
+//!
+//! The table is in Python, `python/hotmesh/core/kinds.py`; here is what this core needs of it.
 
 macro_rules! kinds {
     ($($name:ident = $number:literal,)+) => {
@@ -13,6 +15,46 @@ macro_rules! kinds {
         }
     };
 }
+
+macro_rules! statuses {
+    ($($closing:ident = $status:literal,)+) => {
+        /// The run status that a closing command leaves behind; `None` for any other kind.
+        #[inline]
+        pub fn close_status(kind: u8) -> Option<i64> {
+            match kind {
+                $($closing => Some($status),)+
+                _ => None,
+            }
+        }
+    };
+}
+
+macro_rules! sets {
+    ($($(#[$doc:meta])+ $name:ident: $($kind:ident)|+;)+) => {
+        $(
+            $(#[$doc])+
+            #[inline]
+            pub fn $name(kind: u8) -> bool {
+                matches!(kind, $($kind)|+)
+            }
+        )+
+    };
+}
+
+macro_rules! outcomes {
+    ($($($outcome:ident)|+ => $($command:ident)|+;)+) => {
+        /// Whether this outcome may be that of such a command.
+        #[inline]
+        pub fn settles(outcome: u8, command: u8) -> bool {
+            match outcome {
+                $($($outcome)|+ => matches!(command, $($command)|+),)+
+                _ => false,
+            }
+        }
+    };
+}
+
+// Below: written by `make kinds` from `python/hotmesh/core/kinds.py`.
 
 kinds! {
     START = 1,
@@ -62,20 +104,54 @@ kinds! {
     TIMED_OUT = 69,
 }
 
-/// The run status that a closing command leaves behind; `None` for any other kind.
-pub fn close_status(kind: u8) -> Option<i64> {
-    match kind {
-        COMPLETE => Some(2),
-        FAIL => Some(3),
-        CANCELED => Some(4),
-        TERMINATED => Some(5),
-        CONTINUE => Some(6),
-        TIMED_OUT => Some(7),
-        _ => None,
-    }
+statuses! {
+    COMPLETE = 2,
+    FAIL = 3,
+    CANCELED = 4,
+    CONTINUE = 6,
+    TERMINATED = 5,
+    TIMED_OUT = 7,
 }
 
-/// Whether the router writes this command; a replayed workflow never issues it.
-pub fn is_router_made(kind: u8) -> bool {
-    matches!(kind, REDISPATCH | DIGESTS | TERMINATED | TIMED_OUT)
+sets! {
+    /// Whether somebody was told that it is accepted: each is taken once, none is left unread.
+    is_event:
+        SIGNAL | UPDATE | CANCEL | TERMINATE;
+
+    /// Whether the journal doesn't get it.
+    is_not_journaled:
+        QUERY;
+
+    /// Whether this command awaits an outcome.
+    opens:
+        ACTIVITY | TIMER | CHILD | SIGNAL_EXTERNAL | CANCEL_EXTERNAL | WAIT;
+
+    /// Whether what this command opens is local work until it is settled.
+    is_always_local:
+        SIGNAL_EXTERNAL | CANCEL_EXTERNAL;
+
+    /// Whether this command may open local work.
+    may_be_local:
+        ACTIVITY | CHILD | SIGNAL_EXTERNAL | CANCEL_EXTERNAL;
+
+    /// Whether this command opens a row of the store, to be deleted when it is settled.
+    is_stored:
+        ACTIVITY | TIMER;
+
+    /// Whether the router writes this command; a replayed workflow never issues it.
+    is_router_made:
+        REDISPATCH | DIGESTS | TERMINATED | TIMED_OUT;
+}
+
+outcomes! {
+    ACTIVITY_COMPLETED | ACTIVITY_FAILED | ACTIVITY_CANCELED | ACTIVITY_TIMED_OUT
+        => ACTIVITY;
+    TIMER_FIRED
+        => TIMER;
+    CHILD_START_FAILED | CHILD_COMPLETED | CHILD_FAILED
+        => CHILD;
+    EXTERNAL_DONE | EXTERNAL_FAILED
+        => SIGNAL_EXTERNAL | CANCEL_EXTERNAL;
+    MAIL
+        => WAIT;
 }

@@ -43,12 +43,7 @@ impl Ledger {
             return Err(refusal(LedgerFault::AfterClose, event));
         }
         match event.kind {
-            kinds::ACTIVITY
-            | kinds::TIMER
-            | kinds::CHILD
-            | kinds::SIGNAL_EXTERNAL
-            | kinds::CANCEL_EXTERNAL
-            | kinds::WAIT => self.open(event)?,
+            kind if kinds::opens(kind) => self.open(event)?,
             kinds::DEADLINE => self.deadline(event)?,
             kinds::CANCEL_TIMER => {
                 let is_timer = |found: &OpenCommand| found.kind == kinds::TIMER;
@@ -66,7 +61,7 @@ impl Ledger {
             return false;
         }
         match event.kind {
-            kinds::SIGNAL | kinds::UPDATE | kinds::CANCEL | kinds::TERMINATE => {
+            kind if kinds::is_event(kind) => {
                 event.meta.is_empty() || self.first_sight(event.kind, event.meta)
             }
             kinds::CHILD_STARTED => self.child_started(event.seq),
@@ -235,23 +230,8 @@ fn refusal(fault: LedgerFault, event: &Event<'_>) -> LedgerError {
 
 /// Whether a result of this kind is the outcome of the command.
 fn settles(result: u8, command: &OpenCommand) -> bool {
-    match result {
-        kinds::ACTIVITY_COMPLETED
-        | kinds::ACTIVITY_FAILED
-        | kinds::ACTIVITY_CANCELED
-        | kinds::ACTIVITY_TIMED_OUT => command.kind == kinds::ACTIVITY,
-        kinds::TIMER_FIRED => command.kind == kinds::TIMER,
-        kinds::CHILD_START_FAILED => command.starting,
-        kinds::CHILD_COMPLETED | kinds::CHILD_FAILED => command.kind == kinds::CHILD,
-        kinds::EXTERNAL_DONE | kinds::EXTERNAL_FAILED => {
-            matches!(
-                command.kind,
-                kinds::SIGNAL_EXTERNAL | kinds::CANCEL_EXTERNAL
-            )
-        }
-        kinds::MAIL => command.kind == kinds::WAIT,
-        _ => false,
-    }
+    kinds::settles(result, command.kind)
+        && (result != kinds::CHILD_START_FAILED || command.starting)
 }
 
 /// A set of sequence numbers. Most runs have none above 63, which need no memory of their own.

@@ -132,7 +132,7 @@ impl<F: Share> Output<F> {
     /// Until then an event that somebody was told is accepted stays in the stream: the store
     /// refuses to close a run that has one, and the run is brought up again and sees it.
     fn close_out(&mut self, run: &mut Run<F>, arrival: Arrival<F>, batch: &mut Ingested<F>) {
-        if holds_open(arrival.kind()) && self.is_pending(run) {
+        if kinds::is_event(arrival.kind()) && self.is_pending(run) {
             run.backlog.push(arrival);
             return;
         }
@@ -230,7 +230,10 @@ impl<F: Share> Output<F> {
         for command in commands {
             run.ledger.command(command)?;
         }
-        let jobs = run.jobs.iter().filter(|job| job.kind() != kinds::QUERY);
+        let jobs = run
+            .jobs
+            .iter()
+            .filter(|job| !kinds::is_not_journaled(job.kind()));
         if jobs.clone().next().is_none() && commands.is_empty() {
             return Ok(0);
         }
@@ -419,7 +422,11 @@ fn rope<F: Share>(
     commands: &[Event<'_>],
     body_of: &impl Fn(usize) -> F,
 ) -> Result<Bytes<F>, CoreError> {
-    let jobs = || run.jobs.iter().filter(|job| job.kind() != kinds::QUERY);
+    let jobs = || {
+        run.jobs
+            .iter()
+            .filter(|job| !kinds::is_not_journaled(job.kind()))
+    };
     let sources = jobs().map(|job| match job.shared() {
         Some((head, shared)) if shared.as_ref().len() >= LARGE_BYTES => Source::Frame(head, shared),
         _ => Source::Job(job),
@@ -440,14 +447,6 @@ fn expire<F>(run: &mut Run<F>, seq: i64, batch: &mut Ingested<F>) {
     }
 }
 
-/// Whether the store lets no run close without such an event.
-fn holds_open(kind: u8) -> bool {
-    matches!(
-        kind,
-        kinds::SIGNAL | kinds::UPDATE | kinds::CANCEL | kinds::TERMINATE
-    )
-}
-
 /// Whether the store would hand the event out again.
 fn is_stored(origin: Origin) -> bool {
     matches!(origin, Origin::Message { .. } | Origin::Timer { .. })
@@ -458,7 +457,7 @@ fn choose_anchor<'a, F: AsRef<[u8]> + 'a>(
     arrivals: impl Iterator<Item = &'a Arrival<F>>,
 ) -> Option<Origin> {
     let mut origins = arrivals
-        .filter(|each| each.kind() != kinds::QUERY && is_stored(each.origin))
+        .filter(|each| !kinds::is_not_journaled(each.kind()) && is_stored(each.origin))
         .map(|each| each.origin);
     let first = origins.next()?;
     if matches!(first, Origin::Message { .. }) {

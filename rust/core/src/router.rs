@@ -660,12 +660,7 @@ fn lost_work<'a, F: AsRef<[u8]>>(
     transitions
         .iter()
         .flat_map(|transition| &transition.commands)
-        .filter(|command| {
-            matches!(
-                command.kind,
-                kinds::ACTIVITY | kinds::CHILD | kinds::SIGNAL_EXTERNAL | kinds::CANCEL_EXTERNAL
-            ) && is_lost(command.seq)
-        })
+        .filter(|command| kinds::may_be_local(command.kind) && is_lost(command.seq))
         .copied()
         .collect()
 }

@@ -3,7 +3,6 @@
 import ast
 import os
 import pickle
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -90,12 +89,6 @@ def test_both_offer_what_the_stub_lists(name: str) -> None:
     for exported, methods in names_of_stub().items():
         public = {each for each in methods if not each.startswith("__")}
         assert all(hasattr(getattr(core, exported), method) for method in public)
-
-
-def test_kinds_are_the_same_in_rust_sources() -> None:
-    source = Path(__file__).parents[3] / "rust/core/src/kinds.rs"
-    written = dict(re.findall(r"^    ([A-Z_]+) = (\d+),$", source.read_text(), re.MULTILINE))
-    assert {int(number): name for name, number in written.items()} == kinds.NAMES
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import Final
 
 from hotmesh.core import kinds
 from hotmesh.core.errors import LedgerError
+from hotmesh.core.kinds import ALWAYS_LOCAL, CLOSE_STATUS, EVENTS, OPENING, SETTLES
 from hotmesh.core.types import Event
 
 SEQ_MAX: Final = (1 << 24) - 1
@@ -23,34 +24,6 @@ SCHEDULE_TO_START: Final = 1
 SCHEDULE_TO_CLOSE: Final = 2
 
 _WORD_BITS = 64
-
-_OPENING = frozenset(
-    {
-        kinds.ACTIVITY,
-        kinds.TIMER,
-        kinds.CHILD,
-        kinds.SIGNAL_EXTERNAL,
-        kinds.CANCEL_EXTERNAL,
-        kinds.WAIT,
-    }
-)
-
-# result → the commands it settles
-_SETTLES: dict[int, tuple[int, ...]] = {
-    kinds.ACTIVITY_COMPLETED: (kinds.ACTIVITY,),
-    kinds.ACTIVITY_FAILED: (kinds.ACTIVITY,),
-    kinds.ACTIVITY_CANCELED: (kinds.ACTIVITY,),
-    kinds.ACTIVITY_TIMED_OUT: (kinds.ACTIVITY,),
-    kinds.TIMER_FIRED: (kinds.TIMER,),
-    kinds.CHILD_START_FAILED: (kinds.CHILD,),
-    kinds.CHILD_COMPLETED: (kinds.CHILD,),
-    kinds.CHILD_FAILED: (kinds.CHILD,),
-    kinds.EXTERNAL_DONE: (kinds.SIGNAL_EXTERNAL, kinds.CANCEL_EXTERNAL),
-    kinds.EXTERNAL_FAILED: (kinds.SIGNAL_EXTERNAL, kinds.CANCEL_EXTERNAL),
-    kinds.MAIL: (kinds.WAIT,),
-}
-
-_IDENTIFIED = frozenset({kinds.SIGNAL, kinds.UPDATE, kinds.CANCEL, kinds.TERMINATE})
 
 
 class OpenCommand:
@@ -70,7 +43,7 @@ class OpenCommand:
         """Whether only this process is doing the work."""
         if self.kind == kinds.ACTIVITY:
             return self.number == 0
-        return self.starting or self.kind in (kinds.SIGNAL_EXTERNAL, kinds.CANCEL_EXTERNAL)
+        return self.starting or self.kind in ALWAYS_LOCAL
 
     @property
     def is_task(self) -> bool:
@@ -103,7 +76,7 @@ class Ledger:
         kind, seq, number = event[0], event[1], event[2]
         if self.closed:
             raise LedgerError("after_close", kind, seq)
-        if kind in _OPENING:
+        if kind in OPENING:
             self._open(kind, seq, number)
         elif kind == kinds.DEADLINE:
             self._deadline(event)
@@ -113,7 +86,7 @@ class Ledger:
                 self._settle(found, kind)
         elif kind == kinds.REDISPATCH:
             self._redispatch(seq, number)
-        elif kind in kinds.CLOSE_STATUS:
+        elif kind in CLOSE_STATUS:
             self.closed = True
 
     def accept(self, event: Event) -> bool:
@@ -121,7 +94,7 @@ class Ledger:
         if self.closed:
             return False
         kind, seq = event[0], event[1]
-        openers = _SETTLES.get(kind)
+        openers = SETTLES.get(kind)
         if openers is not None:
             found = self.open.get(seq)
             if found is None or found.kind not in openers:
@@ -130,7 +103,7 @@ class Ledger:
                 return False
             self._settle(found, kind)
             return True
-        if kind in _IDENTIFIED:
+        if kind in EVENTS:
             return not event[4] or self._first_sight(kind, event[4])
         if kind == kinds.CHILD_STARTED:
             return self._child_started(seq)

@@ -14,6 +14,7 @@ from hotmesh.core._python.columns import Columns
 from hotmesh.core._python.ledger import SCHEDULE_TO_START, OpenCommand
 from hotmesh.core._python.run import Arrival, MessageOrigin, Origin, Run, TimerOrigin
 from hotmesh.core._python.timers import Timers, timer_key
+from hotmesh.core.kinds import CLOSE_STATUS, EVENTS, NOT_JOURNALED
 from hotmesh.core.rope import Bytes
 from hotmesh.core.types import Activation, Event, Ingested
 
@@ -95,7 +96,7 @@ class Output:
         Until then an event that somebody was told is accepted stays in the stream: the store
         refuses to close a run that has one, and the run is brought up again and sees it.
         """
-        if arrival.event[0] in HOLDS_OPEN and self.is_pending(run.run_id):
+        if arrival.event[0] in EVENTS and self.is_pending(run.run_id):
             run.backlog.append(arrival)
             return
         if isinstance(arrival.origin, MessageOrigin):
@@ -173,7 +174,7 @@ class Output:
         frames = [frame_of(command) for command in commands]
         for command in commands:
             run.ledger.command(command)
-        job_frames = [job.frame for job in run.jobs if job.event[0] != kinds.QUERY]
+        job_frames = [job.frame for job in run.jobs if job.event[0] not in NOT_JOURNALED]
         if not job_frames and not frames:
             return frames, 0
         frame = join_transition(now_ms, job_frames, frames)
@@ -240,17 +241,13 @@ class Output:
                     self.columns.drop_tasks.append((run.run_id, seq))
         for key in sorted(run.run_timers):
             self._drop_timer(run, run.run_timers[key], key)
-        status = kinds.CLOSE_STATUS[command[0]]
+        status = CLOSE_STATUS[command[0]]
         self.columns.closes.append((run.run_id, run.lane, status, command[5], waits))
-
-
-HOLDS_OPEN = frozenset({kinds.SIGNAL, kinds.UPDATE, kinds.CANCEL, kinds.TERMINATE})
-"""Events that the store lets no run close without."""
 
 
 def _choose_anchor(arrivals: Sequence[Arrival]) -> Origin:
     """The origin that holds the place of local work: a message if there is one, else a timer."""
-    origins = [each.origin for each in arrivals if each.event[0] != kinds.QUERY]
+    origins = [each.origin for each in arrivals if each.event[0] not in NOT_JOURNALED]
     for wanted in (MessageOrigin, TimerOrigin):
         for origin in origins:
             if isinstance(origin, wanted):

@@ -30,6 +30,7 @@ from hotmesh.core._python.run import Arrival, MessageOrigin, Run, TimerOrigin
 from hotmesh.core._python.timers import event_of
 from hotmesh.core.errors import CodecError, CoreError, LedgerError, RouterError
 from hotmesh.core.journal import outline_of
+from hotmesh.core.kinds import MAY_BE_LOCAL, STORED
 from hotmesh.core.types import Drained, Event, Ingested, Loaded, Row, Transition
 from hotmesh.limits import BATCH_BYTES_MAX
 
@@ -188,7 +189,7 @@ class Router:
         except CoreError:
             self.fail(run_id)
             raise
-        fresh = {each[1] for each in commands if each[0] in (kinds.ACTIVITY, kinds.TIMER)}
+        fresh = {each[1] for each in commands if each[0] in STORED}
         held_until_ms = self._now_ms + self._horizon_ms
         for command, frame in zip(commands, frames, strict=True):
             self._output.schedule(run, command, frame, held_until_ms)
@@ -579,10 +580,9 @@ def _rebuild(transitions: Iterable[Transition]) -> Ledger:
 
 def _opening_commands(transitions: Iterable[Transition], seqs: set[int]) -> list[Event]:
     """The commands that opened these sequence numbers, in journal order."""
-    opening = (kinds.ACTIVITY, kinds.CHILD, kinds.SIGNAL_EXTERNAL, kinds.CANCEL_EXTERNAL)
     return [
         command
         for _, _, commands in transitions
         for command in commands
-        if command[0] in opening and command[1] in seqs
+        if command[0] in MAY_BE_LOCAL and command[1] in seqs
     ]

@@ -26,8 +26,7 @@ impl OpenCommand {
     pub fn is_local(&self) -> bool {
         match self.kind {
             kinds::ACTIVITY => self.number == 0,
-            kinds::SIGNAL_EXTERNAL | kinds::CANCEL_EXTERNAL => true,
-            _ => self.starting,
+            kind => self.starting || kinds::is_always_local(kind),
         }
     }
 

@@ -9,9 +9,7 @@ pub(super) struct Fresh(Vec<i64>);
 impl Fresh {
     /// Those among the commands of an activation.
     pub(super) fn of(commands: &[Event<'_>]) -> Self {
-        let opening = commands
-            .iter()
-            .filter(|each| matches!(each.kind, kinds::ACTIVITY | kinds::TIMER));
+        let opening = commands.iter().filter(|each| kinds::is_stored(each.kind));
         let mut seqs: Vec<i64> = opening.map(|each| each.seq).collect();
         seqs.sort_unstable(); // they are in order but for misuse
         Self(seqs)
