@@ -162,6 +162,22 @@ async def test_what_is_left_of_a_closed_run_is_found(mesh: Mesh) -> None:
     )
 
 
+@pytest.mark.parametrize(("key", "is_listed"), [(0, False), (-1, False), (-2, False), (4, True)])
+async def test_of_timers_of_a_closed_run_its_own_come_to_nothing_and_are_not_listed(
+    mesh: Mesh, key: int, is_listed: bool
+) -> None:
+    router = await mesh.join()
+    run_id = await mesh.start("order")
+    await router.acknowledge(await router.read_all(1))
+    lane = mesh.lane_of("order")
+    now = (await router.commit()).now_ms
+    row = {"timer_lane": [lane], "timer_due": [now + 3_600_000], "timer_run": [run_id]}
+    await router.commit(**row, timer_key=[key])
+    await router.close_run(run_id, lane)
+    found = await look(mesh.backend, NAMESPACE)
+    assert bool(found) is is_listed
+
+
 async def test_what_is_in_a_side_queue_is_looked_at_as_the_rest(mesh: Mesh) -> None:
     mover = await mesh.join(workflow_types=[])
     run_ids = [await mesh.start(workflow_id) for workflow_id in ("kept", "lost")]

@@ -10,7 +10,7 @@ from hotmesh import activity, workflow
 from hotmesh.client import Client, WorkflowFailureError
 from hotmesh.common import RawValue
 from hotmesh.exceptions import RPCError, TerminatedError, TimeoutError  # noqa: A004 - the failure
-from support.running import SOON, execute, failure_of, start, working
+from support.running import SOON, execute, failure_of, start, timers, working
 
 
 @activity.defn
@@ -198,3 +198,67 @@ async def test_a_dynamic_workflow_takes_whatever_nobody_else_hosts(any_client: C
         async with working(any_client, Anything):
             async with asyncio.timeout(30):
                 assert [await each.result() for each in handles] == ["any Unheard of"] * 4
+
+
+@workflow.defn
+class Waits:
+    """Has timers that it does not wait for."""
+
+    def __init__(self) -> None:
+        self.is_over = False
+
+    @workflow.run
+    async def run(self) -> str:
+        timer = asyncio.create_task(asyncio.sleep(3_600))
+        call = workflow.start_activity(
+            "nowhere", task_queue="nobody's", schedule_to_close_timeout=timedelta(hours=1)
+        )
+        await workflow.wait_condition(lambda: self.is_over)
+        timer.cancel()
+        call.cancel()
+        return "over"
+
+    @workflow.signal
+    def end(self) -> None:
+        self.is_over = True
+
+    @workflow.query
+    def has_begun(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("ends", ["by itself", "by termination"])
+async def test_a_run_that_moved_leaves_no_timers_where_it_was(
+    any_client: Client, ends: str
+) -> None:
+    timeout = timedelta(hours=1)
+    async with working(any_client, Waits):
+        handle = await start(any_client, Waits.run, run_timeout=timeout)
+        assert await handle.query(Waits.has_begun)
+        assert len(await timers(any_client)) == 3
+    async with working(any_client, First, activities=[second]):
+        await handle.signal("unheard of")  # it is looked at, and moved
+        assert await execute(any_client, First.run) == "second"
+        async with working(any_client, Waits):
+            assert await handle.query(Waits.has_begun, rpc_timeout=SOON)
+            if ends == "by itself":
+                await handle.signal(Waits.end)
+                assert await handle.result() == "over"
+            else:
+                await handle.terminate()
+                assert isinstance(await failure_of(handle.result()), TerminatedError)
+        assert await timers(any_client) == []
+
+
+async def test_a_run_that_is_called_home_leaves_no_timers_where_it_was(any_client: Client) -> None:
+    """Nobody reads a side queue without open runs."""
+    async with working(any_client, First, activities=[second]):
+        handle = await start(any_client, Waits.run)
+        assert await execute(any_client, First.run) == "second"
+        async with working(any_client, Waits):
+            assert await handle.query(Waits.has_begun, rpc_timeout=SOON)
+            assert len(await timers(any_client)) == 2
+        await handle.terminate()
+        async with asyncio.timeout(30):
+            assert isinstance(await failure_of(handle.result()), TerminatedError)
+        assert await timers(any_client) == []

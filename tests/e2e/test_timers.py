@@ -2,6 +2,7 @@
 
 import asyncio
 import builtins
+import logging
 import sys
 import time
 from datetime import timedelta
@@ -10,10 +11,10 @@ from typing import Any
 import pytest
 
 from hotmesh import workflow
-from hotmesh.client import Client
+from hotmesh.client import Client, WorkflowFailureError
 from hotmesh.core import kinds
 from hotmesh.exceptions import ApplicationError, TimeoutError, TimeoutType  # noqa: A004 - the SDK's name
-from support.running import execute, failure_of, start, task_failure, working
+from support.running import execute, failure_of, start, task_failure, timers, working
 
 
 async def sleeps(seconds: float) -> float:
@@ -404,3 +405,21 @@ async def test_no_number_is_no_delay(client: Client) -> None:
 
     async with working(client, sleeps):
         assert "NaN" in await execute(client, "sleeps")
+
+
+@pytest.mark.parametrize("ends", ["terminate", "cancel"])
+async def test_the_timer_of_a_delayed_start_goes_when_it_is_due_and_begins_nothing(
+    any_client: Client, ends: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "hotmesh")
+    async with working(any_client, sleeps):
+        handle = await start(any_client, "sleeps", 0.0, start_delay=timedelta(seconds=1))
+        await getattr(handle, ends)()
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+        before = (await handle.describe()).history_length
+        async with asyncio.timeout(30):
+            while await timers(any_client):
+                await asyncio.sleep(0.05)
+        assert (await handle.describe()).history_length == before
+    assert caplog.messages == []

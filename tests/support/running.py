@@ -108,3 +108,13 @@ async def task_failure(handle: WorkflowHandle[Any, Any]) -> dict[str, Any]:
 
     await eventually(is_there, "the record names a task failure")
     return found[-1]
+
+
+async def timers(client: Client) -> list[int]:
+    """The keys of the timers that are stored."""
+    backend, cursor, found = client.connection.backend, b"", list[int]()
+    while True:
+        rows, cursor = await backend.pending(client.namespace, cursor, 100)
+        found += [row.number for row in rows if row.kind == "timer"]
+        if not cursor:
+            return found

@@ -130,6 +130,7 @@ async def look(backend: Backend, namespace: str) -> list[Problem]:
     return problems + [
         Problem("", wire.run_id_text(run_id), _left_over(rest))
         for run_id, rest in sorted(held.items())
+        if not _ends_when_due(rest)
     ]
 
 
@@ -206,6 +207,17 @@ def _misplaced(row: RunRow, held: _Held) -> list[str]:
         or not isinstance(lane, int)
         or lane % LANES_PER_QUEUE != number
     ]
+
+
+def _ends_when_due(held: _Held) -> bool:
+    """Whether all that is left of a run is its delayed start, or its own timeouts.
+
+    A delayed workflow that is terminated leaves the former, one that failed or moved before it
+    began the latter: whoever has the lane looks at them once, when they are due.
+    """
+    others = held.messages or held.tasks or held.waits or held.damaged
+    known = all(place.task_queue for place in held.places)  # else nobody looks
+    return not others and known and max(held.timers, default=1) <= START_TIMER_KEY
 
 
 def _left_over(held: _Held) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 
-from hotmesh.backends.protocol import MessageKind
+from hotmesh.backends.protocol import MessageKind, Step
 from hotmesh.core import kinds
 from hotmesh.limits import LANES_PER_QUEUE
 from hotmesh.retrying import PASSING
@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 HOME_PAUSE_SECONDS = 0.05
 """Until it is looked whether a run came home."""
 
+LEFT_BEHIND_MAX = 10_000
+"""Runs of which is known where else they have been."""
+
 
 class Mover:
     """Moves a pipe's runs, and sends after them what came too late."""
@@ -35,6 +38,48 @@ class Mover:
         self._context = context
         self._memory = memory
         self._called_home: set[bytes] = set()
+        self._left_behind: dict[bytes, int] = {}
+        """The lanes that runs were moved from with timers in them, perhaps."""
+
+    def taken_in(self, run_id: bytes, lane: int, *, has_begun: bool) -> None:
+        """A run is looked after here, in the lane that it is in.
+
+        Args:
+            run_id: The run.
+            lane: Its lane.
+            has_begun: Whether it may have stored timers elsewhere.
+        """
+        home = self._home_of(lane)
+        if has_begun and lane != home:
+            self._has_been_in(run_id, home)
+
+    def clear_left_behind(self, step: Step) -> None:
+        """Have a step delete the timers that it deletes where their runs have been before, too.
+
+        Timers stay where they are when their run is moved, and are sent after it once they are due.
+        Those of a run that has no use for them any more would lie there as long, or for good: a
+        side queue is not read without open runs.
+        """
+        left = self._left_behind
+        if not left:
+            return
+        rows = zip(step.drop_timer_run, step.drop_timer_due, step.drop_timer_key, strict=True)
+        for run_id, due_ms, key in [row for row in rows if row[0] in left]:
+            step.drop_timer_lane.append(left[run_id])
+            step.drop_timer_due.append(due_ms)
+            step.drop_timer_run.append(run_id)
+            step.drop_timer_key.append(key)
+        for run_id in step.close_run:
+            left.pop(run_id, None)
+
+    def _has_been_in(self, run_id: bytes, lane: int) -> None:
+        if len(self._left_behind) >= LEFT_BEHIND_MAX:
+            del self._left_behind[next(iter(self._left_behind))]
+        self._left_behind[run_id] = lane
+
+    def _home_of(self, lane: int) -> int:
+        """The lane of the task queue that a lane of a side queue belongs to."""
+        return self._context.queue_id * LANES_PER_QUEUE + lane % LANES_PER_QUEUE
 
     async def move(self, state: RunState) -> None:
         """Put a run that has just failed for want of its code where those read who have it.
@@ -87,12 +132,13 @@ class Mover:
 
         Asked for once; the run is looked at again then.
         """
-        home = self._context.queue_id * LANES_PER_QUEUE + lane % LANES_PER_QUEUE
+        home = self._home_of(lane)
         if lane == home or run_id in self._called_home:
             self._called_home.discard(run_id)
             return False
         self._called_home.add(run_id)
         self._memory.effects.moves.append((run_id, lane, home))
+        self._has_been_in(run_id, lane)
         self._memory.postpone(run_id, HOME_PAUSE_SECONDS)
         return True
 

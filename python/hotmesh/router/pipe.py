@@ -73,7 +73,7 @@ class Pipe:
         )
         closer = Closer(context.converter, context.queue_ids)
         self._failures = TaskFailures(memory, context.clock, closer, context.engine.task_retry)
-        mover = Mover(context, memory)
+        self._mover = mover = Mover(context, memory)
         self._activator = Activator(
             context, memory, translator, closer, self._activities, self._failures, mover
         )
@@ -369,6 +369,7 @@ class Pipe:
         self._activities.amend_tasks(step)
         effects = self._memory.take_effects()
         effects.fill(step)
+        self._mover.clear_left_behind(step)
         return step, effects
 
     def _lanes_to_read(self) -> list[int]:

@@ -172,6 +172,7 @@ class Recovery:
         if loaded.lane not in lanes and self._mover.is_others(state):
             self._activities.cancel((run_id,))  # its owner sees to all that it has open
             return
+        self._mover.taken_in(run_id, loaded.lane, has_begun=loaded.next_seq > 0)
         if loaded.next_seq != len(loaded.frames):
             missing = f"it has {len(loaded.frames)} entries, and the last is {loaded.next_seq - 1}"
             self._take_in_damaged(state, loaded, missing)
