@@ -8,6 +8,8 @@ from simulation.mutants import MUTANTS
 from simulation.scenario import simulate
 from unit.core import cores
 
+pytestmark = pytest.mark.timeout(900)  # hundreds of seeds, on a machine that has more to do
+
 SEEDS = 100
 """Within so many seeds of its profile each fault is found, and mostly far earlier."""
 

@@ -167,11 +167,11 @@ def encode_values(converter: DataConverter, values: Sequence[Any], what: str) ->
         Exception: A payload converter raised it, with a type of its own.
     """
     if len(values) == 1 and converter.writes_json:
-        value = values[0]
-        kind: type[Any] = type(value)
+        value: object = values[0]
+        kind = type(value)
         if kind is int or kind is str or kind is bool:
             try:  # Not a call more for the most frequent: orjson writes them exactly or not at all.
-                if kind is str and len(value) >= MAPPED_BYTES:
+                if kind is str and len(values[0]) >= MAPPED_BYTES:
                     return json_bytes.dumps(values)
                 return b"%b" % orjson.dumps(values)  # As `json_bytes.dumps`, without its call.
             except TypeError:  # A big integer, or a lone surrogate.

@@ -285,8 +285,6 @@ class Handlers:
 
     def unanswered(self) -> list[tuple[bytes, bytes]]:
         """Replies to updates that were accepted and will never end: the run has closed."""
-        if not self._known_updates:
-            return []
         open_ones = [each for each in self._known_updates.values() if each.outcome is None]
         if not open_ones:
             return []
@@ -410,7 +408,8 @@ class Handlers:
 
     def warn_unfinished(self) -> None:
         """Warn of handlers that the closing run leaves behind, unless their policy says not to."""
-        self._instance.replies += self.unanswered()
+        if self._known_updates:
+            self._instance.replies += self.unanswered()
         if not self._working or self._instance.is_replaying:
             return
         left = [

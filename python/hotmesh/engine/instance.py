@@ -301,9 +301,11 @@ class WorkflowInstance(Outbound, Attributes):
         if unfinished:
             self._end_coroutines(unfinished)
         self.loop.forget_tasks()
-        self.primary, self.pending, self.conditions = None, {}, []
-        # What still waits keeps the instance for the garbage collector: not with all it had.
-        self.commands, self.replies, self.object = [], [], None
+        self.primary = self.object = None
+        if unfinished or self.pending or self.conditions:
+            self.pending, self.conditions = {}, []
+            # What still waits keeps the instance for the garbage collector: not with all it had.
+            self.commands, self.replies = [], []
         del self.handlers, self.loop
 
     def _end_coroutines(self, unfinished: Sequence[asyncio.Task[Any]]) -> None:

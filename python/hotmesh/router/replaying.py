@@ -55,13 +55,24 @@ class Engine:
         if state.damage is not None:
             raise state.damage
         instance = self._new_instance(state)
-        patches = {
+        if not state.transitions:
+            state.instance = instance
+            return instance
+        self._take_journal(instance, state, watchdog)
+        state.instance = instance
+        if instance.primary is not None:
+            state.let_go_of_input()
+        return instance
+
+    def _take_journal(
+        self, instance: WorkflowInstance, state: RunState, watchdog: Watchdog
+    ) -> None:
+        instance.patches = {
             command[3]
             for _, _, commands in _outline(state.transitions)
             for command in commands
             if command[0] == kinds.PATCH
         }
-        instance.patches = patches
         instance.status = state.status
         try:
             self._replay_all(instance, state, watchdog)
@@ -72,15 +83,9 @@ class Engine:
             raise
         instance.is_replaying = False
         instance.replies = []
-        state.instance = instance
         state.transitions = state.sizes = ()
-        if instance.primary is not None:
-            state.let_go_of_input()
-        return instance
 
     def _replay_all(self, instance: WorkflowInstance, state: RunState, watchdog: Watchdog) -> None:
-        if not state.transitions:
-            return
         comparer = ArgumentComparer(argument_digests(state))
         journal = state.transitions
         rows = journal.consume() if isinstance(journal, Journal) else journal

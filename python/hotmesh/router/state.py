@@ -22,63 +22,46 @@ DAMAGED_ATTRIBUTE = b'{"hotmesh.damaged":'
 
 
 class RunState:
-    """A run in this pipe's cache."""
+    """A run in this pipe's cache.
 
-    __slots__ = (
-        "_input_bytes",
-        "_row_bytes",
-        "changed_arguments",
-        "children",
-        "closed",
-        "codecs",
-        "damage",
-        "details",
-        "digests",
-        "failure",
-        "instance",
-        "is_heavy",
-        "moved_at",
-        "now_ms",
-        "readable",
-        "sizes",
-        "start_ms",
-        "status",
-        "transitions",
-    )
+    Most runs are never loaded, large, damaged or hidden by a codec: what only those need is a
+    default of the class, that nothing has to be done for.
+    """
+
+    damage: HotMeshError | None = None
+    """Why its code can't be run: something of the run can't be read. It can only be ended."""
+    moved_at = 0.0
+    """When the latest transition of a large run was recorded (monotonic seconds)."""
+    is_heavy = False
+    """Whether its latest activation has journaled or answered much."""
+    readable: RunDetails | None = None
+    """The details as workflow code sees them, where a payload codec hides them."""
+    digests: ArgumentDigests | None = None
+    """What makes the digests of its arguments; made when first needed."""
+    codecs: RunCodecs | None = None
+    """The codec of each of its payloads, where there is one."""
+    failure = b""
+    """What the run failed with, where a payload codec hides it."""
+    changed_arguments = ""
+    """Where a replay has called something with other arguments than recorded; said once."""
+    transitions: Transitions = ()
+    """The journal, until it is replayed."""
+    sizes: Sequence[int] = ()
+    """The bytes of each of these rows as stored."""
+    start_ms = 0
+    closed = False
+    status = 1
+    _row_bytes = 0
+    """Of the journal, until it is replayed."""
 
     def __init__(self, details: RunDetails) -> None:
         self.details = details
-        self.damage: HotMeshError | None = None
-        """Why its code can't be run: something of the run can't be read. It can only be ended."""
-        self._input_bytes = len(details.input)
-        self._row_bytes = 0
-        """Of the journal, until it is replayed."""
-        self.moved_at = 0.0
-        """When the latest transition of a large run was recorded (monotonic seconds)."""
-        self.is_heavy = False
-        """Whether its latest activation has journaled or answered much."""
-        self.readable: RunDetails | None = None
-        """The details as workflow code sees them, where a payload codec hides them."""
-        self.digests: ArgumentDigests | None = None
-        """What makes the digests of its arguments; made when first needed."""
-        self.codecs: RunCodecs | None = None
-        """The codec of each of its payloads, where there is one."""
-        self.failure = b""
-        """What the run failed with, where a payload codec hides it."""
         self.instance: WorkflowInstance | None = None
-        self.changed_arguments = ""
-        """Where a replay has called something with other arguments than recorded; said once."""
-        self.transitions: Transitions = ()
-        """The journal, until it is replayed."""
-        self.sizes: Sequence[int] = ()
-        """The bytes of each of these rows as stored."""
-        self.children: dict[int, dict[str, Any]] = {}
-        """Open children's documents, by the seq of their command."""
         self.now_ms = 0
         """Time of the newest transition: a run's clock never goes back."""
-        self.start_ms = 0
-        self.closed = False
-        self.status = 1
+        self.children: dict[int, dict[str, Any]] = {}
+        """Open children's documents, by the seq of their command."""
+        self._input_bytes = len(details.input)
 
     @classmethod
     def of(
@@ -113,7 +96,8 @@ class RunState:
             attributes,
         )
         state = cls(details)
-        state.damage = damage
+        if damage is not None:
+            state.damage = damage
         return state
 
     @property

@@ -32,6 +32,12 @@ from hotmesh.router.tenure import Held, Tenure
 RUN = b"r" * 16
 
 
+@pytest.fixture(autouse=True)
+def no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is, all that may be started is started in a row."""
+    monkeypatch.setattr("hotmesh.router.local_activities.BUSY_SECONDS", math.inf)
+
+
 class Runner:
     """Takes what it is given, as long as it has slots."""
 
@@ -320,10 +326,7 @@ class LargeResults(Runner):
         return (kinds.ACTIVITY_COMPLETED, task.seq, 1, "", b"", b"x" * self.SIZE)
 
 
-async def test_no_activity_starts_while_many_bytes_of_results_wait(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("hotmesh.router.local_activities.BUSY_SECONDS", math.inf)
+async def test_no_activity_starts_while_many_bytes_of_results_wait() -> None:
     runner = LargeResults(100)
     activities, _ = accepted(runner, 30)
     while activities.start_waiting():
