@@ -24,7 +24,7 @@ def current() -> WorkflowInstance:
     Raises:
         NotInWorkflowError: the caller is not workflow code.
     """
-    loop = active.get(get_ident())  # As `active_loop`, without its call.
-    if loop is None:
+    stage = active.get(get_ident())  # As `active_loop`, without its call.
+    if stage is None or stage.loop is None:
         raise NotInWorkflowError
-    return loop.host  # type: ignore[return-value]
+    return stage.loop.host  # type: ignore[return-value]

@@ -40,7 +40,7 @@ from hotmesh.engine.failures import Event
 from hotmesh.engine.handlers import Handlers, Incoming
 from hotmesh.engine.handles import ActivityHandle, ChildWorkflowHandle
 from hotmesh.engine.info import Info, ParentInfo, ReadOnlyContextError, RootInfo
-from hotmesh.engine.loop import NEVER_MS, TimerHandle, WorkflowLoop
+from hotmesh.engine.loop import NEVER_MS, Stage, TimerHandle, WorkflowLoop
 from hotmesh.engine.options import retry_policy
 from hotmesh.engine.outbound import Outbound
 from hotmesh.engine.verdict import Verdict, continuation, verdict_of
@@ -152,6 +152,7 @@ class WorkflowInstance(Outbound, Attributes):
         self,
         now_ms: int,
         jobs: Sequence[Event],
+        stage: Stage | None = None,
         *,
         replaying: bool = False,
         accepted: Collection[str] = (),
@@ -161,6 +162,7 @@ class WorkflowInstance(Outbound, Attributes):
         Args:
             now_ms: The workflow's time in this transition.
             jobs: The events to apply, in the journal's order.
+            stage: Where it runs, in a thread that runs nothing else; None: wherever this is called.
             replaying: Whether the journal already holds this transition.
             accepted: Ids of the updates that were accepted in it, when replaying.
 
@@ -176,8 +178,11 @@ class WorkflowInstance(Outbound, Attributes):
         self.commands = []
         if replaying:
             self.handlers.accepted_in_replay = accepted
-        loop = self.loop
-        token = loop.enter()
+        loop, outer = self.loop, None
+        if stage is None:
+            outer = loop.enter()
+        else:
+            loop.take(stage)
         try:
             if self.primary is None:
                 self._instantiate()
@@ -190,7 +195,10 @@ class WorkflowInstance(Outbound, Attributes):
             else:
                 self._apply_in_order(jobs)
         finally:
-            loop.leave(token)
+            if stage is None:
+                loop.leave(outer)
+            else:
+                stage.loop = None
         return self._closing_commands() if self.closed else self.commands
 
     def _apply_in_order(self, jobs: Sequence[Event]) -> None:

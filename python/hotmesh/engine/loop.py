@@ -35,10 +35,21 @@ _set_running_loop = asyncio._set_running_loop
 if sys.version_info >= (3, 14):
     _swap_current_task = asyncio.tasks._swap_current_task  # pyright: ignore[reportPrivateUsage]
 
-active: dict[int, WorkflowLoop | None] = {}
-"""By thread, the loop of the workflow code that runs there. None: nothing does just now, and no
-other loop ever will, see :func:`own_thread`. (Up to Python 3.11 asyncio asks the system, each time
-that its loop is read or set, whether the process was forked: four times what the rest takes.)"""
+
+class Stage:
+    """Where a thread runs workflow code."""
+
+    __slots__ = ("loop",)
+
+    def __init__(self) -> None:
+        self.loop: WorkflowLoop | None = None
+        """The loop of the code that runs there; None: nothing does just now, and no other loop
+        ever will, see :func:`own_thread`."""
+
+
+active: dict[int, Stage] = {}
+"""By thread, where workflow code runs. (Up to Python 3.11 asyncio asks the system, each time that
+its loop is read or set, whether the process was forked: four times what the rest takes.)"""
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=active.clear)  # its threads are others
@@ -47,26 +58,27 @@ if hasattr(os, "register_at_fork"):
 class Outer(NamedTuple):
     """What ran in a thread before a run's loop did."""
 
+    stage: Stage | None
     active: WorkflowLoop | None
-    was_noted: bool
-    """Whether that is in `active`."""
+    """What ran on that stage."""
     loop: asyncio.AbstractEventLoop | None
     task: asyncio.Task[Any] | None
     """The current task, where it is the thread's and not the loop's."""
 
 
-def _step_aside(thread: int) -> Outer:
-    noted, loop = thread in active, _get_running_loop()
+def _step_aside(stage: Stage | None) -> Outer:
+    loop = _get_running_loop()
     task = None
     if sys.version_info >= (3, 14) and loop is not None:
         task = _swap_current_task(loop, None)
-    return Outer(active.get(thread), noted, loop, task)
+    return Outer(stage, None if stage is None else stage.loop, loop, task)
 
 
 def _come_back(outer: Outer) -> None:
     thread = get_ident()
-    if outer.was_noted:
-        active[thread] = outer.active
+    if outer.stage is not None:
+        outer.stage.loop = outer.active
+        active[thread] = outer.stage
     else:
         active.pop(thread, None)  # it is not there in a child that workflow code has forked
     _set_running_loop(outer.loop)
@@ -76,21 +88,22 @@ def _come_back(outer: Outer) -> None:
 
 def active_loop() -> WorkflowLoop | None:
     """The loop of the workflow code that is calling; None outside workflow code."""
-    return active.get(get_ident())
+    stage = active.get(get_ident())
+    return None if stage is None else stage.loop
 
 
 @contextlib.contextmanager
-def own_thread() -> Generator[None]:
+def own_thread() -> Generator[Stage]:
     """Until the end the calling thread runs nothing but workflow code, of one run after the other.
 
     The loop that ran steps aside once for all of them. (In between the running loop is still that
     of the run before.)
     """
     thread = get_ident()
-    outer = _step_aside(thread)
-    active[thread] = None
+    outer = _step_aside(active.get(thread))
+    stage = active[thread] = Stage()
     try:
-        yield
+        yield stage
     finally:
         _come_back(outer)
 
@@ -208,18 +221,30 @@ class WorkflowLoop(RefusingLoop):
     def enter(self) -> Outer | None:
         """Become the running loop; what is returned goes to :meth:`leave`."""
         thread = get_ident()
-        outer = None if active.get(thread, self) is None else _step_aside(thread)
-        _set_running_loop(self)
-        active[thread] = self
+        stage, outer = active.get(thread), None
+        if stage is None or stage.loop is not None:
+            outer = _step_aside(stage)
+            stage = active[thread] = Stage()
+        self.take(stage)
         return outer
+
+    def take(self, stage: Stage) -> None:
+        """As :meth:`enter`, on a stage of :func:`own_thread` where nothing runs just now.
+
+        Its ``loop`` is to be set to None afterwards.
+        """
+        _set_running_loop(self)
+        stage.loop = self
 
     @staticmethod
     def leave(outer: Outer | None) -> None:
         """Make the loop of before the running one again."""
-        if outer is None:
-            active[get_ident()] = None
-        else:
+        if outer is not None:
             _come_back(outer)
+            return
+        stage = active.get(get_ident())
+        if stage is not None:  # it is not there in a child that workflow code has forked
+            stage.loop = None
 
     # What asyncio's primitives use.
     def call_soon(  # type: ignore[override]

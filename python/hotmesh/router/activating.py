@@ -262,10 +262,10 @@ class Activator:
                     if some_fail and failures.is_last(state.details.run_id):
                         types = instance.failure_types
                         instance.failure_types += WHATEVER
-                        commands = instance.activate(now_ms, jobs)
+                        commands = instance.activate(now_ms, jobs, workflows.stage)
                         instance.failure_types = types
                     else:
-                        commands = instance.activate(now_ms, jobs)
+                        commands = instance.activate(now_ms, jobs, workflows.stage)
                     if instance.replies:
                         replies, instance.replies = instance.replies, []
                         if instance.unanswered:

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from hotmesh.engine.loop import own_thread
+from hotmesh.engine.loop import Stage, own_thread
 from hotmesh.exceptions import DeadlockError
 from hotmesh.printing import printable
 from hotmesh.router.collection import collection_paused
@@ -112,6 +112,8 @@ class WorkflowThread:
         self._context = contextvars.copy_context()
         self.watchdog = Watchdog(limit_seconds, self._leave_behind)
         """Watches what runs now."""
+        self.stage: Stage | None = None
+        """Where the work in hand runs workflow code."""
         self.stuck: dict[bytes, threading.Thread] = {}
         """The runs whose code was left behind, with the thread that it is in."""
 
@@ -153,7 +155,7 @@ class WorkflowThread:
             BaseException: What the work raised.
         """
         if self._inline:
-            with collection_paused(), own_thread():
+            with collection_paused(), own_thread() as self.stage:
                 return work()
         asked = _Work(work)
         if not self._call(asked):
@@ -221,7 +223,7 @@ class WorkflowThread:
                 return
             result, error = None, None
             try:
-                with collection_paused(), own_thread():
+                with collection_paused(), own_thread() as self.stage:
                     result = work.run()
             except LeftBehind:
                 return
