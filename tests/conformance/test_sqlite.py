@@ -29,7 +29,8 @@ from hotmesh.backends.sqlite import (
     thread,
 )
 from hotmesh.backends.sqlite.connection import APPLICATION_ID, open_writer
-from hotmesh.backends.sqlite.transaction import Transaction
+from hotmesh.backends.sqlite.rows import Rows
+from hotmesh.backends.sqlite.transaction import Row, Transaction
 from hotmesh.client import _waiter
 from hotmesh.exceptions import (
     BackendAccessError,
@@ -95,6 +96,10 @@ async def elsewhere(path: Path) -> AsyncIterator[Mesh]:
     backend._store = store.Store(str(path), store.wall_clock_ms)
     yield await Mesh.over(backend)
     await asyncio.to_thread(backend._store.close)
+
+
+def path_of(url: str) -> Path:
+    return Path(url.removeprefix("sqlite:///"))
 
 
 async def heard(listener: Listener) -> str | None:
@@ -478,11 +483,53 @@ async def test_damage_that_is_no_runs_is_named(sqlite_url: str, column: str) -> 
     await backend.connect()
     mesh = await Mesh.over(backend)
     await mesh.start("before")
-    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as database, database:
+    with closing(sqlite3.connect(path_of(sqlite_url))) as database, database:
         database.execute(f"update state set {column} = 'damaged'")
     with pytest.raises(BackendError, match="table 'state' is damaged"):
         await mesh.start("after")
     await backend.close()
+
+
+async def test_a_journal_gets_no_hole_where_the_content_is_restored_in_place(
+    sqlite_url: str,
+) -> None:
+    """The file stays, and no beat has told the router yet."""
+    async with elsewhere(path_of(sqlite_url)) as mesh:
+        router = await mesh.join()
+        runs = [await mesh.start(f"order-{number}") for number in range(3)]
+        for seq in (0, 1):
+            await router.commit(
+                journal_run=runs, journal_seq=[seq] * 3, journal_frame=[f"{seq}".encode()] * 3
+            )
+        await router.commit(journal_run=runs[1:2], journal_seq=[2], journal_frame=[b"2"])
+        with closing(sqlite3.connect(path_of(sqlite_url))) as foreign, foreign:
+            foreign.execute("delete from journal where seq > 0")
+        columns = {"journal_run": [runs[0]], "journal_seq": [2], "journal_frame": [b"2"]}
+        assert list((await router.step(**columns)).stale) == [runs[1]]
+        assert list((await router.step(**columns)).stale) == [runs[0]]
+        assert await mesh.backend.journal(NAMESPACE, runs[0]) == [b"0"]
+
+
+async def test_journals_that_a_session_has_written_are_not_looked_up(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for the newest of them, which answers for all."""
+    looked_up: list[int] = []
+    all_rows = Transaction.all_rows
+
+    def counting(tx: Transaction, rows: Rows, columns: Sequence[Sequence[object]]) -> list[Row]:
+        looked_up.append(len(columns[0]))
+        return all_rows(tx, rows, columns)
+
+    async with elsewhere(path_of(sqlite_url)) as mesh:
+        router = await mesh.join()
+        runs = [await mesh.start(f"order-{number}") for number in range(3)]
+        monkeypatch.setattr(Transaction, "all_rows", counting)
+        for seq in (0, 1, 2):
+            if seq == 2:
+                router.session.forget()
+            await router.commit(journal_run=runs, journal_seq=[seq] * 3, journal_frame=[b"x"] * 3)
+    assert looked_up == [3, 1, 3]
 
 
 async def test_what_was_to_be_written_is_let_go_of_at_once(sqlite_url: str) -> None:

@@ -15,6 +15,7 @@ from hotmesh.backends.sqlite.connection import open_writer
 from hotmesh.backends.sqlite.reading import Positions, read_messages
 from hotmesh.backends.sqlite.step import apply
 from hotmesh.backends.sqlite.transaction import Transaction
+from hotmesh.backends.written import WrittenJournals
 from hotmesh.core.rope import Rope
 from hotmesh.limits import BATCH_BYTES_MAX, ROPE_BYTES
 
@@ -125,7 +126,7 @@ def test_closing_a_run_does_not_write_its_input_again(
         close_result=[b"r"],
         close_waits=[False],
     )
-    apply(Transaction(connection, 1_000, writes=True), "n", step)
+    apply(Transaction(connection, 1_000, writes=True), "n", step, WrittenJournals())
     connection.execute("COMMIT")
     assert connection.execute("SELECT status FROM run").fetchall() == [(2,)]
     assert log.stat().st_size - before < 20 * PAGE_BYTES

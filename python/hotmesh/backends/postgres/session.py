@@ -15,9 +15,9 @@ from hotmesh.backends.postgres.cursor import TIMER_ROOM, Bounds, MessageCursor, 
 from hotmesh.backends.postgres.large import any_large, journal, receive, row_with_large
 from hotmesh.backends.postgres.link import Link
 from hotmesh.backends.postgres.rows import loaded_run
-from hotmesh.backends.postgres.written import WrittenJournals
 from hotmesh.backends.protocol import LoadedRun, Loads, Step, StepReply
 from hotmesh.backends.shelf import Shelf, Shelved, size_of
+from hotmesh.backends.written import WrittenJournals
 from hotmesh.exceptions import BackendError, BackendUnavailableError
 from hotmesh.limits import BATCH_BYTES_MAX
 

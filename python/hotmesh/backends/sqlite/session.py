@@ -17,6 +17,7 @@ from hotmesh.backends.sqlite.rows import bytes_of
 from hotmesh.backends.sqlite.step import apply, changes_anything
 from hotmesh.backends.sqlite.store import Store
 from hotmesh.backends.sqlite.transaction import Row, Transaction
+from hotmesh.backends.written import WrittenJournals
 from hotmesh.exceptions import BackendUnavailableError
 from hotmesh.limits import BATCH_BYTES_MAX
 
@@ -36,6 +37,7 @@ class SqliteSession:
         self._generation: int | None = None
         """The file that everything was read of; None when nothing was."""
         self._shelf = Shelf()
+        self._written = WrittenJournals()
         self._reading: Sequence[int] = ()
         """Lanes of the latest step."""
         self._forgotten: set[int] = set()
@@ -49,7 +51,7 @@ class SqliteSession:
         def work(tx: Transaction) -> StepReply:
             self._meet_file(tx)
             with tx.time_of(step.latest_ms):
-                reply = apply(tx, self._namespace, step)
+                reply = apply(tx, self._namespace, step, self._written)
                 reply.messages = read_messages(tx, step, room, self._positions, moved)
                 reply.timers = read_timers(tx, step, self._horizon_ms, self._positions, moved)
             reply.now_ms = tx.now_ms
@@ -64,7 +66,11 @@ class SqliteSession:
             self.forget()
             self._generation = None
             raise
-        if not (reply.fenced or reply.refused or reply.stale):
+        if reply.fenced or reply.refused or reply.stale:
+            self._written.forget()
+        else:
+            gone = [*step.close_run, *step.move_run]
+            self._written.wrote(step.journal_run, step.journal_seq, gone)
             self._positions.advance(moved, self._forgotten)
             if step.room > 0 and (shelf or moved.any_large):
                 await self._read_shelved(step, reply)
@@ -122,6 +128,7 @@ class SqliteSession:
             forgotten = set(lanes)
         self._forgotten |= forgotten
         self._shelf.forget(lanes)
+        self._written.forget()
         self._positions.forget(forgotten)
 
     async def close(self) -> None:

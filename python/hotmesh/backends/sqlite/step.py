@@ -13,6 +13,7 @@ from hotmesh.backends.sqlite.moves import forget_moved, move_runs
 from hotmesh.backends.sqlite.rows import Rows
 from hotmesh.backends.sqlite.starts import is_queue_of, mail_all, send_all, start_all, wait_all
 from hotmesh.backends.sqlite.transaction import AbortError, Transaction
+from hotmesh.backends.written import WrittenJournals
 from hotmesh.exceptions import BackendError
 from hotmesh.limits import LANES_PER_QUEUE
 
@@ -84,13 +85,14 @@ def own_lanes(own_queues: Sequence[int], lanes: Sequence[int]) -> bool:
     return {lane // LANES_PER_QUEUE for lane in lanes}.issubset(own_queues)
 
 
-def apply(tx: Transaction, namespace: str, step: Step) -> StepReply:
+def apply(tx: Transaction, namespace: str, step: Step, written: WrittenJournals) -> StepReply:
     """Apply the whole step; the reply lacks what is read afterwards.
 
     Args:
         tx: Where.
         namespace: The router's.
         step: What.
+        written: The journals that need not be looked up.
 
     Raises:
         AbortError: the step is fenced, refused or stale, so nothing of it is kept.
@@ -98,7 +100,7 @@ def apply(tx: Transaction, namespace: str, step: Step) -> StepReply:
     """
     own_queues = check_fence(tx, namespace, step)
     queue_id = own_queues[0]
-    _write_journal(tx, step, queue_id)
+    _write_journal(tx, step, queue_id, written)
     if step.ack_lane:
         tx.run_rows(_DELETE_MESSAGES, (step.ack_lane, step.ack_id))
     _refuse_closes(tx, step)
@@ -142,10 +144,10 @@ def _first_rows(
     return list(first), list(first.values())
 
 
-def _write_journal(tx: Transaction, step: Step, queue_id: int) -> None:
+def _write_journal(tx: Transaction, step: Step, queue_id: int, written: WrittenJournals) -> None:
     if not step.journal_run:
         return
-    runs, seqs = _first_rows(step.journal_run, step.journal_seq)
+    runs, seqs = written.unsure(*_first_rows(step.journal_run, step.journal_seq))
     stale = tx.all_rows(_STALE, (runs, seqs, [queue_id] * len(runs)))
     if stale:
         raise AbortError(StepReply(tx.now_ms, stale=[run_id for (run_id,) in stale]))

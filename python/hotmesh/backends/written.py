@@ -1,4 +1,4 @@
-"""Which journals a connection has written itself, and need not be looked up before it goes on."""
+"""Which journals a session has written itself, and need not be looked up before it goes on."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ JOURNALS_MAX = 100_000
 class WrittenJournals:
     """The journals whose newest row was written by the session, over the connection that it has.
 
-    While that connection lasts, they are as they were left, for nobody else writes to runs of the
-    session's lanes. Only somebody who restores the database in place changes them; what is lost
-    then is what came last. So for all of them one row is looked up, the newest. (To look a row up
-    takes half as long as to write one.)
+    While that connection lasts (in SQLite: while the same file is in the database's place), they
+    are as they were left, for nobody else writes to runs of the session's lanes. Only somebody who
+    restores the database in place changes them; what is lost then is what came last. So for all of
+    them one row is looked up, the newest. (To look a row up takes half as long as to write one.)
     """
 
     def __init__(self) -> None:

@@ -1,9 +1,9 @@
-"""Of which journal rows a Postgres session has to look up whether they come next."""
+"""Of which journal rows a session has to look up whether they come next."""
 
 import pytest
 
-from hotmesh.backends.postgres import written
-from hotmesh.backends.postgres.written import WrittenJournals
+from hotmesh.backends import written
+from hotmesh.backends.written import WrittenJournals
 
 A, B, C = b"a" * 16, b"b" * 16, b"c" * 16
 
