@@ -8,6 +8,7 @@ rows runs beside that code. Values are bound as they are; JSON for ``json_each``
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence, Sized
 from itertools import chain
 
@@ -21,6 +22,10 @@ a cached statement until that is used again."""
 SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, ROWS_MAX)
 """Rows that a statement may have, so that there are few to be compiled and kept."""
 
+NOTHING = -1
+"""What fills the rows that stand for none. No key is this number. (Python's ``sqlite3`` looks for
+an adapter of nulls, in vain: to bind one takes longer than bytes.)"""
+
 Column = Sequence[object]
 
 _ROW = re.compile(r"(?<=VALUES )\(\?(?:, \?)*\)")
@@ -29,7 +34,7 @@ _ROW = re.compile(r"(?<=VALUES )\(\?(?:, \?)*\)")
 class Rows:
     """A statement with a row of parameters, ``VALUES (?, ?)``, that stands for any number of rows.
 
-    The number is rounded up with rows of nulls; the statement must pass over them.
+    The number is rounded up with rows of :data:`NOTHING`; the statement must pass over them.
     """
 
     def __init__(self, statement: str) -> None:
@@ -61,8 +66,8 @@ class Rows:
 
     def _call(self, values: list[object]) -> tuple[str, list[object]]:
         count = len(values) // self._width
-        size = next(size for size in SIZES if size >= count)
-        values += [None] * ((size - count) * self._width)
+        size = SIZES[bisect_left(SIZES, count)]
+        values += [NOTHING] * ((size - count) * self._width)
         text = self._texts.get(size)
         if text is None:
             text = self._head + ", ".join([self._row] * size) + self._tail

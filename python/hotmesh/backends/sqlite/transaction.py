@@ -9,7 +9,7 @@ from typing import Any
 
 from hotmesh.backends.protocol import STEADY_MS
 from hotmesh.backends.sqlite import statements
-from hotmesh.backends.sqlite.rows import Column, Rows, is_large, large_bytes
+from hotmesh.backends.sqlite.rows import NOTHING, Column, Rows, is_large, large_bytes
 from hotmesh.exceptions import BackendError
 from hotmesh.limits import BATCH_BYTES_MAX
 
@@ -156,13 +156,13 @@ class Transaction:
         """A statement keeps what it was given until it is used again: use it again if that is much.
 
         Args:
-            statement: One that passes over nulls.
+            statement: One of :class:`.Rows`.
             values: Its parameters.
         """
         size = large_bytes(values)
         if size:
             self.moved_bytes += size
-            self._connection.execute(statement, [None] * len(values))
+            self._connection.execute(statement, [NOTHING] * len(values))
 
     def spare(self) -> None:
         """Keep few pages in memory until the transaction is over."""

@@ -25,7 +25,7 @@ SELECT home FROM queue WHERE id = ?;
 -- name: claim_workflow_ids
 -- Take workflow ids that no run holds.
 INSERT OR IGNORE INTO current (namespace, workflow_id, run_id)
-SELECT * FROM (VALUES (?, ?, ?)) WHERE column1 IS NOT NULL;
+SELECT * FROM (VALUES (?, ?, ?)) WHERE column1 <> -1;
 
 -- name: take_workflow_id
 -- Take a workflow id over from its closed run.
@@ -65,7 +65,7 @@ SELECT status, lane FROM run WHERE run_id = ? AND namespace = ?;
 INSERT INTO run
     (run_id, namespace, workflow_id, workflow_type, lane, expire_s, started_ms, header, input,
      status)
-SELECT *, 1 FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)) WHERE column1 IS NOT NULL;
+SELECT *, 1 FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)) WHERE column1 <> -1;
 
 -- name: oldest_wait
 -- The first run in line for mail of a key.
@@ -95,7 +95,7 @@ INSERT INTO mail (namespace, key, data) VALUES (?, ?, ?);
 -- How runs ended, those that did; status 0 for those that don't exist.
 SELECT column1, coalesce(status, 0), CASE WHEN status IS NULL THEN x'' ELSE result END
 FROM (VALUES (?, ?)) LEFT JOIN run ON run_id = column1 AND namespace = column2
-WHERE column1 IS NOT NULL AND status IS NOT 1;
+WHERE column1 <> -1 AND status IS NOT 1;
 
 -- name: read_reply
 -- An answer that has arrived.

@@ -53,4 +53,4 @@ UPDATE state SET message_id = ?, posted_timers = ?, clock_shift_ms = ? WHERE id 
 -- name: insert_messages
 -- Messages at the ends of their lanes.
 INSERT INTO stream (lane, id, run_id, kind, frame)
-SELECT * FROM (VALUES (?, ?, ?, ?, ?)) WHERE column1 IS NOT NULL;
+SELECT * FROM (VALUES (?, ?, ?, ?, ?)) WHERE column1 <> -1;

@@ -12,7 +12,7 @@ WHERE CASE column2
         SELECT 1 FROM run AS r
         WHERE r.run_id = column1 AND r.status = 1 AND (r.lane / 64 = column3 OR EXISTS (
             SELECT 1 FROM queue AS q WHERE q.id = r.lane / 64 AND q.home = column3)))
-    ELSE column1 IS NOT NULL AND NOT EXISTS (
+    ELSE column1 <> -1 AND NOT EXISTS (
         SELECT 1 FROM journal AS j WHERE j.run_id = column1 AND j.seq = column2 - 1)
 END;
 
@@ -28,7 +28,7 @@ SELECT r.run_id, r.lane, r.status FROM (VALUES (?)) JOIN run AS r ON r.run_id = 
 -- name: insert_journal
 -- Transitions; one whose seq is taken violates the key: its run is stale.
 INSERT INTO journal (run_id, seq, frame)
-SELECT * FROM (VALUES (?, ?, ?)) WHERE column1 IS NOT NULL;
+SELECT * FROM (VALUES (?, ?, ?)) WHERE column1 <> -1;
 
 -- name: delete_messages
 -- Handled messages. (A bare VALUES here would have the whole table scanned.)
@@ -45,7 +45,7 @@ SELECT 1 FROM stream WHERE run_id = ? AND kind = 1 LIMIT 1;
 -- name: insert_timers
 -- Timers; the same one twice is one.
 INSERT OR IGNORE INTO timer (lane, due_ms, run_id, key)
-SELECT * FROM (VALUES (?, ?, ?, ?)) WHERE column1 IS NOT NULL;
+SELECT * FROM (VALUES (?, ?, ?, ?)) WHERE column1 <> -1;
 
 -- name: delete_timer
 -- A timer that fired or is not wanted any more.
@@ -90,7 +90,7 @@ UPDATE queue SET used_ms = ? WHERE id = ? AND home IS NOT NULL;
 -- Activity tasks, unclaimed; one that is there stays as it is.
 INSERT INTO task
     (queue_id, activity_type, lane, run_id, seq, attempt, due_ms, scheduled_ms, frame, state)
-SELECT * FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) WHERE column1 IS NOT NULL
+SELECT * FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) WHERE column1 <> -1
 ON CONFLICT (run_id, seq) DO NOTHING;
 
 -- name: drop_ended_task

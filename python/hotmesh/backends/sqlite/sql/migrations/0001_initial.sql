@@ -60,13 +60,14 @@ CREATE TABLE current (
 ) WITHOUT ROWID;
 
 -- What happened in a run, one row per transition; its key is the second fence. A large frame is null
--- here and lies in pieces.
+-- here and lies in pieces. Rows are appended, and only the index has those of a run together: what a
+-- step writes for hundreds of runs changes half as many pages, each of which a commit writes whole.
 CREATE TABLE journal (
     run_id BLOB NOT NULL,
     seq INTEGER NOT NULL,
     frame BLOB,
-    PRIMARY KEY (run_id, seq)
-) WITHOUT ROWID;
+    UNIQUE (run_id, seq)
+);
 
 -- Large values in pieces, in order. part: -1 is the run's input, -2 its result, else it is the frame of
 -- that seq in its journal.
