@@ -123,8 +123,8 @@ def open_reader(path: str) -> sqlite3.Connection:
 
 
 # A parameter of a type without an adapter costs more than all else that is done with it: each time
-# two attributes are looked for that no bytes have, and errors are formatted. (Calling the type costs
-# half as much again as calling this.) Whoever has registered an adapter keeps it.
+# two attributes are looked for that no bytes have, and the errors formatted. (To call the type is
+# half as much again.) Whoever has registered an adapter of their own keeps it.
 if (bytes, sqlite3.PrepareProtocol) not in sqlite3.adapters:
     sqlite3.register_adapter(bytes, bytes.__bytes__)
 
