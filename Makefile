@@ -6,7 +6,7 @@ TEST_VENV := .venv-test
 BENCH ?= benches/throughput.py
 SHELL := /bin/bash
 
-.PHONY: help demo test test-full test-env build pure-wheel dev lint format kinds bench soak clean
+.PHONY: help demo test test-full test-env build pure-wheel dev lint format tables bench soak clean
 
 help: ## Say what the targets do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,8 +47,8 @@ format: dev ## Format Python and Rust
 	$(VENV)/bin/ruff format --quiet .
 	cargo fmt
 
-kinds: dev ## Write what the Rust core knows of kinds from the kind table
-	$(VENV)/bin/python tools/write_kinds.py
+tables: dev ## Write what follows from the core's tables: its Rust twin, pictures in the documents
+	$(VENV)/bin/python tools/write_tables.py
 	cargo fmt
 
 bench: test-env ## Measure the release wheel on each backend, and compare with the last figures

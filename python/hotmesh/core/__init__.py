@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 from hotmesh._version import __version__
-from hotmesh.core import kinds
+from hotmesh.core import kinds, run_states
 from hotmesh.core.errors import CodecError, CoreError, LedgerError, RouterError
 from hotmesh.core.types import DRAINED_FIELDS, Drained, Event, Ingested, Loaded, Transition
 
@@ -41,6 +41,7 @@ __all__ = [
     "kinds",
     "lane_of",
     "match_commands",
+    "run_states",
 ]
 
 

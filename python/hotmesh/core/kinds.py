@@ -1,7 +1,7 @@
 """The kind table: what a message, a job or a command is. Part of the stored format.
 
 Each kind is one row, and whatever is decided by kind is decided by a set derived from the rows,
-below. `kind_table` says what the columns mean; ``make kinds`` writes `rust/core/src/kinds.rs` from
+below. `kind_table` says what the columns mean; ``make tables`` writes `rust/core/src/kinds.rs` from
 here. Kinds are plain integers, not an enum: they are compared on every message.
 """
 

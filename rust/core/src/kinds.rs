@@ -54,7 +54,7 @@ macro_rules! outcomes {
     };
 }
 
-// Below: written by `make kinds` from `python/hotmesh/core/kinds.py`.
+// Below: written by `make tables` from `python/hotmesh/core/kinds.py`.
 
 kinds! {
     START = 1,

@@ -14,6 +14,7 @@ pub mod output;
 pub mod replay;
 pub mod router;
 pub mod run;
+pub mod run_states;
 pub mod timers;
 pub mod wheel;
 

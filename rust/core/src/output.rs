@@ -14,6 +14,7 @@ use crate::columns::{
 use crate::errors::{CodecError, CoreError};
 use crate::ledger::{OpenCommand, SCHEDULE_TO_START};
 use crate::run::{Arrival, Origin, Run};
+use crate::run_states::{self, State};
 use crate::timers::{Timers, timer_key};
 use crate::{Event, RunId, kinds};
 use rustc_hash::FxHashSet;
@@ -100,7 +101,7 @@ impl<F: Share> Output<F> {
     ) {
         let is_active = !run.jobs.is_empty() && run.active_in == ingest;
         let is_full = run.job_bytes >= self.job_bytes_max && !self.whole.contains(&run.run_id);
-        if !run.warm || (!run.jobs.is_empty() && !is_active) || is_full {
+        if run.state == State::Cold || (!run.jobs.is_empty() && !is_active) || is_full {
             run.backlog.push(arrival);
             return;
         }
@@ -109,8 +110,9 @@ impl<F: Share> Output<F> {
         } = arrival.outline();
         let is_timer = matches!(arrival.origin, Origin::Timer { .. });
         if kind == kinds::QUERY {
+            run.go(run_states::ask);
             run.jobs.push(arrival);
-        } else if run.closed {
+        } else if run.is_closed() {
             self.close_out(run, arrival, batch);
             return;
         } else if kind == kinds::ACTIVITY_TIMED_OUT && number == SCHEDULE_TO_START && is_timer {
@@ -192,6 +194,7 @@ impl<F: Share> Output<F> {
         let mut jobs = std::mem::take(&mut run.jobs);
         let dismissed = std::mem::take(&mut run.dismissed);
         run.job_bytes = 0;
+        run.go(run_states::complete);
         if run.has_local_work() {
             if run.anchor.is_none() {
                 run.anchor = choose_anchor(jobs.iter().chain(&dismissed));
@@ -349,7 +352,7 @@ impl<F: Share> Output<F> {
         body_of: &impl Fn(usize) -> F,
     ) {
         let released = run.ledger.take_released();
-        let closes = run.ledger.closed() && !run.closed;
+        let closes = run.ledger.closed() && !run.is_closed();
         if released.is_empty() && !closes {
             return;
         }
@@ -378,7 +381,7 @@ impl<F: Share> Output<F> {
         fresh: &Fresh,
         body: impl FnOnce() -> F,
     ) {
-        run.closed = true;
+        run.go(run_states::close);
         let (run_id, lane) = (run.run_id, run.lane);
         let mut waits = false;
         for found in run.ledger.open_commands() {

@@ -16,6 +16,7 @@ use crate::errors::{CoreError, LedgerError, LedgerFault, RouterError, RouterFaul
 use crate::ledger::{Ledger, OpenCommand};
 use crate::output::{Ingested, Output};
 use crate::run::{Arrival, Origin, Run};
+use crate::run_states::{self, State};
 use crate::timers::event_of;
 use crate::{Event, RunId, kinds};
 
@@ -165,7 +166,7 @@ impl<F: Share> Router<F> {
         inflight: &FxHashSet<i64>,
     ) -> Result<Loaded<'a>, CoreError> {
         if let Some(run) = self.runs.get(&run_id) {
-            if run.warm {
+            if run_states::load(run.state).is_none() {
                 return Err(RouterError {
                     fault: RouterFault::Warm,
                     run_id,
@@ -188,14 +189,18 @@ impl<F: Share> Router<F> {
         let run = self
             .runs
             .entry(run_id)
-            .or_insert_with(|| discovered(&self.strays, run_id, lane, true));
-        run.warm = true;
+            .or_insert_with(|| discovered(&self.strays, run_id, lane, run_states::find));
+        let is_closed = closed || ledger.closed();
+        run.go(if is_closed {
+            run_states::load_closed
+        } else {
+            run_states::load
+        });
         run.lane = lane;
-        run.closed = closed || ledger.closed();
         run.ledger = ledger;
         run.journal_seq = frames.len();
         enqueue(&mut self.ready, run);
-        let lost = if run.closed {
+        let lost = if is_closed {
             Vec::new()
         } else {
             lost_work(run, &transitions, inflight)
@@ -365,7 +370,7 @@ impl<F: Share> Router<F> {
     fn take_back(&mut self, made_here: FxHashMap<RunId, (i64, Vec<Arrival<F>>)>) {
         let first = self.recovered.len();
         for (run_id, (lane, arrivals)) in made_here {
-            let mut run = Run::new(run_id, lane, false);
+            let mut run = Run::new(run_id, lane, run_states::find);
             run.backlog = arrivals;
             self.runs.insert(run_id, run);
             self.recovered.push(run_id);
@@ -378,8 +383,8 @@ impl<F: Share> Router<F> {
         let Some(run) = self.runs.get(&run_id) else {
             return false;
         };
-        let idle = run.warm && run.jobs.is_empty() && run.backlog.is_empty();
-        if !idle || run.anchor.is_some() || self.output.is_pending(run) {
+        let is_idle = run_states::evict(run.state).is_some() && run.backlog.is_empty();
+        if !is_idle || run.anchor.is_some() || self.output.is_pending(run) {
             return false;
         }
         self.runs.remove(&run_id);
@@ -422,10 +427,10 @@ impl<F: Share> Router<F> {
         self.runs.contains_key(&run_id)
     }
 
-    /// (next journal seq, open local work, closed) of a run.
-    pub fn run_state(&self, run_id: RunId) -> Result<(usize, usize, bool), RouterError> {
+    /// (next journal seq, open local work, state) of a run.
+    pub fn run_state(&self, run_id: RunId) -> Result<(usize, usize, State), RouterError> {
         match self.runs.get(&run_id) {
-            Some(run) => Ok((run.journal_seq, run.ledger.local(), run.closed)),
+            Some(run) => Ok((run.journal_seq, run.ledger.local(), run.state)),
             None => Err(RouterError {
                 fault: RouterFault::Unknown,
                 run_id,
@@ -439,7 +444,7 @@ impl<F: Share> Router<F> {
             |wanted: fn(&Run<F>) -> bool| self.runs.values().filter(|run| wanted(run)).count();
         Stats {
             runs: self.runs.len(),
-            cold: count(|run| !run.warm),
+            cold: count(|run| run.state == State::Cold),
             busy: count(|run| !run.jobs.is_empty()),
             anchored: count(|run| run.anchor.is_some()),
             backlog: self.runs.values().map(|run| run.backlog.len()).sum(),
@@ -492,7 +497,7 @@ impl<F: Share> Router<F> {
             let run = self
                 .runs
                 .entry(run_id)
-                .or_insert_with(|| discovered(&self.strays, run_id, lane, true));
+                .or_insert_with(|| discovered(&self.strays, run_id, lane, run_states::begin));
             self.output.offer(run, arrival, self.ingests, batch);
             if let Some(active) = batch.active.last_mut() {
                 active.1 = Some(index);
@@ -505,7 +510,7 @@ impl<F: Share> Router<F> {
     fn deliver(&mut self, run_id: RunId, lane: i64, arrival: Arrival<F>, batch: &mut Ingested<F>) {
         let run = self.runs.entry(run_id).or_insert_with(|| {
             batch.loads.push(run_id);
-            discovered(&self.strays, run_id, lane, false)
+            discovered(&self.strays, run_id, lane, run_states::find)
         });
         self.output.offer(run, arrival, self.ingests, batch);
     }
@@ -522,7 +527,7 @@ impl<F: Share> Router<F> {
         let Some(run) = self.runs.get_mut(&run_id) else {
             return;
         };
-        if !run.warm || !run.closed || !run.jobs.is_empty() {
+        if run_states::finish(run.state).is_none() {
             return;
         }
         if !run.backlog.is_empty() {
@@ -588,9 +593,9 @@ fn discovered<F: AsRef<[u8]>>(
     strays: &FxHashMap<RunId, u64>,
     run_id: RunId,
     lane: i64,
-    warm: bool,
+    arrow: impl Fn(State) -> Option<State>,
 ) -> Run<F> {
-    let mut run = Run::new(run_id, lane, warm);
+    let mut run = Run::new(run_id, lane, arrow);
     if let Some(&number) = strays.get(&run_id) {
         run.marked_in = number;
     }
@@ -603,7 +608,7 @@ fn warm<F>(runs: &mut FxHashMap<RunId, Run<F>>, run_id: RunId) -> Result<&mut Ru
             fault: RouterFault::Unknown,
             run_id,
         }),
-        Some(run) if !run.warm => Err(RouterError {
+        Some(run) if run.state == State::Cold => Err(RouterError {
             fault: RouterFault::Cold,
             run_id,
         }),

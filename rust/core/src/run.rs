@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use crate::codec::{Layout, Part, Writer, encode_event, encode_head, layout_of, layout_of_head};
 use crate::errors::CodecError;
 use crate::ledger::Ledger;
+use crate::run_states::{self, State};
 use crate::{Event, RunId, kinds};
 
 /// Where an event came from.
@@ -156,16 +157,15 @@ const ANSWER_BYTES: usize = 512 * 1024;
 
 /// A run this router knows.
 ///
-/// Cold: its journal is not loaded, whatever arrives waits in `backlog`. Warm: `ledger` decides.
-/// Busy: `jobs` are in a workflow's hands, whatever arrives waits in `backlog` too, as does what is
-/// too much for one activation.
+/// What waits, waits in `backlog`, as does what is too much for one activation. While a run is busy
+/// or answering, and then only, it has `jobs`.
 #[derive(Debug)]
 #[allow(missing_docs)]
 pub struct Run<F> {
     pub run_id: RunId,
     pub lane: i64,
-    pub warm: bool,
-    pub closed: bool,
+    /// An arrow is the only way from one to another.
+    pub state: State,
     pub ledger: Ledger,
     pub journal_seq: usize,
     pub jobs: Vec<Arrival<F>>,
@@ -189,13 +189,12 @@ pub struct Run<F> {
 }
 
 impl<F: AsRef<[u8]>> Run<F> {
-    /// A run with an empty journal.
-    pub fn new(run_id: RunId, lane: i64, warm: bool) -> Self {
+    /// A run that becomes known now, by an arrow from [`State::Gone`].
+    pub fn new(run_id: RunId, lane: i64, arrow: impl Fn(State) -> Option<State>) -> Self {
         Self {
             run_id,
             lane,
-            warm,
-            closed: false,
+            state: taken(&arrow, State::Gone),
             ledger: Ledger::default(),
             journal_seq: 0,
             jobs: Vec::new(),
@@ -211,9 +210,21 @@ impl<F: AsRef<[u8]>> Run<F> {
         }
     }
 
+    /// Take an arrow that there is from where the run is.
+    #[inline]
+    pub fn go(&mut self, arrow: impl Fn(State) -> Option<State>) {
+        self.state = taken(&arrow, self.state);
+    }
+
+    /// Whether it has ended, as far as this is known: of a cold run it is not.
+    #[inline]
+    pub fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed | State::Answering)
+    }
+
     /// Whether a crash now would leave work that only a reader of the stream can find.
     pub fn has_local_work(&self) -> bool {
-        self.ledger.local() > 0 && !self.closed
+        self.ledger.local() > 0 && !self.is_closed()
     }
 
     /// Put an event among the jobs; gives it back if the ledger refuses it.
@@ -224,6 +235,7 @@ impl<F: AsRef<[u8]>> Run<F> {
         if !self.ledger.accept(&arrival.outline()) {
             return Some(arrival);
         }
+        self.go(run_states::give);
         self.job_bytes += arrival.frame_size();
         if arrival.kind() == kinds::UPDATE {
             self.job_bytes = self.job_bytes.saturating_add(self.answer_bytes);
@@ -257,6 +269,9 @@ impl<F: AsRef<[u8]>> Run<F> {
         self.jobs.extend(others);
         queries.append(&mut self.backlog);
         self.backlog = queries;
+        if self.jobs.is_empty() {
+            self.go(run_states::defer);
+        }
     }
 
     /// Give the jobs back to the backlog, in order, and forget what was believed of them.
@@ -268,7 +283,13 @@ impl<F: AsRef<[u8]>> Run<F> {
         self.backlog = waiting;
         self.job_bytes = 0;
         self.ledger = Ledger::default();
-        self.warm = false;
+        self.go(run_states::fail);
         self.queued = false;
     }
+}
+
+/// Where an arrow leads from there.
+#[inline]
+fn taken(arrow: &impl Fn(State) -> Option<State>, from: State) -> State {
+    arrow(from).expect("a run takes only arrows that there are")
 }

@@ -212,10 +212,10 @@ impl Router {
         Ok(self.inner.known(run_id_of(run_id.as_borrowed())?))
     }
 
-    fn run_state(&self, run_id: &Bound<'_, PyAny>) -> PyResult<(usize, usize, bool)> {
-        self.inner
-            .run_state(run_id_of(run_id.as_borrowed())?)
-            .map_err(router_error)
+    fn run_state(&self, run_id: &Bound<'_, PyAny>) -> PyResult<(usize, usize, u8)> {
+        let found = self.inner.run_state(run_id_of(run_id.as_borrowed())?);
+        let (next_seq, local, state) = found.map_err(router_error)?;
+        Ok((next_seq, local, state as u8))
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

@@ -1,6 +1,5 @@
 """The kind table: it makes sense, both cores do what it says, and Rust's is written from it."""
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
@@ -220,13 +219,3 @@ def test_a_replay_issues_what_its_row_says(core: ModuleType, each: Row) -> None:
     is_missed = core.match_commands([command], []) == 0
     assert is_missed is (each.maker is Maker.CODE)
     assert core.match_commands([], [command]) == 0
-
-
-def test_the_rust_core_has_the_table_as_it_is() -> None:
-    spec = importlib.util.spec_from_file_location("write_kinds", ROOT / "tools/write_kinds.py")
-    assert spec is not None
-    assert spec.loader is not None
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    found = (ROOT / "rust/core/src/kinds.rs").read_text()
-    assert tool.written(found) == found, "run `make kinds`"

@@ -14,6 +14,7 @@ from hotmesh.core import (
     encode_event,
     encode_transition,
     kinds,
+    run_states,
 )
 
 RUN = b"r" * 16
@@ -666,5 +667,5 @@ def test_forget_drops_everything(bench: Bench, lanes: Any) -> None:
 def test_forget_leaves_other_lanes_alone(bench: Bench) -> None:
     bench.begin(event(kinds.TIMER, 1, 150))
     bench.router.forget({LANE + 1})
-    assert bench.router.run_state(RUN) == (1, 0, False)
+    assert bench.router.run_state(RUN) == (1, 0, run_states.IDLE)
     assert bench.router.next_due() == 150

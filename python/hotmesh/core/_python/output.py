@@ -16,6 +16,7 @@ from hotmesh.core._python.run import Arrival, MessageOrigin, Origin, Run, TimerO
 from hotmesh.core._python.timers import Timers, timer_key
 from hotmesh.core.kinds import CLOSE_STATUS, EVENTS, NOT_JOURNALED
 from hotmesh.core.rope import Bytes
+from hotmesh.core.run_states import ASK, CLOSE, CLOSED, COLD, COMPLETE
 from hotmesh.core.types import Activation, Event, Ingested
 
 
@@ -64,25 +65,26 @@ class Output:
     def offer(self, run: Run, arrival: Arrival, batch: Batch) -> None:
         """Give an event to a run: it becomes a job, waits in the backlog, or is done with."""
         if (
-            not run.warm
+            run.state == COLD
             or (run.jobs and run.run_id not in batch.active)
             or (run.job_bytes >= self.job_bytes_max and run.run_id not in self.whole)
         ):
             run.backlog.append(arrival)
             return
         event, _, origin, _ = arrival
-        kind, seq, number = event[0], event[1], event[2]
+        kind = event[0]
         if kind == kinds.QUERY:
+            run.state = ASK[run.state]
             run.jobs.append(arrival)
-        elif run.closed:
+        elif run.state >= CLOSED:
             self._close_out(run, arrival, batch)
             return
         elif (
             kind == kinds.ACTIVITY_TIMED_OUT
-            and number == SCHEDULE_TO_START
+            and event[2] == SCHEDULE_TO_START
             and isinstance(origin, TimerOrigin)
         ):
-            self._expire(run, seq, batch)
+            self._expire(run, event[1], batch)
             self._dismiss(run, arrival)
             return
         elif not run.accept(arrival):
@@ -147,6 +149,7 @@ class Output:
         """
         jobs, run.jobs = run.jobs, []
         run.job_bytes = 0
+        run.state = COMPLETE[run.state]
         arrivals = jobs
         if run.dismissed:
             arrivals = [*jobs, *run.dismissed]
@@ -230,7 +233,7 @@ class Output:
 
     def close(self, run: Run, command: Event, fresh: Set[int]) -> None:
         """Write the run's end, and delete all that waits for it."""
-        run.closed = True
+        run.state = CLOSE[run.state]
         waits = False
         for seq in sorted(run.ledger.open):
             found = run.ledger.open[seq]

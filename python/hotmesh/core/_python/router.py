@@ -31,6 +31,18 @@ from hotmesh.core._python.timers import event_of
 from hotmesh.core.errors import CodecError, CoreError, LedgerError, RouterError
 from hotmesh.core.journal import outline_of
 from hotmesh.core.kinds import MAY_BE_LOCAL, STORED
+from hotmesh.core.run_states import (
+    BEGIN,
+    CLOSED,
+    COLD,
+    EVICT,
+    FIND,
+    FINISH,
+    GONE,
+    LEAVE,
+    LOAD,
+    LOAD_CLOSED,
+)
 from hotmesh.core.types import Drained, Event, Ingested, Loaded, Row, Transition
 from hotmesh.limits import BATCH_BYTES_MAX
 
@@ -138,7 +150,7 @@ class Router:
             RouterError: The run is warm, or the journal was read before the last commit.
         """
         run = self._runs.get(run_id)
-        if run is not None and run.warm:
+        if run is not None and run.state not in LOAD:
             raise RouterError("warm", run_id)
         if run is not None and len(frames) < run.journal_seq:
             raise RouterError("stale", run_id)
@@ -149,15 +161,15 @@ class Router:
             wanted = list(map(outline_of, transitions))
         ledger = _rebuild(wanted)
         if run is None:
-            run = self._runs[run_id] = Run(run_id, lane, warm=True)
-        run.warm = True
+            run = self._runs[run_id] = Run(run_id, lane, FIND[GONE])
+        is_closed = closed or ledger.closed
+        run.state = (LOAD_CLOSED if is_closed else LOAD)[run.state]
         run.lane = lane
         run.ledger = ledger
-        run.closed = closed or ledger.closed
         run.journal_seq = len(frames)
         if run.backlog:
             self._ready[run_id] = None
-        if run.closed:
+        if is_closed:
             return wanted, []
         working = {each.event[1] for each in run.local_arrivals()}.union(inflight)
         lost = set(ledger.local_seqs()).difference(working)
@@ -194,7 +206,7 @@ class Router:
         for command, frame in zip(commands, frames, strict=True):
             self._output.schedule(run, command, frame, held_until_ms)
         self._output.release(run, fresh)
-        if run.ledger.closed and not run.closed:
+        if run.ledger.closed and run.state < CLOSED:
             self._output.close(run, commands[-1], fresh)
         jobs = self._output.settle_origins(run)
         if size:
@@ -397,7 +409,7 @@ class Router:
 
     def _take_back(self, made_here: dict[bytes, tuple[int, list[Arrival]]]) -> None:
         for run_id, (lane, arrivals) in made_here.items():
-            run = self._runs[run_id] = Run(run_id, lane, warm=False)
+            run = self._runs[run_id] = Run(run_id, lane, FIND[GONE])
             run.backlog = arrivals
             self._recovered.append(run_id)
 
@@ -409,7 +421,7 @@ class Router:
         A run is kept while it has jobs, a backlog, an anchor, or rows not committed yet.
         """
         run = self._runs.get(run_id)
-        if run is None or not run.warm or run.jobs or run.backlog or run.anchor is not None:
+        if run is None or run.state not in EVICT or run.backlog or run.anchor is not None:
             return False
         if self._output.is_pending(run_id):
             return False
@@ -439,8 +451,8 @@ class Router:
         """Whether the run is in memory, warm or cold."""
         return run_id in self._runs
 
-    def run_state(self, run_id: bytes) -> tuple[int, int, bool]:
-        """(next journal seq, open local work, closed) of a run.
+    def run_state(self, run_id: bytes) -> tuple[int, int, int]:
+        """(next journal seq, open local work, state) of a run; see `run_states`.
 
         Raises:
             RouterError: The run is unknown.
@@ -448,14 +460,14 @@ class Router:
         run = self._runs.get(run_id)
         if run is None:
             raise RouterError("unknown", run_id)
-        return run.journal_seq, run.ledger.local, run.closed
+        return run.journal_seq, run.ledger.local, run.state
 
     def stats(self) -> dict[str, int]:
         """How much of everything is in memory."""
         runs = list(self._runs.values())
         return {
             "runs": len(runs),
-            "cold": sum(not run.warm for run in runs),
+            "cold": sum(run.state == COLD for run in runs),
             "busy": sum(bool(run.jobs) for run in runs),
             "anchored": sum(run.anchor is not None for run in runs),
             "backlog": sum(len(run.backlog) for run in runs),
@@ -479,14 +491,14 @@ class Router:
         run = self._runs.get(run_id)
         if run is None:
             if event[0] == kinds.START and not row[8]:
-                run = self._runs[run_id] = Run(run_id, lane, warm=True)
+                run = self._runs[run_id] = Run(run_id, lane, BEGIN[GONE])
                 batch.fresh[run_id] = index
             else:
                 run = self._discover(run_id, lane, batch)
         self._output.offer(run, Arrival(event, frame, origin), batch)
 
     def _discover(self, run_id: bytes, lane: int, batch: Batch) -> Run:
-        run = self._runs[run_id] = Run(run_id, lane, warm=False)
+        run = self._runs[run_id] = Run(run_id, lane, FIND[GONE])
         batch.loads.append(run_id)
         return run
 
@@ -505,7 +517,7 @@ class Router:
         run = self._runs.get(run_id)
         if run is None:
             raise RouterError("unknown", run_id)
-        if not run.warm:
+        if run.state == COLD:
             raise RouterError("cold", run_id)
         return run
 
@@ -513,14 +525,14 @@ class Router:
         run = self._runs.get(run_id)
         if run is None:
             raise RouterError("unknown", run_id)
-        if run.warm:
+        if run.state not in LEAVE:
             raise RouterError("warm", run_id)
         return run
 
     def _drop_if_done(self, run_id: bytes) -> None:
         """Forget a closed run to which nothing is owed; one with a backlog is delivered it."""
         run = self._runs.get(run_id)
-        if run is None or not (run.warm and run.closed) or run.jobs:
+        if run is None or run.state not in FINISH:
             return
         if run.backlog:
             self._ready[run_id] = None

@@ -9,6 +9,7 @@ from hotmesh.core._python.codec import encode_event
 from hotmesh.core._python.ledger import Ledger
 from hotmesh.core._python.timers import START_EVENT
 from hotmesh.core.rope import Bytes
+from hotmesh.core.run_states import CLOSED, DEFER, FAIL, GIVE
 from hotmesh.core.types import Event
 from hotmesh.limits import ANSWER_BYTES
 
@@ -54,16 +55,14 @@ SYNTHETIC_START = Arrival(START_EVENT, encode_event(START_EVENT), None, syntheti
 class Run:
     """A run this router knows.
 
-    Cold: its journal is not loaded, whatever arrives waits in `backlog`. Warm: `ledger` decides.
-    Busy: `jobs` are in a workflow's hands, whatever arrives waits in `backlog` too, as does what
-    is too much for one activation.
+    What waits, waits in `backlog`, as does what is too much for one activation. While a run is busy
+    or answering, and then only, it has `jobs`.
     """
 
     __slots__ = (
         "anchor",
         "answer_bytes",
         "backlog",
-        "closed",
         "dismissed",
         "job_bytes",
         "jobs",
@@ -72,14 +71,14 @@ class Run:
         "ledger",
         "run_id",
         "run_timers",
-        "warm",
+        "state",
     )
 
-    def __init__(self, run_id: bytes, lane: int, *, warm: bool) -> None:
+    def __init__(self, run_id: bytes, lane: int, state: int) -> None:
         self.run_id = run_id
         self.lane = lane
-        self.warm = warm
-        self.closed = False
+        self.state = state
+        """See `run_states`; an arrow is the only way from one to another."""
         self.ledger = Ledger()
         self.journal_seq = 0
         self.jobs: list[Arrival] = []
@@ -97,7 +96,7 @@ class Run:
 
     def has_local_work(self) -> bool:
         """Whether a crash now would leave work that only a reader of the stream can find."""
-        return self.ledger.local > 0 and not self.closed
+        return self.ledger.local > 0 and self.state < CLOSED
 
     def accept(self, arrival: Arrival) -> bool:
         """Put an event among the jobs; false if the ledger refuses it.
@@ -108,6 +107,7 @@ class Run:
         was_started = ledger.started
         if not ledger.accept(arrival.event):
             return False
+        self.state = GIVE[self.state]
         self.job_bytes += len(arrival.frame)
         kind = arrival.event[0]
         if kind == kinds.UPDATE:
@@ -130,6 +130,8 @@ class Run:
         rest = self.jobs[at:]
         self.jobs[at:] = [job for job in rest if job.event[0] != kinds.QUERY]
         self.backlog[:0] = [job for job in rest if job.event[0] == kinds.QUERY]
+        if rest and not self.jobs:
+            self.state = DEFER[self.state]
 
     def fail(self) -> None:
         """Give the jobs back to the backlog, in order, and forget what was believed of them."""
@@ -139,7 +141,7 @@ class Run:
         self.dismissed = []
         self.job_bytes = 0
         self.ledger = Ledger()
-        self.warm = False
+        self.state = FAIL[self.state]
 
     def local_arrivals(self) -> list[Arrival]:
         """What this process made for the run and nobody can read again, in order."""

@@ -5,6 +5,7 @@ use crate::RunId;
 use crate::codec::Share;
 use crate::errors::{RouterError, RouterFault};
 use crate::run::{Arrival, Origin, Run};
+use crate::run_states;
 
 /// What came for a run that is in another lane.
 #[derive(Debug)]
@@ -80,7 +81,7 @@ impl<F: Share> Router<F> {
     fn take_cold(&mut self, run_id: RunId) -> Result<Run<F>, RouterError> {
         let fault = match self.runs.get(&run_id) {
             None => RouterFault::Unknown,
-            Some(run) if run.warm => RouterFault::Warm,
+            Some(run) if run_states::leave(run.state).is_none() => RouterFault::Warm,
             Some(_) => return Ok(self.runs.remove(&run_id).expect("found just now")),
         };
         Err(RouterError { fault, run_id })
