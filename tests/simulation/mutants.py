@@ -18,7 +18,6 @@ from hotmesh.core._python.run import Arrival, MessageOrigin, Run
 from hotmesh.core.rope import Bytes
 from hotmesh.engine import verdict
 from hotmesh.exceptions import is_cancelled_exception, leaves
-from hotmesh.router import recovering
 from hotmesh.router.clock import BackendClock
 from hotmesh.router.leaving import Leaving
 from hotmesh.router.local_activities import LocalActivities
@@ -237,7 +236,7 @@ def recorded_results_counted() -> Iterator[None]:
 @contextlib.contextmanager
 def journals_needed_for_what_is_late() -> Iterator[None]:
     """What comes for a run that has ended waits for a journal that can't be read."""
-    with mock.patch.object(recovering, "_ANSWERED", frozenset(kinds.NAMES)):
+    with mock.patch.object(kinds, "ANSWERED", frozenset(kinds.NAMES)):
         yield
 
 
