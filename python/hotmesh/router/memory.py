@@ -49,6 +49,7 @@ class PipeMemory:
         "_due",
         "_light_first",
         "_postponed",
+        "_tolerated",
         "core",
         "effects",
         "elsewhere",
@@ -84,6 +85,8 @@ class PipeMemory:
         """What the next step journals and answers so far."""
         self.held: list[Held] = []
         """Activations that wait for that step to be written: it is full."""
+        self._tolerated = 0
+        """So many runs are not looked through for such as may go: they were, or are few."""
         self._cached = 0
         """Inputs and journals of the runs in memory, without what the next step journals."""
         self._light_first = False
@@ -247,19 +250,22 @@ class PipeMemory:
             self.drop(run_id)
 
     def evict(self, allowed: int, bytes_allowed: int) -> None:
-        """Keep at most so many runs with so many bytes; the longest idle go first.
+        """Keep about so many runs with at most so many bytes; the longest idle go first.
 
         While those are runs with activities going on in this process, twice as many: each would
         soon be replayed. Of those only the code goes, the core still knows what they wait for.
 
         Args:
-            allowed: Runs.
+            allowed: Runs; they are looked through once there are a sixteenth more, and again only
+                when as many have come.
             bytes_allowed: Inputs and journals, as stored. Beside them the largest run may stay
                 while it moves: replaying it for each message would take longer than all others.
         """
-        excess = len(self.states) - allowed
-        if excess > 0:
-            self._evict_number(excess, allowed)
+        count, slack = len(self.states), allowed // 16
+        self._tolerated = max(allowed + slack, min(self._tolerated, count + slack))
+        if count > self._tolerated:
+            self._evict_number(count - allowed, allowed)
+            self._tolerated = len(self.states) + slack
         if self.cached_bytes > bytes_allowed:
             self._evict_bytes(bytes_allowed)
 

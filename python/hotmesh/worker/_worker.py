@@ -88,8 +88,8 @@ class Worker:
         interceptors: Wrapped around activities and workflows, the first one outermost.
         build_id: Of the code, shown in the rollcall; a hash of the program's path by default.
         identity: Of this worker; the client's by default.
-        max_cached_workflows: Runs kept in memory (of those with activities going on in this
-            process, as many again); 0 replays for every workflow task.
+        max_cached_workflows: Runs kept in memory, give or take a sixteenth (of those with
+            activities going on in this process, as many again); 0 replays for every workflow task.
         max_concurrent_activities: Activities running at a time; 100 by default.
         max_concurrent_workflow_tasks: At least 1. Any such limit is kept: a worker runs the code of
             one workflow at a time.

@@ -482,6 +482,26 @@ def test_twice_as_many_runs_stay_while_they_have_activities_going_on(
     assert left(memory) == stay
 
 
+def test_runs_that_may_not_go_are_not_looked_through_each_time() -> None:
+    memory, asked = PipeMemory(), list[bytes]()
+
+    def evict(run_id: bytes) -> bool:
+        asked.append(run_id)
+        return run_id[0] == 3
+
+    memory.core = cast("Any", SimpleNamespace(known=lambda _: True, evict=evict))
+    looked = list[int]()
+    for number in range(1, 42):
+        kept(memory, number, 1)
+        memory.evict(32, 1_000)
+        if asked:
+            looked.append(number)
+            asked.clear()
+    # A sixteenth of 32 are two. One goes of the first 35, and none later.
+    assert looked == [35, 38, 41]
+    assert len(memory.states) == 40
+
+
 def test_a_run_whose_jobs_are_held_stays() -> None:
     memory = PipeMemory()
     kept(memory, 1, 100)
