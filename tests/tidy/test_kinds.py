@@ -13,7 +13,6 @@ TABLE = f"python/{PACKAGE}/core/kinds.py"
 # Tables from a kind to what is done with it: path and why its rows are no column.
 DISPATCH = {
     f"python/{PACKAGE}/router/effects.py": "a method of the router for each command",
-    f"python/{PACKAGE}/cli/history.py": "a method of the reader for each kind",
     f"python/{PACKAGE}/client/_check.py": "words of one report",
 }
 RUST = re.compile(r"kinds::[A-Z][A-Z_]+\s*\|\s*kinds::[A-Z]")

@@ -10,17 +10,14 @@ from hotmesh.cli.output import to_json
 from hotmesh.cli.times import exact, moment
 from hotmesh.client import WorkflowHistory
 from hotmesh.client._payloads import Payloads
-from hotmesh.core import kinds
+from hotmesh.core import Event, kinds
+from hotmesh.core.kind_table import Body, Meta, Number
 from hotmesh.engine import wire
 from hotmesh.exceptions import ConversionError
-
-Event = tuple[int, int, int, str, bytes, bytes]
-"""Kind, seq, number, name, meta, body."""
 
 DETAILS_MAX = 80
 """Characters of an event's details in a table; JSON has all of them."""
 
-_RUN_ID_BYTES = 16
 _TIMEOUTS = {1: "schedule to start", 2: "schedule to close"}
 
 
@@ -46,15 +43,14 @@ class EventReader:
             document["seq"] = seq
         if name:
             document["name"] = name
-        read = _READERS.get(kind)
-        if read is not None:
-            try:
+        try:
+            for read in _READERS.get(kind, ()):
                 document |= await read(self, event)
-            except (ConversionError, ValueError, KeyError) as error:
-                document["unreadable"] = one_line(error)
+        except (ConversionError, ValueError, KeyError) as error:
+            document["unreadable"] = one_line(error)
         return document
 
-    async def _values(self, event: Event) -> dict[str, Any]:
+    async def _values(self, event: Event) -> _Shown:
         document, body = wire.split_document(event[5])
         values = await self._payloads.decode(body, None, "a stored event")
         return {
@@ -63,84 +59,99 @@ class EventReader:
             **({"reason": document["reason"]} if document.get("reason") else {}),
         }
 
-    async def _started(self, event: Event) -> dict[str, Any]:
+    async def _started(self, event: Event) -> _Shown:
         del event
         return {"values": await self._payloads.decode(self._input, None, "the run's arguments")}
 
-    async def _failure(self, event: Event) -> dict[str, Any]:
-        if not event[5]:
-            return {}
-        return {"failure": failure_document(await self._payloads.decode_error(event[5]))}
+    async def _failure(self, event: Event) -> _Shown:
+        following, body = wire.split_following(event[5])
+        found = {"run_id": wire.run_id_text(following)} if following else {}
+        if not body:
+            return found
+        return {**found, "failure": failure_document(await self._payloads.decode_error(body))}
 
-    async def _activity_timeout(self, event: Event) -> dict[str, Any]:
-        return {"timeout": _TIMEOUTS.get(event[2], "unknown"), **await self._failure(event)}
+    async def _purpose(self, event: Event) -> _Shown:
+        return {"timeout": _TIMEOUTS.get(event[2], "unknown")}
 
-    async def _json(self, event: Event) -> dict[str, Any]:
+    async def _json(self, event: Event) -> _Shown:
         return {"values": wire.load(event[5])}
 
-    async def _text(self, event: Event) -> dict[str, Any]:
+    async def _text(self, event: Event) -> _Shown:
         return {"reason": event[5].decode()} if event[5] else {}
 
-    async def _due(self, event: Event) -> dict[str, Any]:
+    async def _due(self, event: Event) -> _Shown:
         return {"due": exact(moment(event[2]))}
 
-    async def _update_outcome(self, event: Event) -> dict[str, Any]:
+    async def _outcome(self, event: Event) -> _Shown:
         status, rest = event[5][:1], event[5][1:]
         if status == b"R":
             return {"values": await self._payloads.decode(rest, None, "an update's result")}
         return {"failure": failure_document(await self._payloads.decode_error(rest))}
 
-    async def _child(self, event: Event) -> dict[str, Any]:
-        options = wire.load(event[4])
-        return {"child_id": options["id"], **await self._values(event)}
+    async def _child(self, event: Event) -> _Shown:
+        return {"child_id": wire.load(event[4])["id"]}
 
-    async def _child_started(self, event: Event) -> dict[str, Any]:
-        return {"run_id": wire.run_id_text(event[4])}
+    async def _run_id(self, event: Event) -> _Shown:
+        return {"run_id": wire.run_id_text(event[4])} if event[4] else {}
 
-    async def _target(self, event: Event) -> dict[str, Any]:
-        return {"to": wire.load(event[4])["wid"], **(await self._values(event))}
+    async def _target(self, event: Event) -> _Shown:
+        return {"to": wire.load(event[4])["wid"]}
 
-    async def _continued(self, event: Event) -> dict[str, Any]:
+    async def _next(self, event: Event) -> _Shown:
         body = event[5]
-        values = await self._payloads.decode(body[_RUN_ID_BYTES:], None, "the next arguments")
-        return {"run_id": wire.run_id_text(body[:_RUN_ID_BYTES]), "values": values}
+        values = await self._payloads.decode(body[wire.RUN_ID_BYTES :], None, "the next arguments")
+        return {"run_id": wire.run_id_text(body[: wire.RUN_ID_BYTES]), "values": values}
+
+    async def _upserted(self, event: Event) -> _Shown:
+        """A memo's values are stored as a client's are, attributes with their types."""
+        given = wire.load(event[5])
+        if event[3] != "memo":
+            return {"values": {name: each and each[1] for name, each in given.items()}}
+        values: dict[str, Any] = {}
+        for name, text in given.items():
+            body = b"" if text is None else wire.unpack_bytes(text)
+            found = await self._payloads.decode(body, None, f"memo {name!r}")
+            values[name] = found[0] if found else None
+        return {"values": values}
 
 
-_Read = Callable[[EventReader, Event], Awaitable[Mapping[str, Any]]]
+_Shown = Mapping[str, Any]
+_Read = Callable[[EventReader, Event], Awaitable[_Shown]]
 
 # pyright: reportPrivateUsage=false
-_READERS: dict[int, _Read] = {
-    kinds.START: EventReader._started,
-    kinds.ACTIVITY: EventReader._values,
-    kinds.ACTIVITY_COMPLETED: EventReader._values,
-    kinds.ACTIVITY_FAILED: EventReader._failure,
-    kinds.ACTIVITY_CANCELED: EventReader._failure,
-    kinds.ACTIVITY_TIMED_OUT: EventReader._activity_timeout,
-    kinds.TIMER: EventReader._due,
-    kinds.DEADLINE: EventReader._due,
-    kinds.SIGNAL: EventReader._values,
-    kinds.QUERY: EventReader._values,
-    kinds.UPDATE: EventReader._values,
-    kinds.UPDATE_COMPLETED: EventReader._update_outcome,
-    kinds.CANCEL: EventReader._text,
-    kinds.TERMINATE: EventReader._values,
-    kinds.CHILD: EventReader._child,
-    kinds.CHILD_STARTED: EventReader._child_started,
-    kinds.CHILD_COMPLETED: EventReader._values,
-    kinds.CHILD_FAILED: EventReader._failure,
-    kinds.SIGNAL_EXTERNAL: EventReader._target,
-    kinds.CANCEL_EXTERNAL: EventReader._target,
-    kinds.MAIL: EventReader._values,
-    kinds.SEND_MAIL: EventReader._values,
-    kinds.ENRICH: EventReader._json,
-    kinds.EMIT: EventReader._json,
-    kinds.TRACE: EventReader._json,
-    kinds.COMPLETE: EventReader._values,
-    kinds.FAIL: EventReader._failure,
-    kinds.CANCELED: EventReader._failure,
-    kinds.CONTINUE: EventReader._continued,
+_OF_NUMBER: dict[Number, _Read] = {
+    Number.DUE: EventReader._due,
+    Number.PURPOSE: EventReader._purpose,
 }
-"""How the bodies of each kind of event are read; other kinds have nothing to show."""
+_OF_META: dict[Meta, _Read] = {
+    Meta.TARGET: EventReader._target,
+    Meta.RUN_ID: EventReader._run_id,
+}
+_OF_BODY: dict[Body, _Read] = {
+    Body.VALUES: EventReader._values,
+    Body.FAILURE: EventReader._failure,
+    Body.OUTCOME: EventReader._outcome,
+    Body.NEXT: EventReader._next,
+    Body.JSON: EventReader._json,
+    Body.TEXT: EventReader._text,
+}
+"""How what an event carries is read; the rest says nothing to people."""
+
+_READERS: dict[int, list[_Read]] = {
+    row.kind: [
+        read
+        for read in (
+            _OF_NUMBER.get(row.number),
+            _OF_META.get(row.meta),
+            _OF_BODY.get(row.body),
+        )
+        if read is not None
+    ]
+    for row in kinds.TABLE
+}
+_READERS[kinds.START] = [EventReader._started]  # its values are in the run's row
+_READERS[kinds.CHILD].insert(0, EventReader._child)
+_READERS[kinds.UPSERT] = [EventReader._upserted]
 
 
 def event_name(kind: int) -> str:

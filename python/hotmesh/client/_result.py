@@ -15,11 +15,6 @@ from hotmesh.engine import wire
 if TYPE_CHECKING:
     from hotmesh.client._client import Client
 
-_NEXT = b"\0NEXT"
-"""Begins the result of a run that was retried or repeated; the next run's id follows."""
-
-_RUN_ID_BYTES = 16
-
 
 async def read_result(
     client: Client,
@@ -67,8 +62,5 @@ async def read_result(
 def _following(status: int, data: bytes) -> tuple[bytes, bytes]:
     """The run that follows (b"" if none does), and what is left of the result."""
     if status == RunStatus.CONTINUED_AS_NEW:
-        return data[:_RUN_ID_BYTES], data[_RUN_ID_BYTES:]
-    if data.startswith(_NEXT):
-        at = len(_NEXT)
-        return data[at : at + _RUN_ID_BYTES], data[at + _RUN_ID_BYTES :]
-    return b"", data
+        return data[: wire.RUN_ID_BYTES], data[wire.RUN_ID_BYTES :]
+    return wire.split_following(data)

@@ -20,6 +20,11 @@ import orjson
 from hotmesh import json_bytes
 from hotmesh.common import Payload
 
+RUN_ID_BYTES = 16
+
+_FOLLOWED = b"\0NEXT"
+"""Begins what a run ended with that is followed by another."""
+
 WITH_DOCUMENT = b"H"
 """First byte of a body that has a document in front."""
 
@@ -112,6 +117,19 @@ def unpack_headers(document: Mapping[str, Any]) -> dict[str, Payload]:
         )
         for name, (metadata, data) in document.items()
     }
+
+
+def join_following(run_id: bytes, body: bytes) -> bytes:
+    """What a run ended with whose chain goes on, with the id of the run that follows in front."""
+    return _FOLLOWED + run_id + body
+
+
+def split_following(data: bytes) -> tuple[bytes, bytes]:
+    """The run that follows (b"" if none does) and the body that :func:`join_following` joined."""
+    if not data.startswith(_FOLLOWED):
+        return b"", data
+    end = len(_FOLLOWED) + RUN_ID_BYTES
+    return data[len(_FOLLOWED) : end], data[end:]
 
 
 def join_document(document: Mapping[str, Any], body: bytes) -> bytes:

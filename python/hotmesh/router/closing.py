@@ -24,9 +24,6 @@ from hotmesh.groups import is_non_retryable, remaining, requested_delay, type_na
 from hotmesh.router.effects import Effects, child_send, dedupe_id, start_item
 from hotmesh.router.state import RunState
 
-NEXT = b"\x00NEXT"
-"""Marks the result of a run whose chain goes on: followed by the next run's id."""
-
 RUN_TIMEOUT_KEY = -1
 EXECUTION_TIMEOUT_KEY = -2
 
@@ -69,7 +66,7 @@ class Closer:
         self._drop_run_timers(state, effects)
         following = self._next_run(state, now_ms, command, effects)
         if following is not None:
-            closing = (*command[:5], NEXT + following + command[5])
+            closing = (*command[:5], wire.join_following(following, command[5]))
             return [*commands[:-1], closing]
         self._tell_parent(state, command, effects)
         return commands

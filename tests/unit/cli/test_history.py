@@ -9,6 +9,7 @@ from hotmesh.client import WorkflowHistory
 from hotmesh.client._payloads import Payloads
 from hotmesh.converter import DataConverter, encode_failure, encode_values
 from hotmesh.core import kinds
+from hotmesh.core.kind_table import Body, Meta, Row
 from hotmesh.engine import wire
 from hotmesh.exceptions import ApplicationError
 
@@ -23,6 +24,7 @@ def values(*items: Any) -> bytes:
 
 
 FAILURE = encode_failure(DataConverter.default, ApplicationError("refused", type="CardError"))
+MEMO = wire.dump({"note": wire.pack_bytes(values("n")), "old": None})
 FAILURE_DOCUMENT = {
     "error": "ApplicationError",
     "message": "refused",
@@ -100,10 +102,61 @@ def reader() -> EventReader:
             {"event": "Continue", "name": "w", "run_id": RUN_TEXT, "values": [2]},
         ),
         ((kinds.FAIL, 0, 0, "", b"", FAILURE), {"event": "Fail", "failure": FAILURE_DOCUMENT}),
+        (
+            (kinds.FAIL, 0, 0, "", b"", wire.join_following(RUN_ID, FAILURE)),
+            {"event": "Fail", "run_id": RUN_TEXT, "failure": FAILURE_DOCUMENT},
+        ),
+        (
+            (kinds.TERMINATED, 0, 0, "", b"", FAILURE),
+            {"event": "Terminated", "failure": FAILURE_DOCUMENT},
+        ),
+        (
+            (kinds.CANCEL_EXTERNAL, 6, 0, "", wire.dump({"ns": "d", "wid": "w-2"}), b"no more"),
+            {"event": "CancelExternal", "seq": 6, "to": "w-2", "reason": "no more"},
+        ),
+        (
+            (kinds.UPSERT, 0, 0, "search", b"", b'{"City":["Keyword","Oslo"],"Old":null}'),
+            {"event": "Upsert", "name": "search", "values": {"City": "Oslo", "Old": None}},
+        ),
+        (
+            (kinds.UPSERT, 0, 0, "memo", b"", MEMO),
+            {"event": "Upsert", "name": "memo", "values": {"note": "n", "old": None}},
+        ),
+        (
+            (kinds.CHILD_COMPLETED, 5, 2, "", RUN_ID, values(3)),
+            {"event": "ChildCompleted", "seq": 5, "run_id": RUN_TEXT, "values": [3]},
+        ),
     ],
 )
 async def test_an_event_shows_what_it_carries(event: Any, expected: dict[str, Any]) -> None:
     assert await reader().read(event) == expected
+
+
+BODIES = {
+    Body.NONE: b"",
+    Body.VALUES: values(1),
+    Body.FAILURE: FAILURE,
+    Body.OUTCOME: b"R" + values(1),
+    Body.NEXT: RUN_ID + values(1),
+    Body.JSON: b"{}",
+    Body.TEXT: b"why",
+    Body.STATE: b"{}",
+    Body.DIGESTS: b"\1\2\3\4",
+}
+METAS = {
+    Meta.RUN_ID: RUN_ID,
+    Meta.OPTIONS: wire.dump({"id": "c-1"}),
+    Meta.TARGET: wire.dump({"wid": "w-2"}),
+}
+
+
+@pytest.mark.parametrize("row", list(kinds.TABLE), ids=lambda row: kinds.NAMES[row.kind])
+async def test_each_kind_is_read_as_its_row_says(row: Row) -> None:
+    event = (row.kind, 1, 1, "n", METAS.get(row.meta, b""), BODIES[row.body])
+    found = await reader().read(event)
+    assert "unreadable" not in found
+    if row.body not in (Body.NONE, Body.STATE, Body.DIGESTS):
+        assert {"values", "failure", "reason"} & set(found)
 
 
 async def test_a_damaged_body_hides_nothing_else() -> None:

@@ -24,7 +24,6 @@ from hotmesh.exceptions import (
 )
 from hotmesh.router.closing import (
     EXECUTION_TIMEOUT_KEY,
-    NEXT,
     RUN_TIMEOUT_KEY,
     Closer,
     run_deadlines,
@@ -248,7 +247,7 @@ def test_a_failed_run_is_tried_again_with_its_input_and_what_it_was_given() -> N
         "continued": RUN_ID.hex(),
         "last_failure": wire.pack_bytes(command[5]),
     }
-    assert journaled == [(*command[:5], NEXT + item.run_id + command[5])]
+    assert journaled == [(*command[:5], wire.join_following(item.run_id, command[5]))]
     assert item.run_id != RUN_ID
 
 

@@ -25,7 +25,6 @@ from hotmesh.core import kinds
 from hotmesh.engine import wire
 from hotmesh.exceptions import ActivityError, ApplicationError
 from hotmesh.router import recovering
-from hotmesh.router.closing import NEXT
 from unit.engine.driving import (
     OTHER_RUN,
     RUN_ID,
@@ -238,9 +237,9 @@ async def test_whether_a_hidden_failure_is_retried_is_judged_by_what_it_says(
     await mini.settle()
     await mini.pass_seconds(1)
     first, second = place.runs.values()
-    assert first.result.startswith(NEXT)
+    assert wire.split_following(first.result)[0]
     assert second.status == RunStatus.FAILED
-    assert not second.result.startswith(NEXT)
+    assert not wire.split_following(second.result)[0]
 
 
 async def test_a_codec_that_raises_fails_the_task_of_its_run_only(

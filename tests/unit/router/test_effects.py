@@ -20,10 +20,12 @@ from hotmesh.backends.protocol import (
     WaitItem,
 )
 from hotmesh.core import Event, kinds, lane_of
+from hotmesh.core.kind_table import Maker, Role
 from hotmesh.engine import wire
 from hotmesh.engine.activity_task import ActivityTask, TaskOrigin
 from hotmesh.engine.details import RunDetails
 from hotmesh.router.effects import (
+    _HANDLERS,
     START_FRAME,
     CommandTranslator,
     Effects,
@@ -423,3 +425,12 @@ def test_a_start_says_when_it_expires_in_its_header_too() -> None:
     assert wire.load(item.header) == {"run": 5, "expire": 60}
     assert (item.expire_s, item.delay_ms, value_of(item.input)) == (60, 9, 1)
     assert wire.load(start_item("n", "w", RUN_ID, "T", 1, {}, b"").header) == {}
+
+
+def test_each_command_of_the_code_is_carried_out_by_somebody() -> None:
+    by_the_core = {kinds.TIMER, kinds.CANCEL_TIMER, kinds.DEADLINE}
+    by_the_journal = {kinds.PATCH, kinds.UPDATE_ACCEPTED, kinds.UPDATE_COMPLETED}
+    asked = {
+        row.kind for row in kinds.TABLE if row.role is Role.COMMAND and row.maker is Maker.CODE
+    }
+    assert {*_HANDLERS, kinds.ACTIVITY} == asked - by_the_core - by_the_journal
