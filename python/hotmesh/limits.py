@@ -30,9 +30,13 @@ number."""
 SHELVED_MAX = 10_000
 """Messages that a session knows of and has not read yet; with more it reads no others."""
 
-ANSWER_BYTES = 512 * 1024
-"""What an update counts for among the jobs of an activation, besides itself, until its run has
-answered one. The core in Rust has the same number."""
+COUNTED_BYTES = 4 * 1024
+"""Bytes from which on what workflow code makes (arguments, results of updates) is counted: once
+there is a batch of it in one activation, the code is stopped until that is written."""
+
+ANSWER_KEPT_BYTES = 4 * 1024
+"""Up to so many bytes of an update's outcome a run keeps for whoever asks for it again; a larger
+one is read from the journal."""
 
 STEP_BYTES_MAX = 4 * 1024 * 1024
 """Journaled bytes from which on no further run is activated before the next step is written. What

@@ -23,6 +23,7 @@ from hotmesh.exceptions import (
     RPCStatusCode,
     WorkflowAlreadyStartedError,
 )
+from hotmesh.limits import ANSWER_KEPT_BYTES
 from support.running import QUEUE, start, task_failure, working
 
 
@@ -61,6 +62,10 @@ class Account:
     def check_add(self, amount: int) -> None:
         if amount < 0:
             raise ValueError("must not be negative")
+
+    @workflow.update
+    def tell(self, size: int) -> str:
+        return "x" * size
 
     @workflow.update
     async def add_slowly(self, amount: int) -> str:
@@ -208,6 +213,24 @@ async def test_the_same_update_id_is_carried_out_once(any_client: Client) -> Non
         assert results == [5] * 5
         assert await handle.execute_update(Account.add, 9, id="once") == 5
         assert [each for each in await handle.query(Account.logged) if each != "main"] == [5]
+
+
+async def test_a_large_outcome_is_found_in_the_journal_by_who_asks_again(
+    any_client: Client,
+) -> None:
+    size = 4 * ANSWER_KEPT_BYTES
+    async with working(any_client, Account):
+        handle = await start(any_client, Account.run)
+        assert await handle.execute_update(Account.tell, size, id="large") == "x" * size
+        assert await handle.execute_update(Account.tell, 7, id="large") == "x" * size
+        known = handle.get_update_handle("large", result_type=str)
+        assert await known.result() == "x" * size
+        operation = with_start(handle.id, WorkflowIDConflictPolicy.USE_EXISTING)
+        again = await any_client.execute_update_with_start_workflow(
+            Account.tell, 7, id="large", start_workflow_operation=operation
+        )
+        assert again == "x" * size
+        assert await handle.execute_update(Account.tell, size, id="other") == "x" * size
 
 
 async def test_waiting_for_admission_is_refused(client: Client) -> None:

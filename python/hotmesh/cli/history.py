@@ -159,7 +159,8 @@ def event_name(kind: int) -> str:
     return kinds.NAMES.get(kind, f"Unknown_{kind}").title().replace("_", "")
 
 
-_DIGESTS = event_name(kinds.DIGESTS)
+_NOT_SHOWN = frozenset(map(event_name, (kinds.DIGESTS, kinds.PAUSED, kinds.RESUMED)))
+"""What a router writes for itself."""
 
 
 def table_rows(transitions: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
@@ -170,8 +171,8 @@ def table_rows(transitions: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]
 def _rows(transition: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for arrow, events in (("→", transition["jobs"]), ("←", transition["commands"])):
         for event in events:
-            if event["event"] == _DIGESTS:
-                continue  # They say nothing to people; JSON has them.
+            if event["event"] in _NOT_SHOWN:
+                continue  # It says nothing to people; JSON has it.
             yield (
                 str(transition["number"]),
                 str(transition["time"])[11:23],

@@ -30,6 +30,7 @@ from hotmesh.client._interceptor import (
 from hotmesh.client._payloads import Payloads
 from hotmesh.core import encode_event, kinds
 from hotmesh.engine import wire
+from hotmesh.engine.handlers import UPDATE_JOURNALED
 from hotmesh.engine.options import checked_name
 from hotmesh.exceptions import (
     ApplicationError,
@@ -201,6 +202,10 @@ async def settled(
     """
     if data[:1] == b"N":
         await read_outcome(client.payloads, data, None, update_id)
+    if data == UPDATE_JOURNALED:
+        data = await _journaled_outcome(
+            client.connection, client.namespace, workflow_id, run_id, update_id
+        )
     return WorkflowUpdateHandle(
         client,
         update_id,
@@ -326,7 +331,8 @@ async def known_outcome(
         else:
             if data[:1] == b"X":
                 raise _unknown_update(update_id, workflow_id)
-            return data
+            if data != UPDATE_JOURNALED:
+                return data
         finally:
             replies.unwatch(reply_id, reply)
     return await _journaled_outcome(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hotmesh.converter import DataConverter
+from hotmesh.limits import COUNTED_BYTES
 
 
 @dataclass(slots=True)
@@ -41,3 +42,8 @@ class EngineOptions:
     """Whether the worker hosts an activity type."""
     activity_types: Callable[[], Sequence[str]] = tuple
     """The types it hosts."""
+    small_bytes: int = field(init=False)
+    """Up to so many bytes nothing is counted, nor compared with the limit."""
+
+    def __post_init__(self) -> None:
+        self.small_bytes = min(self.payload_limit, COUNTED_BYTES)

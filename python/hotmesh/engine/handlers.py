@@ -35,7 +35,7 @@ from hotmesh.exceptions import (
     HotMeshError,
     PayloadTooLargeError,
 )
-from hotmesh.limits import BATCH_BYTES_MAX
+from hotmesh.limits import ANSWER_KEPT_BYTES, BATCH_BYTES_MAX
 from hotmesh.printing import message_of
 
 if TYPE_CHECKING:
@@ -49,6 +49,9 @@ current_update: contextvars.ContextVar[UpdateInfo | None] = contextvars.ContextV
 
 _RUNNING = 1
 """Status of an open run."""
+
+UPDATE_JOURNALED = b"D"
+"""The answer to who asks again for a large outcome: that it is in the journal."""
 
 _BUILT_IN_QUERIES = ("__enhanced_stack_trace", "__stack_trace", "__temporal_workflow_metadata")
 
@@ -82,10 +85,8 @@ class Handlers:
         "_buffered",
         "_instance",
         "_known_updates",
-        "_largest_answer",
         "_working",
         "accepted_in_replay",
-        "expected_answer",
         "queries",
         "signals",
         "updates",
@@ -100,9 +101,6 @@ class Handlers:
         self.accepted_in_replay: Collection[str] = ()
         self._buffered: list[Event] = []
         self._known_updates: dict[str, _Update] = {}
-        self._largest_answer = -1
-        self.expected_answer: int | None = None
-        """Bytes of the largest answer to an update so far, until the core is told of it."""
         self._working: dict[object, tuple[str, str, HandlerUnfinishedPolicy]] = {}
         """Handlers at work: kind, name or id, policy."""
 
@@ -239,9 +237,7 @@ class Handlers:
             outcome = b"F" + self._failure(error, f"update {name!r}")
         finally:
             self._working.pop(key, None)
-        known.outcome = outcome
-        if len(outcome) > self._largest_answer:
-            self._largest_answer = self.expected_answer = len(outcome)
+        known.outcome = outcome if len(outcome) <= ANSWER_KEPT_BYTES else UPDATE_JOURNALED
         instance.command((kinds.UPDATE_COMPLETED, 0, 0, name, update_id.encode(), outcome))
         instance.replies += [(reply, outcome) for reply in known.waiting]
         known.waiting = []

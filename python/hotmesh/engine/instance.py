@@ -43,6 +43,7 @@ from hotmesh.engine.info import Info, ParentInfo, ReadOnlyContextError, RootInfo
 from hotmesh.engine.loop import NEVER_MS, Stage, TimerHandle, WorkflowLoop
 from hotmesh.engine.options import retry_policy
 from hotmesh.engine.outbound import Outbound
+from hotmesh.engine.pausing import PAUSE, Pausing
 from hotmesh.engine.verdict import Verdict, continuation, verdict_of
 from hotmesh.exceptions import CancelledError
 from hotmesh.groups import all_of
@@ -52,7 +53,7 @@ from hotmesh.printing import message_of, printable
 logger = logging.getLogger(__name__)
 
 
-class WorkflowInstance(Outbound, Attributes):
+class WorkflowInstance(Outbound, Attributes, Pausing):
     """A run whose coroutine lives in this process."""
 
     __slots__ = (
@@ -70,11 +71,15 @@ class WorkflowInstance(Outbound, Attributes):
         "current_details",
         "definition",
         "details",
+        "events_first",
         "failure_types",
         "handlers",
+        "held_up",
         "is_replaying",
         "journal_bytes",
+        "left",
         "loop",
+        "made",
         "now_ms",
         "object",
         "options",
@@ -88,9 +93,11 @@ class WorkflowInstance(Outbound, Attributes):
         "seq",
         "start_ms",
         "status",
+        "stopped_ms",
         "task_error",
         "transitions",
         "unanswered",
+        "until",
     )
 
     extern_functions: Mapping[str, Callable[..., Any]] = MappingProxyType({})
@@ -141,6 +148,13 @@ class WorkflowInstance(Outbound, Attributes):
         self.failure_types = options.failure_types + definition.failure_exception_types
         self.current_details = ""
         self.task_error: BaseException | None = None
+        """What failed the task in the callback that runs, or :data:`PAUSE`."""
+        self.held_up = True
+        self.events_first = False
+        self.left: list[tuple[int, Sequence[Event]]] | None = None
+        self.made = (0, 0)
+        self.stopped_ms = 0
+        self.until: Sequence[Event] | None = None
         self._info: Info | None = None
         self._random: random.Random | None = None
         self._memo: dict[str, bytes] | None = None
@@ -184,8 +198,12 @@ class WorkflowInstance(Outbound, Attributes):
         else:
             loop.take(stage)
         try:
-            if self.primary is None:
-                self._instantiate()
+            if self.held_up:
+                if self.left is None:
+                    self._instantiate()
+                    self.held_up = False
+                else:
+                    jobs = self._go_on(jobs)
             if len(jobs) == 1 and (kind := jobs[0][0]) not in HANDLED:
                 if kind in ACTIVITY_OUTCOMES:  # most are
                     self._resolve_activity(jobs[0])
@@ -200,29 +218,6 @@ class WorkflowInstance(Outbound, Attributes):
             else:
                 stage.loop = None
         return self._closing_commands() if self.closed else self.commands
-
-    def _apply_in_order(self, jobs: Sequence[Event]) -> None:
-        """Signals and updates first, queries last."""
-        main: list[Event] = []
-        queries: list[Event] = []
-        for job in jobs:
-            kind = job[0]
-            if kind == kinds.SIGNAL:
-                self.handlers.on_signal(job)
-            elif kind == kinds.UPDATE:
-                self.handlers.on_update(job)
-            elif kind == kinds.QUERY:
-                queries.append(job)
-            else:
-                main.append(job)
-        if len(main) + len(queries) < len(jobs):
-            self._run_once()
-        if main:
-            for job in main:
-                self._apply(job)
-            self._run_once()
-        if queries:
-            self.handlers.answer(queries)
 
     def _apply(self, job: Event) -> None:
         kind, seq = job[0], job[1]
@@ -246,7 +241,7 @@ class WorkflowInstance(Outbound, Attributes):
             self._resolve_other(job)
 
     def _run_once(self) -> None:
-        """Run until nothing moves any more, conditions included."""
+        """Run until nothing moves any more, conditions included; or until it is stopped."""
         conditions, loop = self.conditions, self.loop
         while True:
             while batch := loop.ready:
@@ -257,8 +252,8 @@ class WorkflowInstance(Outbound, Attributes):
                             handle.context.run(handle.callback, *handle.args)
                         except BaseException as error:  # noqa: BLE001 - a callback of the code's
                             self.end_by(error)
-                        if self.task_error is not None:
-                            self._raise_task_error()
+                        if self.task_error is not None and self._stopped(batch, handle):
+                            return
             if not conditions:
                 return
             settle(conditions, self.end_by)
@@ -268,8 +263,9 @@ class WorkflowInstance(Outbound, Attributes):
 
     def _raise_task_error(self) -> None:
         """End the activation by what failed the task, if something did."""
-        if self.task_error is not None:
-            error, self.task_error = self.task_error, None
+        error = self.task_error
+        if error is not None and error is not PAUSE:
+            self.task_error = None
             raise error
 
     def _closing_commands(self) -> list[Event]:
@@ -331,7 +327,7 @@ class WorkflowInstance(Outbound, Attributes):
             coroutine.close()
             # Its own coroutines have kept what came out; that they are closed is no news.
             kept, self.task_error = self.task_error, None
-            if kept is not None and not isinstance(kept, GeneratorExit):
+            if kept not in (None, PAUSE) and not isinstance(kept, GeneratorExit):
                 raise kept
         except BaseException as error:
             if is_from_outside(error):
@@ -454,7 +450,7 @@ class WorkflowInstance(Outbound, Attributes):
 
     def fail_task(self, error: BaseException) -> None:
         """Record that the current activation failed: raised once the running callback returns."""
-        if self.task_error is None:
+        if self.task_error is None or self.task_error is PAUSE:
             self.task_error = error
 
     # Resolutions

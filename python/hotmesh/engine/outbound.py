@@ -41,7 +41,6 @@ from hotmesh.engine.options import (
 from hotmesh.exceptions import (
     HotMeshError,
     InvalidArgumentError,
-    PayloadTooLargeError,
     UnknownActivityTypeError,
 )
 from hotmesh.topics import check_event
@@ -90,6 +89,7 @@ class Outbound:
         def command(self, event: Event) -> None: ...
         def take_back(self, seq: int) -> bool: ...
         def check_writable(self, action: str) -> None: ...
+        def within_limit(self, data: bytes, what: str) -> bytes: ...
         def converter_for(self, command: Event) -> DataConverter: ...
         @property
         def random(self) -> Any: ...
@@ -106,16 +106,6 @@ class Outbound:
             PayloadTooLargeError: they exceed the worker's payload limit.
         """
         return self.within_limit(encode_values(converter or self.converter, values, what), what)
-
-    def within_limit(self, data: bytes, what: str) -> bytes:
-        """Data that may be stored.
-
-        Raises:
-            PayloadTooLargeError: it exceeds the worker's payload limit.
-        """
-        if len(data) > self.options.payload_limit:
-            raise PayloadTooLargeError(len(data), self.options.payload_limit, what)
-        return data
 
     def decode_arguments(
         self, body: bytes, types: list[Any] | None, dynamic: bool, raw: bool, what: str
@@ -207,7 +197,7 @@ class Outbound:
         if self.contexts is not None:
             converter = self.converter_for((kinds.ACTIVITY, seq, 0, activity.name, text, b""))
         body = encode_values(converter, args, activity.arguments_text)
-        if len(body) > self.options.payload_limit:
+        if len(body) > self.options.small_bytes:
             self.within_limit(body, activity.arguments_text)
         if headers:
             body = wire.join_document({"h": wire.pack_headers(headers)}, body)

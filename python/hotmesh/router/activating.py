@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from hotmesh.backends.protocol import MessageRow
 from hotmesh.converter import decode_values, encode_failure
 from hotmesh.core import Event, kinds
-from hotmesh.core.kinds import CLOSING, DUE, ENDING
+from hotmesh.core.kinds import DUE, ENDING, LAST
 from hotmesh.engine import wire
 from hotmesh.engine.contexts import own_converter
 from hotmesh.engine.failures import WHATEVER
+from hotmesh.engine.instance import WorkflowInstance
 from hotmesh.exceptions import NondeterminismError, TransitionTooLargeError
 from hotmesh.interrupts import is_from_outside
 from hotmesh.limits import SMALL_BYTES_MAX, STEP_BYTES_MAX
@@ -259,11 +260,8 @@ class Activator:
                         instance = self._context.engine.bring_up(state, watchdog)
                         if state.changed_arguments:
                             failures.note_changed_arguments(state)
-                    if some_fail and failures.is_last(state.details.run_id):
-                        types = instance.failure_types
-                        instance.failure_types += WHATEVER
-                        commands = instance.activate(now_ms, jobs, workflows.stage)
-                        instance.failure_types = types
+                    if some_fail:
+                        commands = self._activate_anew(instance, now_ms, jobs)
                     else:
                         commands = instance.activate(now_ms, jobs, workflows.stage)
                     if instance.replies:
@@ -286,6 +284,18 @@ class Activator:
         if watchdog.fired == activation:
             failure = watchdog.error()
         return commands, replies, failure
+
+    def _activate_anew(
+        self, instance: WorkflowInstance, now_ms: int, jobs: Sequence[Event]
+    ) -> list[Event]:
+        """Activate a run that may have failed before, or not have been allowed to end."""
+        run_id, types = instance.details.run_id, instance.failure_types
+        if self.failures.is_last(run_id):
+            instance.failure_types += WHATEVER
+        instance.events_first = run_id in self.failures.refused_ends
+        commands = instance.activate(now_ms, jobs)
+        instance.failure_types = types
+        return commands
 
     def _failed_by(self, state: RunState, error: NondeterminismError) -> list[Event]:
         """The command that fails the run, if its definition or the worker wants that."""
@@ -340,12 +350,13 @@ class Activator:
                 self._check_size(state, jobs, commands)
             commands = self._take_effects(state, now_ms, jobs, commands)
             if replies:
-                self._look_at_answers(state)
+                self._defer_unanswered(state)
             size = memory.core.complete(details.run_id, now_ms, commands)
         except BaseException as error:  # whatever it is, nothing of it was recorded
             if is_from_outside(error):
                 raise
             effects.take_back(mark)
+            memory.drop_held((details.run_id,))
             self.failures.add(state, jobs, error)
             return
         self._activities.recorded(details.run_id, jobs, effects.placed_since(mark))
@@ -421,19 +432,10 @@ class Activator:
         state.moved_at = time.monotonic()
         state.is_heavy = size >= SMALL_BYTES_MAX
 
-    def _look_at_answers(self, state: RunState) -> None:
-        """Queries that were not answered come again: the answers to others have filled the step.
-
-        How many updates the next activation is given goes by how large their answers are.
-        """
+    def _defer_unanswered(self, state: RunState) -> None:
+        """Queries that were not answered come again: the answers to others have filled the step."""
         instance = state.instance
-        if instance is None:
-            return
-        handlers = instance.handlers
-        if handlers.expected_answer is not None:
-            self._memory.core.expect_answers(state.details.run_id, handlers.expected_answer)
-            handlers.expected_answer = None
-        if not instance.unanswered:
+        if instance is None or not instance.unanswered:
             return
         self._memory.core.defer_queries(state.details.run_id, instance.unanswered)
         instance.unanswered = 0
@@ -464,8 +466,13 @@ class Activator:
             state.settle_children(jobs)
         if commands:
             commands = self._translator.translate(state, now_ms, commands, effects)
-            if commands[-1][0] in CLOSING:
-                commands = self._closer.close(state, now_ms, commands, effects)
+            last = commands[-1][0]
+            if last in LAST:
+                if last == kinds.PAUSED:
+                    self._memory.hold_rest(state.details.run_id)
+                    self._defer_unanswered(state)
+                else:
+                    commands = self._closer.close(state, now_ms, commands, effects)
         return commands
 
 

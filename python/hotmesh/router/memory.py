@@ -40,6 +40,11 @@ class Held(NamedTuple):
     row: MessageRow | None
     """The message that has begun the run, if it was that one."""
 
+    @property
+    def is_rest(self) -> bool:
+        """Whether the run's code was stopped midway, and goes on."""
+        return not self.jobs and self.row is None
+
 
 class PipeMemory:
     """One pipe's runs and its next step, shared by the parts of the pipe."""
@@ -144,6 +149,22 @@ class PipeMemory:
             for run_id, jobs, fresh in activations
         ]
 
+    def hold_rest(self, run_id: bytes) -> None:
+        """The code of a run was stopped midway: it goes on once the next step is written."""
+        self.held.append(Held(run_id, [], None))
+
+    def _drop_rests(self, activations: Sequence[Activation]) -> list[Held]:
+        """What is held, without the rests of runs that have jobs to be activated with."""
+        moved = {activation[0] for activation in activations}
+        moved.update(each.run_id for each in self.held if not each.is_rest)
+        kept: list[Held] = []
+        for each in self.held:
+            if each.is_rest and (each.run_id in moved or not self.core.known(each.run_id)):
+                continue
+            moved.add(each.run_id)
+            kept.append(each)
+        return kept
+
     def with_held(
         self, activations: Sequence[Activation], messages: Sequence[MessageRow]
     ) -> tuple[Sequence[Activation], list[MessageRow]]:
@@ -157,7 +178,7 @@ class PipeMemory:
             activations: As :meth:`hold` is given them.
             messages: Likewise.
         """
-        held, self.held = self.held, []
+        held, self.held = self._drop_rests(activations), []
         rows = [each.row for each in held if each.row is not None]
         places = iter(range(len(rows)))
         first = [

@@ -95,6 +95,7 @@ class Pipe:
         """Whether messages may have been left where they are for their size."""
         self._refused_ends = RefusedEnds(context.transition_bytes_max)
         self._failures.gathering = self._refused_ends.gathering
+        self._failures.refused_ends = self._refused_ends
 
     # What others call
 

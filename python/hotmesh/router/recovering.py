@@ -208,6 +208,9 @@ class Recovery:
         if inflight:
             self._activities.drop_unwanted(run_id, transitions)
         self._activities.looked_for(run_id, lost)
+        goes_on = bool(lost) and lost[-1][0] == kinds.PAUSED
+        if goes_on:
+            lost = lost[:-1]
         cancelled = {
             command[1]
             for _, _, commands in transitions
@@ -218,6 +221,8 @@ class Recovery:
             self._activities.request_cancel(run_id, seq)
         if lost:
             await self._recover(state, transitions, lost, cancelled)
+        if goes_on and memory.states.get(run_id) is state:
+            memory.hold_rest(run_id)
 
     def _take_in_damaged(self, state: RunState, loaded: LoadedRun, reason: str) -> None:
         """A journal can't be read. Its run waits, unless it is to be ended: that takes no journal.

@@ -67,6 +67,9 @@ class RefusedEnds:
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._refusals)
 
+    def __contains__(self, run_id: bytes) -> bool:
+        return run_id in self._refusals
+
     @property
     def gathering(self) -> Collection[bytes]:
         """Runs that are not activated, so that what waits for them is read."""

@@ -122,8 +122,10 @@ class RunState:
 
         A run that is retried begins with it again, and a codec's digests are keyed with it.
         """
+        instance = self.instance
         if (
-            self.instance is not None
+            instance is not None
+            and not instance.held_up
             and self.readable is None
             and "retry" not in self.details.header
         ):

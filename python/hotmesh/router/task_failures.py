@@ -25,6 +25,7 @@ from hotmesh.router.clock import BackendClock
 from hotmesh.router.closing import Closer
 from hotmesh.router.effects import Effects
 from hotmesh.router.memory import PipeMemory
+from hotmesh.router.refused_ends import RefusedEnds
 from hotmesh.router.state import RunState
 from hotmesh.shortening import cut
 
@@ -81,6 +82,8 @@ class TaskFailures:
         """Queries that a task failed with: answered so, and not asked of the code again."""
         self.gathering: Collection[bytes] = ()
         """Runs that are not activated before what waits for them has been read."""
+        self.refused_ends: Collection[bytes] | RefusedEnds = ()
+        """Runs whose end the store has refused, those among them."""
         self.any = False
         """Whether there is anything to look for in here; mostly there is not."""
 
@@ -246,7 +249,7 @@ class TaskFailures:
         self._limited.discard(run_id)
         if self._refused_queries:
             self._refused_queries.difference_update(j[4] for j in jobs if j[0] == kinds.QUERY)
-        self.any = bool(self._counts or self._refused_queries or self.gathering)
+        self.any = bool(self._counts or self._refused_queries or self.refused_ends)
 
     def stored(self, run_ids: Sequence[bytes]) -> None:
         """These runs' transitions are committed: the database has nothing against them."""

@@ -96,6 +96,8 @@ kinds! {
     UPDATE_COMPLETED = 49,
     REDISPATCH = 51,
     DIGESTS = 52,
+    PAUSED = 53,
+    RESUMED = 54,
     COMPLETE = 64,
     FAIL = 65,
     CANCELED = 66,

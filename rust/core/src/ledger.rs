@@ -27,6 +27,8 @@ pub struct Ledger {
     started: bool,
     closed: bool,
     local: usize,
+    /// Whether the run's code was stopped midway: that it goes on is local work too.
+    paused: bool,
     open: OpenCommands,
     opened: Mask,
     settled: Mask,
@@ -50,6 +52,8 @@ impl Ledger {
                 self.settle_if(event.seq, event.kind, is_timer);
             }
             kinds::REDISPATCH => self.redispatch(event)?,
+            kinds::PAUSED => self.pause(event)?,
+            kinds::RESUMED => self.resume(event)?,
             kind => self.closed = kinds::close_status(kind).is_some(),
         }
         Ok(())
@@ -84,6 +88,11 @@ impl Ledger {
     /// How much local work is open.
     pub fn local(&self) -> usize {
         self.local
+    }
+
+    /// Whether the run's code was stopped midway.
+    pub fn paused(&self) -> bool {
+        self.paused
     }
 
     /// The command with this sequence number, if it still waits for its outcome.
@@ -201,6 +210,22 @@ impl Ledger {
             Some(found) if found.kind == kinds::ACTIVITY => Ok(found),
             _ => Err(refusal(LedgerFault::NotOpen, event)),
         }
+    }
+
+    fn pause(&mut self, event: &Event<'_>) -> Result<(), LedgerError> {
+        if std::mem::replace(&mut self.paused, true) {
+            return Err(refusal(LedgerFault::OpenedTwice, event));
+        }
+        self.local += 1;
+        Ok(())
+    }
+
+    fn resume(&mut self, event: &Event<'_>) -> Result<(), LedgerError> {
+        if !std::mem::replace(&mut self.paused, false) {
+            return Err(refusal(LedgerFault::NotOpen, event));
+        }
+        self.local -= 1;
+        Ok(())
     }
 
     fn child_started(&mut self, seq: i64) -> bool {

@@ -200,11 +200,13 @@ impl<F: Share> Router<F> {
         run.ledger = ledger;
         run.journal_seq = frames.len();
         enqueue(&mut self.ready, run);
-        let lost = if is_closed {
-            Vec::new()
-        } else {
-            lost_work(run, &transitions, inflight)
-        };
+        let mut lost = Vec::new();
+        if !is_closed {
+            lost = lost_work(run, &transitions, inflight);
+            if run.ledger.paused() {
+                lost.push(Event::bare(kinds::PAUSED, 0, 0));
+            }
+        }
         Ok(Loaded { transitions, lost })
     }
 
@@ -241,13 +243,6 @@ impl<F: Share> Router<F> {
     /// not answered, and come again with the first `ingest` after `complete`.
     pub fn defer_queries(&mut self, run_id: RunId, count: usize) -> Result<(), RouterError> {
         warm(&mut self.runs, run_id)?.defer_queries(count);
-        Ok(())
-    }
-
-    /// Count so many bytes for each further update of a run, besides its own: what one activation is
-    /// given is bounded by its bytes, and what it makes of an update by nothing else.
-    pub fn expect_answers(&mut self, run_id: RunId, size: usize) -> Result<(), RouterError> {
-        warm(&mut self.runs, run_id)?.answer_bytes = size;
         Ok(())
     }
 

@@ -152,9 +152,6 @@ impl<F: AsRef<[u8]>> Part for Arrival<F> {
     }
 }
 
-/// What an update counts for until its run has answered one; `limits.py` has the same number.
-const ANSWER_BYTES: usize = 512 * 1024;
-
 /// A run this router knows.
 ///
 /// What waits, waits in `backlog`, as does what is too much for one activation. While a run is busy
@@ -169,10 +166,8 @@ pub struct Run<F> {
     pub ledger: Ledger,
     pub journal_seq: usize,
     pub jobs: Vec<Arrival<F>>,
-    /// Frames of the jobs, together, and what updates among them count for besides.
+    /// Frames of the jobs, together.
     pub job_bytes: usize,
-    /// What an update counts for besides its frame: its answer is written with its activation.
-    pub answer_bytes: usize,
     pub backlog: Vec<Arrival<F>>,
     /// Duplicates and the like that came beside the jobs, to be acknowledged with them.
     pub dismissed: Vec<Arrival<F>>,
@@ -199,7 +194,6 @@ impl<F: AsRef<[u8]>> Run<F> {
             journal_seq: 0,
             jobs: Vec::new(),
             job_bytes: 0,
-            answer_bytes: ANSWER_BYTES,
             backlog: Vec::new(),
             dismissed: Vec::new(),
             anchor: None,
@@ -237,9 +231,6 @@ impl<F: AsRef<[u8]>> Run<F> {
         }
         self.go(run_states::give);
         self.job_bytes += arrival.frame_size();
-        if arrival.kind() == kinds::UPDATE {
-            self.job_bytes = self.job_bytes.saturating_add(self.answer_bytes);
-        }
         if self.jobs.capacity() == 0 {
             self.jobs.reserve_exact(1); // most activations have one job, and jobs are large
         }

@@ -112,12 +112,6 @@ impl Router {
             .map_err(router_error)
     }
 
-    fn expect_answers(&mut self, run_id: &Bound<'_, PyAny>, size: usize) -> PyResult<()> {
-        self.inner
-            .expect_answers(run_id_of(run_id.as_borrowed())?, size)
-            .map_err(router_error)
-    }
-
     fn waiting_kinds(&self, run_id: &Bound<'_, PyAny>) -> PyResult<Vec<i64>> {
         let kinds = self.inner.waiting_kinds(run_id_of(run_id.as_borrowed())?);
         Ok(kinds.into_iter().map(i64::from).collect())

@@ -63,6 +63,8 @@ NUMBERS = {
     "UPDATE_COMPLETED": 49,
     "REDISPATCH": 51,
     "DIGESTS": 52,
+    "PAUSED": 53,
+    "RESUMED": 54,
     "COMPLETE": 64,
     "FAIL": 65,
     "CANCELED": 66,
@@ -150,6 +152,8 @@ def test_a_core_records_a_command_as_its_row_says(core: ModuleType, each: Row) -
     about = [kind for kind in each.about if kind in kinds.OPENING]
     if about:
         ledger.command(event(about[0], 3, QUEUE))
+    if each.kind == kinds.RESUMED:
+        ledger.command(event(kinds.PAUSED))
     ledger.command(event(each.kind, 3, QUEUE, b"\x01" if each.meta is Meta.PURPOSE else b""))
     assert ledger.is_open(3) is (each.opens or (bool(about) and not each.settles))
     assert ledger.closed is (each.role is Role.CLOSING)

@@ -105,6 +105,15 @@ def test_local_work(core: ModuleType) -> None:
     assert ledger.counts() == (2, 1, 1)
 
 
+def test_code_that_was_stopped_is_local_work_until_it_goes_on(core: ModuleType) -> None:
+    ledger = core.Ledger()
+    ledger.command(event(kinds.ACTIVITY, 1))
+    ledger.command(event(kinds.PAUSED))
+    assert (ledger.local, ledger.local_seqs()) == (2, [1])
+    ledger.command(event(kinds.RESUMED))
+    assert ledger.local == 1
+
+
 def test_a_canceled_timer_never_fires(core: ModuleType) -> None:
     ledger = core.Ledger()
     ledger.command(event(kinds.TIMER, 1, 50))
@@ -141,6 +150,7 @@ def test_a_closed_run_takes_nothing(core: ModuleType) -> None:
         (event(kinds.DEADLINE, 2, 7, b"\x01"), "not_open"),
         (event(kinds.DEADLINE, 1, 7, b"\x03"), "purpose"),
         (event(kinds.DEADLINE, 1, 7), "purpose"),
+        (event(kinds.PAUSED), "opened_twice"),
     ],
 )
 def test_contradictions(core: ModuleType, command: tuple, code: str) -> None:
@@ -148,6 +158,7 @@ def test_contradictions(core: ModuleType, command: tuple, code: str) -> None:
     ledger.command(event(kinds.ACTIVITY, 1))
     ledger.command(event(kinds.TIMER, 2, 5))
     ledger.accept(event(kinds.TIMER_FIRED, 2))
+    ledger.command(event(kinds.PAUSED))
     before = ledger.words()
     with pytest.raises(LedgerError) as caught:
         ledger.command(command)
@@ -155,6 +166,12 @@ def test_contradictions(core: ModuleType, command: tuple, code: str) -> None:
     assert (error.code, error.kind, error.seq) == (code, command[0], command[1])
     assert kinds.NAMES[command[0]] in str(error)
     assert ledger.words() == before
+
+
+def test_code_that_was_not_stopped_can_not_go_on(core: ModuleType) -> None:
+    with pytest.raises(LedgerError) as caught:
+        core.Ledger().command(event(kinds.RESUMED))
+    assert caught.value.code == "not_open"
 
 
 @given(steps=st.lists(st.tuples(st.booleans(), telling_events), max_size=60))

@@ -184,6 +184,19 @@ def test_a_redelivered_start_loads_the_run(bench: Bench) -> None:
     assert columns["task_state"] == [b"state"]
 
 
+def test_code_that_was_stopped_is_found_by_who_takes_the_run_over(bench: Bench) -> None:
+    opened = event(kinds.ACTIVITY, 1)
+    journal = [encode_transition(50, [START], [opened, event(kinds.PAUSED)])]
+    bench.read(row(1, START, journaled=True))
+    assert bench.router.load(RUN, LANE, journal, False, ())[1] == [opened, event(kinds.PAUSED)]
+    bench.read()
+    bench.router.complete(RUN, 100, [event(kinds.RESUMED), event(kinds.PAUSED)])
+    assert bench.commit().get("ack_id", []) == [], "what holds its place stays"
+    again = event(kinds.REDISPATCH, 1, 7, b"frame")
+    bench.router.complete(RUN, 110, [event(kinds.RESUMED), again])
+    assert bench.commit()["ack_id"] == [1]
+
+
 def test_work_in_flight_or_done_here_is_not_lost(bench: Bench) -> None:
     commands = [event(kinds.ACTIVITY, seq) for seq in (1, 2, 3)]
     done = event(kinds.ACTIVITY_COMPLETED, 3)

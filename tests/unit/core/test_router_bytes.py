@@ -5,7 +5,6 @@ from types import ModuleType
 import pytest
 
 from hotmesh.core import RouterError, encode_transition, kinds
-from hotmesh.limits import ANSWER_BYTES
 from unit.core.test_router import HORIZON_MS, LANE, RUN, START, Bench, event, row
 
 
@@ -57,36 +56,6 @@ def test_jobs_given_back_count_no_more(core: ModuleType) -> None:
     assert numbers(bench.jobs()) == [2, 3, 4]
     bench.router.complete(RUN, 100, [])
     assert numbers(bench.jobs()) == [5]
-
-
-def updates(*message_ids: int) -> list[tuple]:
-    return [row(each, event(kinds.UPDATE, body=bytes([each]))) for each in message_ids]
-
-
-def test_updates_count_for_what_their_answers_may_have(core: ModuleType) -> None:
-    bench = bench_of(core, 2 * ANSWER_BYTES)
-    assert numbers(bench.jobs(*updates(2), *signals(3), *updates(4, 5), *signals(6))) == [2, 3, 4]
-    bench.router.expect_answers(RUN, 0)
-    bench.router.complete(RUN, 100, [])
-    assert numbers(bench.jobs(*updates(*range(7, 17)))) == [*range(5, 17)]
-    bench.router.expect_answers(RUN, ANSWER_BYTES * 3 // 2)
-    bench.router.complete(RUN, 100, [])
-    assert numbers(bench.jobs(*updates(17, 18, 19))) == [17, 18]
-    bench.router.give_whole([RUN])
-    bench.router.complete(RUN, 100, [])
-    assert numbers(bench.jobs(*updates(20, 21, 22))) == [19, 20, 21, 22]
-    bench.router.complete(RUN, 100, [])
-    assert bench.commit()["ack_id"] == [*range(2, 23)]
-
-
-def test_only_a_warm_run_has_answers_to_expect(core: ModuleType) -> None:
-    bench = Bench(core)
-    with pytest.raises(RouterError):
-        bench.router.expect_answers(RUN, 1)
-    bench.begin()
-    bench.router.fail(RUN)
-    with pytest.raises(RouterError):
-        bench.router.expect_answers(RUN, 1)
 
 
 def queries(*numbers: int) -> list[tuple]:

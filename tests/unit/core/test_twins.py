@@ -84,7 +84,6 @@ calls = st.one_of(
     st.tuples(st.just("fail"), run_ids),
     st.tuples(st.just("give_whole"), st.sets(run_ids)),
     st.tuples(st.just("defer_queries"), run_ids, st.integers(0, 3)),
-    st.tuples(st.just("expect_answers"), run_ids, st.integers(0, 5_000_000)),
     st.tuples(st.just("timer"), run_ids, lanes, times, st.sampled_from([-1, -2])),
     st.tuples(
         st.just("set_run_timers"),

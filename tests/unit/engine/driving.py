@@ -280,7 +280,11 @@ class Driven:
         Raises:
             BaseException: as ``Engine.bring_up``.
         """
-        given = {each: getattr(self.options, each) for each in EngineOptions.__dataclass_fields__}
+        given = {
+            each.name: getattr(self.options, each.name)
+            for each in dataclasses.fields(EngineOptions)
+            if each.init
+        }
         definition = dataclasses.replace(
             definition_of(code or self.definition), name=self.definition.name
         )

@@ -215,22 +215,51 @@ def what_comes(draw: random.Random, run: Driven) -> list[Event]:
     return jobs
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_a_replay_stands_where_the_run_stands(seed: int, core: ModuleType) -> None:
-    draw = random.Random(seed)
+def check_replay(run: Driven) -> None:
+    """Its replay must stand where it stands."""
+    again = run.replayed()
+    assert not again.changed_arguments
+    assert again.instance.seq == run.instance.seq
+    assert sorted(again.instance.pending) == sorted(run.instance.pending)
+    assert again.instance.closed == run.instance.closed
+    assert again.instance.held_up == run.instance.held_up
+    assert len(again.instance.loop.ready) == len(run.instance.loop.ready)
+    assert again.instance.left == run.instance.left
+    again.instance.dismantle()
+
+
+def program(seed: int, core: ModuleType) -> Driven:
+    """A run of the program of a seed."""
 
     async def code() -> int:
         return await Program(seed)()
 
-    run = Driven(code, core=core)
+    return Driven(code, core=core)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_replay_stands_where_the_run_stands(seed: int, core: ModuleType) -> None:
+    draw, run = random.Random(seed), program(seed, core)
     run.start()
     for number in range(TRANSITIONS_MAX):
-        again = run.replayed()
-        assert not again.changed_arguments
-        assert again.instance.seq == run.instance.seq
-        assert sorted(again.instance.pending) == sorted(run.instance.pending)
-        assert again.instance.closed == run.instance.closed
-        again.instance.dismantle()
+        check_replay(run)
         if not run.is_open:
             return
         run.give(*what_comes(draw, run), at=number)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_and_so_it_does_when_the_code_is_stopped_wherever_it_can_be(
+    seed: int, core: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hotmesh.engine.details.COUNTED_BYTES", 0)
+    monkeypatch.setattr("hotmesh.engine.pausing.BATCH_BYTES_MAX", 1)
+    draw, run = random.Random(seed), program(seed, core)
+    run.start()
+    for number in range(3 * TRANSITIONS_MAX):
+        check_replay(run)
+        if not run.is_open:
+            return
+        run.instance.events_first = draw.random() < 0.2
+        is_rest = run.instance.held_up and draw.random() < 0.7
+        run.give(*(() if is_rest else what_comes(draw, run)), at=number)

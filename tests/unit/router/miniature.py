@@ -242,7 +242,7 @@ class Place:
     def _apply(self, step: Step) -> StepReply:
         self.steps.append(step)
         for run_id, frame in zip(step.journal_run, step.journal_frame, strict=True):
-            self.runs[run_id].journal.append(frame)
+            self.runs[run_id].journal.append(bytes(frame))
         for number in step.ack_id:
             del self.messages[number]
         for lane, due, run_id, key in zip(

@@ -216,16 +216,19 @@ def test_what_makes_little_goes_before_what_has_made_much_but_not_for_ever() -> 
         kept(memory, number, 100)
         memory.states[bytes([number]) * 16].is_heavy = number in (1, 2)
     fresh = MessageRow(1, LANE, b"\5" * 16, START, "w", "T", b"", bytes(SMALL_BYTES_MAX), False)
+    job = (kinds.SIGNAL, 0, 0, "s", b"", b"")
     given = [(bytes([number]) * 16, [], -1) for number in (3, 4)]
     orders: list[list[int]] = []
     for _ in range(4):
-        memory.hold([(bytes([1]) * 16, [], -1), (fresh[2], [], 0), (b"\2" * 16, [], -1)], [fresh])
+        memory.hold(
+            [(b"\1" * 16, [job], -1), (fresh[2], [job], 0), (b"\2" * 16, [job], -1)], [fresh]
+        )
         found, rows = memory.with_held(given, [])
         assert rows == [fresh]
         assert [each[2] for each in found if each[0] == fresh[2]] == [0]
         orders.append([run_id[0] for run_id, _, _ in found])
     assert orders == [[3, 4, 1, 5, 2], [1, 5, 2, 3, 4]] * 2
-    several = [(kinds.SIGNAL, 0, 0, "s", b"", b"")] * 2
+    several = [job] * 2
     memory.hold([(b"\3" * 16, several, -1)], [])
     found, _ = memory.with_held([(b"\4" * 16, several[:1], -1)], [])
     assert [run_id[0] for run_id, _, _ in found] == [4, 3]

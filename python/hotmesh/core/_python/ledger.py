@@ -5,7 +5,8 @@ signal id that was seen are refused. Two bit masks over sequence numbers, `opene
 only ever gain bits, so any order, duplication and split of the same messages ends in one state.
 
 Local work is what only this process is doing for the run: eager activities, children and external
-requests whose outcome the store has not confirmed. After a crash somebody must do it again.
+requests whose outcome the store has not confirmed, and code that was stopped midway. After a crash
+somebody must do it again.
 """
 
 from __future__ import annotations
@@ -54,13 +55,25 @@ class OpenCommand:
 class Ledger:
     """The state of one run, as far as delivery is concerned."""
 
-    __slots__ = ("_opened", "_released", "_seen", "_settled", "closed", "local", "open", "started")
+    __slots__ = (
+        "_opened",
+        "_released",
+        "_seen",
+        "_settled",
+        "closed",
+        "local",
+        "open",
+        "paused",
+        "started",
+    )
 
     def __init__(self) -> None:
         self.started = False
         self.closed = False
         self.local = 0
         """Open local work."""
+        self.paused = False
+        """Whether the run's code was stopped midway: that it goes on is local work too."""
         self.open: dict[int, OpenCommand] = {}
         self._opened: list[int] = []
         self._settled: list[int] = []
@@ -86,6 +99,10 @@ class Ledger:
                 self._settle(found, kind)
         elif kind == kinds.REDISPATCH:
             self._redispatch(seq, number)
+        elif kind == kinds.PAUSED:
+            self._pause(kind, paused=True)
+        elif kind == kinds.RESUMED:
+            self._pause(kind, paused=False)
         elif kind in CLOSE_STATUS:
             self.closed = True
 
@@ -179,6 +196,12 @@ class Ledger:
             raise LedgerError("range", kinds.REDISPATCH, seq)
         self.local -= found.is_local
         found.number = queue_id
+
+    def _pause(self, kind: int, *, paused: bool) -> None:
+        if paused == self.paused:
+            raise LedgerError("opened_twice" if paused else "not_open", kind, 0)
+        self.paused = paused
+        self.local += 1 if paused else -1
 
     def _child_started(self, seq: int) -> bool:
         found = self.open.get(seq)

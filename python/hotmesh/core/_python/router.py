@@ -49,6 +49,8 @@ from hotmesh.limits import BATCH_BYTES_MAX
 _LANE_UNKNOWN = -1
 """Lane of a run that a local event named before anything was read of it; `load` tells it."""
 
+_PAUSED: Event = (kinds.PAUSED, 0, 0, "", b"", b"")
+
 
 class Router:
     """The state machine of one pipe.
@@ -142,7 +144,8 @@ class Router:
 
         Returns:
             transitions: (now_ms, jobs, commands) of each journal row.
-            lost: the commands of open local work that nobody is doing any more.
+            lost: the commands of open local work that nobody is doing any more; the last one is
+                PAUSED if the run's code was stopped midway.
 
         Raises:
             CodecError: A journal row is damaged; the run stays cold.
@@ -173,7 +176,10 @@ class Router:
             return wanted, []
         working = {each.event[1] for each in run.local_arrivals()}.union(inflight)
         lost = set(ledger.local_seqs()).difference(working)
-        return wanted, _opening_commands(transitions, lost) if lost else []
+        commands = _opening_commands(transitions, lost) if lost else []
+        if ledger.paused:
+            commands.append(_PAUSED)
+        return wanted, commands
 
     # Commands out
 
@@ -250,21 +256,6 @@ class Router:
             RouterError: The run is unknown or cold.
         """
         self._warm(run_id).defer_queries(count)
-
-    def expect_answers(self, run_id: bytes, size: int) -> None:
-        """Count so many bytes for each further update of a run, besides its own.
-
-        What one activation is given is bounded by its bytes, and what it makes of an update, its
-        answer, by nothing else.
-
-        Args:
-            run_id: A warm run.
-            size: What the largest answer so far has.
-
-        Raises:
-            RouterError: The run is unknown or cold.
-        """
-        self._warm(run_id).answer_bytes = size
 
     def waiting_kinds(self, run_id: bytes) -> list[int]:
         """The kinds of the events that wait for a cold run, in order; none of an unknown one."""

@@ -11,7 +11,6 @@ from hotmesh.core._python.timers import START_EVENT
 from hotmesh.core.rope import Bytes
 from hotmesh.core.run_states import CLOSED, DEFER, FAIL, GIVE
 from hotmesh.core.types import Event
-from hotmesh.limits import ANSWER_BYTES
 
 
 class MessageOrigin(NamedTuple):
@@ -61,7 +60,6 @@ class Run:
 
     __slots__ = (
         "anchor",
-        "answer_bytes",
         "backlog",
         "dismissed",
         "job_bytes",
@@ -83,9 +81,7 @@ class Run:
         self.journal_seq = 0
         self.jobs: list[Arrival] = []
         self.job_bytes = 0
-        """Frames of the jobs, together, and what updates among them count for besides."""
-        self.answer_bytes = ANSWER_BYTES
-        """What an update counts for besides its frame: its answer is written with it."""
+        """Frames of the jobs, together."""
         self.backlog: list[Arrival] = []
         self.dismissed: list[Arrival] = []
         """Duplicates and the like that came beside the jobs, to be acknowledged with them."""
@@ -109,10 +105,7 @@ class Run:
             return False
         self.state = GIVE[self.state]
         self.job_bytes += len(arrival.frame)
-        kind = arrival.event[0]
-        if kind == kinds.UPDATE:
-            self.job_bytes += self.answer_bytes
-        elif kind == kinds.START:
+        if arrival.event[0] == kinds.START:
             self.jobs.insert(0, arrival)
             return True
         if not was_started:
