@@ -159,8 +159,7 @@ def event_name(kind: int) -> str:
     return kinds.NAMES.get(kind, f"Unknown_{kind}").title().replace("_", "")
 
 
-_NOT_SHOWN = frozenset(map(event_name, (kinds.DIGESTS, kinds.PAUSED, kinds.RESUMED)))
-"""What a router writes for itself."""
+_UNTOLD = frozenset(map(event_name, kinds.UNTOLD))
 
 
 def table_rows(transitions: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
@@ -171,7 +170,7 @@ def table_rows(transitions: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]
 def _rows(transition: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for arrow, events in (("→", transition["jobs"]), ("←", transition["commands"])):
         for event in events:
-            if event["event"] in _NOT_SHOWN:
+            if event["event"] in _UNTOLD:
                 continue  # It says nothing to people; JSON has it.
             yield (
                 str(transition["number"]),

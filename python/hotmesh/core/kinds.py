@@ -168,6 +168,8 @@ LAST = CLOSING | {PAUSED}
 first one of the next, in which it goes on."""
 CLOSE_STATUS: dict[int, int] = {row.kind: row.status for row in TABLE if row.kind in CLOSING}
 """The run status that each closing command leaves behind."""
+UNTOLD = frozenset({DIGESTS, PAUSED, RESUMED})
+"""Commands that say nothing to people."""
 RETRIED = TABLE.those(lambda row: row.retried)
 """The ends after which a retry policy is asked."""
 ENDING = frozenset(job for kind in CLOSING & ROUTER_MADE for job in TABLE[kind].about)
