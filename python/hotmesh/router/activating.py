@@ -293,7 +293,7 @@ class Activator:
         if self.failures.is_last(run_id):
             instance.failure_types += WHATEVER
         instance.events_first = run_id in self.failures.refused_ends
-        commands = instance.activate(now_ms, jobs)
+        commands = instance.activate(now_ms, jobs, self._context.workflows.stage)
         instance.failure_types = types
         return commands
 
