@@ -100,9 +100,9 @@ class Ledger:
         elif kind == kinds.REDISPATCH:
             self._redispatch(seq, number)
         elif kind == kinds.PAUSED:
-            self._pause(kind, paused=True)
+            self._pause(kind, seq, paused=True)
         elif kind == kinds.RESUMED:
-            self._pause(kind, paused=False)
+            self._pause(kind, seq, paused=False)
         elif kind in CLOSE_STATUS:
             self.closed = True
 
@@ -197,9 +197,9 @@ class Ledger:
         self.local -= found.is_local
         found.number = queue_id
 
-    def _pause(self, kind: int, *, paused: bool) -> None:
+    def _pause(self, kind: int, seq: int, *, paused: bool) -> None:
         if paused == self.paused:
-            raise LedgerError("opened_twice" if paused else "not_open", kind, 0)
+            raise LedgerError("opened_twice" if paused else "not_open", kind, seq)
         self.paused = paused
         self.local += 1 if paused else -1
 
