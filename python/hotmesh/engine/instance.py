@@ -24,7 +24,7 @@ from hotmesh.converter import (
 )
 from hotmesh.core import kinds
 from hotmesh.core.kinds import ACTIVITY_OUTCOMES, CHILD_NEWS, CLOSING, HANDLED, UPDATE_ANSWERS
-from hotmesh.engine import failures, stacks, wire
+from hotmesh.engine import failures, stacks, unawaited, wire
 from hotmesh.engine.attributes import Attributes
 from hotmesh.engine.conditions import Condition, settle
 from hotmesh.engine.contexts import RunContexts
@@ -72,6 +72,7 @@ class WorkflowInstance(Outbound, Attributes, Pausing):
         "definition",
         "details",
         "events_first",
+        "evicted",
         "failure_types",
         "handlers",
         "held_up",
@@ -123,6 +124,8 @@ class WorkflowInstance(Outbound, Attributes, Pausing):
         self.seq = 0
         self.others = 0  # Commands that were no activities: those are numbered without them.
         self.is_replaying = False
+        self.evicted = False
+        """Whether it has left the memory while it was open."""
         self.read_only = ""
         """What is running that may not change anything (a query, a validator), or ""."""
         self.closed = False
@@ -295,6 +298,7 @@ class WorkflowInstance(Outbound, Attributes, Pausing):
         Args:
             elsewhere: Takes what is to be done if there is code left to run; None: it runs here.
         """
+        self.evicted = not self.closed
         unfinished = self.loop.unfinished()
         if unfinished and elsewhere is not None:
             elsewhere(lambda: self._take_apart(unfinished))
@@ -573,15 +577,9 @@ class WorkflowInstance(Outbound, Attributes, Pausing):
             self.commands.append((kinds.CANCEL_TIMER, seq, 0, "", b"", b""))
 
     def on_loop_error(self, context: dict[str, Any]) -> None:
-        """An exception that nobody awaited: logged, as asyncio does."""
-        # The garbage collector may call, in the midst of anything: it writes down what is read.
-        if logger.isEnabledFor(logging.DEBUG):
-            logger.debug(
-                "%s in workflow %s",
-                context.get("message"),
-                self.details.workflow_id,
-                exc_info=printable(context.get("exception")),
-            )
+        """An exception that nobody awaited."""
+        is_news = not self.is_replaying and not self.evicted
+        unawaited.note(context, self.log_fields(), is_news=is_news)
 
     # Small services
 

@@ -13,12 +13,12 @@ import contextlib
 import contextvars
 import os
 import sys
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from math import isnan
 from threading import get_ident
 from typing import Any, NamedTuple, Protocol
 
-from hotmesh.engine.numbered import new_future, new_task
+from hotmesh.engine.numbered import NO_OPTIONS, new_future, new_task
 from hotmesh.engine.ordered import install, refuse_unordered
 from hotmesh.engine.refusing_loop import RefusingLoop
 from hotmesh.exceptions import InvalidArgumentError
@@ -278,7 +278,7 @@ class WorkflowLoop(RefusingLoop):
             self.time() + delay,
             callback,
             args,
-            context or contextvars.copy_context(),
+            contextvars.copy_context() if context is None else context,  # an empty one is false
             self.host.cancel_timer,
         )
         self.host.start_timer(handle, delay_ms)
@@ -306,21 +306,24 @@ class WorkflowLoop(RefusingLoop):
         *,
         name: str | None = None,
         context: contextvars.Context | None = None,
-        **_: Any,
+        **options: Any,
     ) -> asyncio.Task[Any]:
         refuse_unordered(coro)
-        return self.begin(coro, name, context)
+        return self.begin(coro, name, context, options)
 
     def begin(
         self,
         coro: Coroutine[Any, Any, None],
         name: str | None = None,
         context: contextvars.Context | None = None,
+        options: Mapping[str, Any] = NO_OPTIONS,
     ) -> asyncio.Task[Any]:
         """As ``create_task``, for the engine's own coroutines."""
         self.made = number = self.made + 1
-        # asyncio would count the process's tasks; the run's are the same in each replay.
-        task = new_task(number, coro, self, name or f"Task-{number - self._first}", context)
+        if name is None:
+            # asyncio would count the process's tasks; the run's are the same in each replay.
+            name = f"Task-{number - self._first}"
+        task = new_task(number, coro, self, name, context, options)
         self._tasks.append(task)
         if len(self._tasks) > self._tasks_max:
             self._tasks_max = 16 + 2 * len(self.unfinished())

@@ -10,6 +10,8 @@ time. (Measured: 0.2 us for a task, 0.4 us for an await of a future, which leave
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 
 
@@ -49,11 +51,36 @@ _new_task = WorkflowTask.__new__
 _init_task = asyncio.Task[Any].__init__
 
 
-def new_task(number: int, coro: Any, loop: Any, name: str, context: Any) -> WorkflowTask:
-    """A task with its number."""
+NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
+
+
+def new_task(
+    number: int,
+    coro: Any,
+    loop: Any,
+    name: str,
+    context: Any,
+    options: Mapping[str, Any] = NO_OPTIONS,
+) -> WorkflowTask:
+    """A task with its number.
+
+    Args:
+        number: Which it is of the run's.
+        coro: What it runs.
+        loop: The run's.
+        name: What it is called.
+        context: As for ``asyncio.Task``.
+        options: What else this Python's ``asyncio.Task`` takes, such as ``eager_start``.
+
+    Raises:
+        TypeError: it takes no such option, or no such coroutine.
+    """
     task = _new_task(WorkflowTask)
     task.number = number  # Its initializer puts it into a set of all tasks.
-    _init_task(task, coro, loop=loop, name=name, context=context)
+    if options:
+        _init_task(task, coro, loop=loop, name=name, context=context, **options)
+    else:
+        _init_task(task, coro, loop=loop, name=name, context=context)
     # An evicted run leaves tasks behind on purpose.
     task._log_destroy_pending = False  # type: ignore[attr-defined]
     return task

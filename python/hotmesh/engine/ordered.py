@@ -1,8 +1,9 @@
 """asyncio's functions that make sets before any loop is asked, in a fixed order for workflow code.
 
 ``as_completed`` puts what it is given into a set, and a coroutine object's hash is its address. The
-functions here stand in front of asyncio's own from the moment HotMesh is imported. They act only
-while a run's loop is the running one; everything else goes straight through.
+functions here stand in front of asyncio's own as soon as ``hotmesh.workflow`` or a worker is
+imported (``import hotmesh`` alone imports nothing). They act only while a run's loop is the running
+one; everything else goes straight through.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class OrderedLoop(Protocol):
 
 def _ordered(loop: Any) -> OrderedLoop | None:
     """The loop, if it is a run's."""
-    return cast("OrderedLoop", loop) if getattr(loop, "is_workflow_loop", False) else None
+    # Not just anything true: a test's mock of a loop has every attribute.
+    return cast("OrderedLoop", loop) if getattr(loop, "is_workflow_loop", None) is True else None
 
 
 _tasks: Any = asyncio.tasks
@@ -96,7 +98,7 @@ def refuse_unordered(coro: Any) -> None:
     To be called in a loop's ``create_task``.
 
     Raises:
-        NondeterminismError: ``as_completed`` was imported by name before HotMesh was.
+        NondeterminismError: ``as_completed`` was imported by name before ``hotmesh.workflow`` was.
     """
     frame = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
     if frame.f_code not in _ENSURES:
@@ -106,8 +108,8 @@ def refuse_unordered(coro: Any) -> None:
             coro.close()
             raise NondeterminismError(
                 "asyncio.as_completed takes coroutines in an order that differs in each replay. It "
-                "was imported by name before hotmesh, which can't put that right any more: call "
-                "workflow.as_completed, or import hotmesh first."
+                "was imported by name before hotmesh.workflow was, which can't put that right any "
+                "more: call workflow.as_completed, or asyncio.as_completed by its full name."
             )
         if frame.f_back is None:
             return

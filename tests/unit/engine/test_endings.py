@@ -17,7 +17,7 @@ import pytest
 from hotmesh import workflow
 from hotmesh.common import RawValue
 from hotmesh.core import kinds
-from hotmesh.engine import instance
+from hotmesh.engine import instance, unawaited
 from hotmesh.engine.definition import WorkflowDefinition
 from hotmesh.exceptions import (
     ApplicationError,
@@ -403,7 +403,7 @@ def test_tasks_that_nobody_awaits_do_not_hold_a_run_up() -> None:
 def test_an_exception_that_nobody_awaits_is_noted_and_no_more(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.DEBUG, "hotmesh.engine.instance")
+    caplog.set_level(logging.DEBUG, "hotmesh.engine.unawaited")
 
     async def code() -> None:
         loop = asyncio.get_running_loop()
@@ -415,16 +415,46 @@ def test_an_exception_that_nobody_awaits_is_noted_and_no_more(
         assert seen == ["another"]
 
     Driven(code).start()
-    (record,) = [each for each in caplog.records if each.name == "hotmesh.engine.instance"]
+    (record,) = [each for each in caplog.records if each.name == "hotmesh.engine.unawaited"]
     assert record.getMessage() == "something in workflow w"
+
+
+def test_a_task_that_nobody_awaits_and_that_fails_is_an_error_in_the_log_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fails() -> None:
+        raise OddError("in the background")
+
+    async def code() -> str:
+        asyncio.create_task(fails())  # noqa: RUF006
+        asyncio.get_running_loop().create_future().set_exception(OddError("no task"))
+        await workflow.sleep(60)
+        return "done"
+
+    run = Driven(code)
+    run.start()
+    again = run.replayed()
+    run.instance.dismantle()
+    del run
+    gc.collect()
+    assert caplog.records == []  # it will be replayed, and says so then
+    again.give(fired(1), at=60)
+    assert again.outcome() == "done"
+    again.instance.dismantle()
+    gc.collect()
+    (record,) = caplog.records
+    assert record.getMessage() == "WorkflowTask exception was never retrieved in workflow w"
+    assert (record.levelname, vars(record)["workflow_id"]) == ("ERROR", "w")
+    assert "in the background" in str(record.exc_info)
 
 
 def test_what_nobody_reads_is_not_written_down(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It takes long, and the garbage collector may be who asks."""
-    caplog.set_level(logging.INFO, "hotmesh.engine.instance")
-    monkeypatch.setattr(instance, "printable", pytest.fail)
+    caplog.set_level(logging.INFO, "hotmesh.engine")
+    for module in (instance, unawaited):
+        monkeypatch.setattr(module, "printable", pytest.fail)
 
     async def code() -> None:
         task = asyncio.create_task(fail())

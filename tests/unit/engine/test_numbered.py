@@ -1,9 +1,12 @@
 """Numbers as hashes: the same in every replay, spread over the runs, no other loop's."""
 
 import asyncio
+import contextvars
 import gc
+import sys
 from collections.abc import Coroutine
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -71,6 +74,61 @@ async def test_other_loops_have_what_asyncio_gives_them() -> None:
     assert asyncio.all_tasks() >= {task, asyncio.current_task()}
     found = {await each for each in asyncio.as_completed([one(4), one(5)])}
     assert (await gathering, await task, found) == ([1, 2], 3, {4, 5})
+
+
+def test_a_mock_of_a_loop_is_no_run() -> None:
+    """Tests of others hand asyncio loops that have every attribute."""
+    assert asyncio.all_tasks(mock.Mock()) == set()
+
+
+def test_a_callback_runs_in_the_context_that_it_was_given_an_empty_one_too() -> None:
+    var: contextvars.ContextVar[int] = contextvars.ContextVar("var", default=0)
+    empty = contextvars.Context()
+    loop = WorkflowLoop(Host())
+    var.set(1)
+    handles = [loop.call_soon(print, context=empty), loop.call_later(1, print, context=empty)]
+    assert [each.context is empty for each in handles] == [True, True]
+
+
+def test_tasks_take_what_asyncios_take_and_nothing_else() -> None:
+    async def names() -> list[str]:
+        return [asyncio.create_task(one(0), name=name).get_name() for name in ("", "x")]
+
+    async def misspells() -> None:
+        coroutine = one(0)
+        try:
+            asyncio.get_running_loop().create_task(coroutine, nmae="x")  # type: ignore[call-arg]
+        finally:
+            coroutine.close()
+
+    assert run(names()) == ["", "x"]
+    with pytest.raises(TypeError, match="argument"):
+        run(misspells())
+
+
+def test_a_task_may_start_at_once_where_asyncio_can_do_that() -> None:
+    seen: list[str] = []
+
+    async def says(what: str) -> str:
+        seen.append(what)
+        return what
+
+    async def main() -> list[str]:
+        first = says("first")
+        try:
+            loop = asyncio.get_running_loop()
+            task = loop.create_task(first, eager_start=True)  # type: ignore[call-arg]
+            seen.append("then")
+            return [await task, *seen]
+        finally:
+            first.close()
+
+    if sys.version_info >= (3, 12):
+        assert run(main()) == ["first", "first", "then"]
+    else:
+        with pytest.raises(TypeError, match="argument"):
+            run(main())
+        assert seen == []
 
 
 async def test_coroutines_are_taken_in_the_order_given() -> None:
