@@ -1,4 +1,4 @@
-"""Every limit of the engine, in one place, with its unit in its name."""
+"""Limits that several parts go by, each with its unit. What one part alone goes by stands there."""
 
 from __future__ import annotations
 
@@ -102,8 +102,10 @@ TIMER_HORIZON_MS = 5_000
 """How far ahead due timers are loaded into the router's wheel."""
 
 LEASE_MS_DEFAULT = 10_000
-LEASE_MS_MIN = 1_000
 """How long a router may be silent before its lanes and tasks are given to others."""
+
+LEASE_MS_MIN = 1_000
+"""The shortest lease that a worker may have."""
 
 CONTINUE_SUGGESTED_TRANSITIONS = 10_000
 CONTINUE_SUGGESTED_BYTES = 16 * 1024 * 1024

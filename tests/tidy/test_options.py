@@ -27,6 +27,7 @@ WITHOUT_MEANING = {
 
 UNREAD = {
     "get_external_workflow_handle_for(workflow)",  # only a type checker looks at it
+    "get_last_completion_result(type_hint)",  # there never is one
     "signal_external(headers)",  # the chain's own: an interceptor sets them on the input
 }
 """Single arguments that may go unread."""

@@ -631,7 +631,7 @@ class WorkflowInstance(Outbound, Attributes, Pausing):
         return Info(
             attempt=header.get("attempt", 1),
             continued_run_id=wire.spelled_run_id(header.get("continued")),
-            cron_schedule=header.get("cron"),
+            cron_schedule=None,
             execution_timeout=wire.duration(header.get("exec")),
             first_execution_run_id=wire.spelled_run_id(header.get("first")) or run_id,
             headers=wire.unpack_headers(header.get("h", {})),
@@ -669,11 +669,6 @@ class WorkflowInstance(Outbound, Attributes, Pausing):
         """How the run before this one in a chain of retries failed."""
         text = self.details.header.get("last_failure")
         return None if text is None else decode_failure(self.converter, wire.unpack_bytes(text))
-
-    def last_result(self) -> bytes | None:
-        """The result body of the run before this one in a cron chain."""
-        text = self.details.header.get("last_result")
-        return None if text is None else wire.unpack_bytes(text)
 
     def stack_trace(self) -> str:
         """Where the run's tasks stand, for the ``__stack_trace`` query."""

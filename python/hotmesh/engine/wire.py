@@ -1,7 +1,8 @@
 """What the opaque parts of frames hold: run headers, options, and bodies with headers.
 
-The core moves bytes; this module is the only place that says what they mean. Documents are JSON
-(orjson) with short keys, absent when they hold the default, so that a plain start costs nothing.
+The core moves bytes; what they mean is said by who writes and reads them, with what is shared of
+that here. Documents are JSON (orjson) with short keys, absent when they hold the default, so that a
+plain start costs nothing.
 """
 
 from __future__ import annotations

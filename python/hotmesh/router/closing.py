@@ -28,7 +28,7 @@ RUN_TIMEOUT_KEY = -1
 EXECUTION_TIMEOUT_KEY = -2
 
 _CARRIED = (
-    *("parent", "root", "exec", "exec_due", "run", "task", "retry", "cron", "memo", "sa"),
+    *("parent", "root", "exec", "exec_due", "run", "task", "retry", "memo", "sa"),
     *("h", "expire", "identity", "record", "record_id"),
 )
 

@@ -184,15 +184,15 @@ def upsert_search_attributes(
 
 
 def has_last_completion_result() -> bool:
-    """Whether the run before this one in a cron chain left a result."""
-    return current().last_result() is not None
+    """Whether the run before this one in a cron chain left a result: never, there are none."""
+    current()
+    return False
 
 
 def get_last_completion_result(type_hint: type | None = None) -> Any:
-    """The result of the run before this one in a cron chain, or None."""
-    run = current()
-    body = run.last_result()
-    return None if body is None else run.decode_one(body, type_hint)
+    """The result of the run before this one in a cron chain: None, there are none."""
+    del type_hint
+    current()
 
 
 def get_last_failure() -> BaseException | None:

@@ -177,7 +177,6 @@ impl<F: Share> Output<F> {
                     due_ms,
                     key,
                 });
-                run.run_timers.remove(&key);
             }
             Origin::Local | Origin::Synthetic => return,
         }
@@ -395,9 +394,6 @@ impl<F: Share> Output<F> {
                     });
                 }
             }
-        }
-        for (&key, &due_ms) in &run.run_timers {
-            self.drop_timer(run, due_ms, key);
         }
         let status = kinds::close_status(command.kind).expect("a closing command comes last");
         let size = command.body.len();

@@ -260,38 +260,6 @@ impl<F: Share> Router<F> {
         Ok(())
     }
 
-    /// Write a timeout of the run itself (key below 0), dropped again when the run closes.
-    pub fn timer(
-        &mut self,
-        run_id: RunId,
-        lane: i64,
-        due_ms: i64,
-        key: i64,
-    ) -> Result<(), RouterError> {
-        let run = warm(&mut self.runs, run_id)?;
-        run.run_timers.insert(key, due_ms);
-        let held_until_ms = self.now_ms.saturating_add(self.horizon_ms);
-        let row = TimerRow {
-            run_id,
-            lane,
-            due_ms,
-            key,
-        };
-        self.output.write_timer(run, row, held_until_ms);
-        Ok(())
-    }
-
-    /// Say which timeouts (`due_ms`, key) a loaded run has in the store.
-    pub fn set_run_timers(
-        &mut self,
-        run_id: RunId,
-        timers: &[(i64, i64)],
-    ) -> Result<(), RouterError> {
-        warm(&mut self.runs, run_id)?.run_timers =
-            timers.iter().map(|&(due_ms, key)| (key, due_ms)).collect();
-        Ok(())
-    }
-
     /// Take the columns gathered since the last call.
     pub fn drain(&mut self) -> Columns<F> {
         let mut columns = std::mem::take(&mut self.output.columns);

@@ -1,7 +1,6 @@
 //! One run in the router's memory, and what has arrived for it.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use crate::codec::{Layout, Part, Writer, encode_event, encode_head, layout_of, layout_of_head};
 use crate::errors::CodecError;
@@ -173,8 +172,6 @@ pub struct Run<F> {
     pub dismissed: Vec<Arrival<F>>,
     /// The message or timer kept unacknowledged while local work is open.
     pub anchor: Option<Origin>,
-    /// Key → due of the run's own timeouts.
-    pub run_timers: BTreeMap<i64, i64>,
     /// The number of the ingest that last gave it jobs.
     pub active_in: u64,
     /// Whether it is in the list of runs whose backlog can be delivered.
@@ -197,7 +194,6 @@ impl<F: AsRef<[u8]>> Run<F> {
             backlog: Vec::new(),
             dismissed: Vec::new(),
             anchor: None,
-            run_timers: BTreeMap::new(),
             active_in: 0,
             queued: false,
             marked_in: 0,

@@ -141,29 +141,6 @@ impl Router {
             .map_err(router_error)
     }
 
-    fn timer(
-        &mut self,
-        run_id: &Bound<'_, PyAny>,
-        lane: i64,
-        due_ms: i64,
-        key: i64,
-    ) -> PyResult<()> {
-        self.inner
-            .timer(run_id_of(run_id.as_borrowed())?, lane, due_ms, key)
-            .map_err(router_error)
-    }
-
-    fn set_run_timers(
-        &mut self,
-        run_id: &Bound<'_, PyAny>,
-        timers: &Bound<'_, PyAny>,
-    ) -> PyResult<()> {
-        let timers: Vec<(i64, i64)> = items(timers)?.extract()?;
-        self.inner
-            .set_run_timers(run_id_of(run_id.as_borrowed())?, &timers)
-            .map_err(router_error)
-    }
-
     fn drain<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         drained(py, &self.inner.drain())
     }

@@ -526,14 +526,11 @@ def test_closing_drops_what_is_open(bench: Bench) -> None:
         event(kinds.TIMER, 2, 100_000),
         event(kinds.ACTIVITY, 3),
     )
-    bench.router.timer(RUN, LANE, 5_000, -1)
-    assert bench.commit()["timer_key"] == [-1]
-    bench.router.set_run_timers(RUN, [(5_000, -1), (9_000, -2)])
     bench.jobs(row(2, event(kinds.SIGNAL)))
     bench.router.complete(RUN, 100, [event(kinds.ACTIVITY, 4, 7), COMPLETE])
     columns = bench.commit()
-    assert columns["drop_timer_key"] == [6, 8, -2, -1]
-    assert columns["drop_timer_due"] == [900, 100_000, 9_000, 5_000]
+    assert columns["drop_timer_key"] == [6, 8]
+    assert columns["drop_timer_due"] == [900, 100_000]
     assert columns["drop_task_seq"] == [1]
     assert "task_seq" not in columns
     assert bench.router.stats() == dict.fromkeys(bench.router.stats(), 0)
@@ -541,9 +538,8 @@ def test_closing_drops_what_is_open(bench: Bench) -> None:
 
 def test_a_run_times_out_once(bench: Bench) -> None:
     bench.begin(event(kinds.PATCH))
-    bench.router.timer(RUN, LANE, 200, -1)
-    bench.router.timer(RUN, LANE, 200, -2)
-    assert bench.jobs(now_ms=200) == [event(kinds.RUN_TIMED_OUT, 0, -1)]
+    timers = [(LANE, 200, RUN, -1), (LANE, 200, RUN, -2)]
+    assert bench.jobs(timers=timers, now_ms=200) == [event(kinds.RUN_TIMED_OUT, 0, -1)]
     bench.router.complete(RUN, 200, [event(kinds.TIMED_OUT)])
     columns = bench.commit()
     assert sorted(columns["drop_timer_key"]) == [-2, -1]
@@ -590,8 +586,6 @@ def test_calls_at_the_wrong_time(bench: Bench) -> None:
 
     assert code("complete", 1, []) == "unknown"
     assert code("fail") == "unknown"
-    assert code("timer", LANE, 1, -1) == "unknown"
-    assert code("set_run_timers", []) == "unknown"
     assert code("run_state") == "unknown"
     bench.read(row(1, event(kinds.SIGNAL)))
     assert code("complete", 1, []) == "cold"

@@ -84,12 +84,6 @@ calls = st.one_of(
     st.tuples(st.just("fail"), run_ids),
     st.tuples(st.just("give_whole"), st.sets(run_ids)),
     st.tuples(st.just("defer_queries"), run_ids, st.integers(0, 3)),
-    st.tuples(st.just("timer"), run_ids, lanes, times, st.sampled_from([-1, -2])),
-    st.tuples(
-        st.just("set_run_timers"),
-        run_ids,
-        st.lists(st.tuples(times, st.sampled_from([-1, -2])), max_size=2),
-    ),
     st.tuples(st.sampled_from(["drain", "rollback", "start_over", "has_ready"])),
     st.tuples(st.just("evict"), run_ids),
     st.tuples(st.just("forget"), st.one_of(st.none(), st.sets(lanes, max_size=1))),

@@ -12,6 +12,7 @@ import pytest
 from hotmesh import workflow
 from hotmesh.common import Payload, Priority, RetryPolicy
 from hotmesh.engine import wire
+from hotmesh.engine.info import NotInWorkflowError
 from hotmesh.exceptions import ApplicationError
 from hotmesh.limits import CONTINUE_SUGGESTED_BYTES, CONTINUE_SUGGESTED_TRANSITIONS
 from hotmesh.workflow import _run
@@ -120,7 +121,6 @@ def test_what_came_with_the_start_is_told() -> None:
         "attempt": 3,
         "continued": other,
         "first": other,
-        "cron": "* * * * *",
         "exec": 60_000,
         "run": 30_000,
         "task": 5_000,
@@ -133,7 +133,7 @@ def test_what_came_with_the_start_is_told() -> None:
     info = told(workflow.info, header=header)
     text = wire.run_id_text(b"x" * 16)
     assert (info.attempt, info.continued_run_id, info.first_execution_run_id) == (3, text, text)
-    assert info.cron_schedule == "* * * * *"
+    assert info.cron_schedule is None
     assert info.execution_timeout == timedelta(minutes=1)
     assert (info.run_timeout, info.task_timeout) == (timedelta(seconds=30), timedelta(seconds=5))
     assert info.retry_policy == RetryPolicy(
@@ -202,15 +202,14 @@ def _before(error: BaseException) -> dict[str, Any]:
     return {"last_failure": wire.pack_bytes(failure(error))}
 
 
-def test_a_repeated_run_knows_what_the_one_before_left() -> None:
-    header = {"last_result": wire.pack_bytes(values([1]))}
-
+def test_no_run_is_repeated_so_none_before_has_left_a_result() -> None:
     def look() -> list[Any]:
-        return [workflow.has_last_completion_result(), workflow.get_last_completion_result()]
+        return [workflow.has_last_completion_result(), workflow.get_last_completion_result(list)]
 
-    assert told(look, header=header) == [True, [1]]
-    assert told(lambda: workflow.get_last_completion_result(list), header=header) == [1]
     assert told(look) == [False, None]
+    for ask in (workflow.has_last_completion_result, workflow.get_last_completion_result):
+        with pytest.raises(NotInWorkflowError):
+            ask()
 
 
 def test_details_for_people_are_kept() -> None:

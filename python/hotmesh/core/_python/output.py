@@ -134,7 +134,6 @@ class Output:
         lane, due_ms, key = origin
         self.columns.drop_timers.append((run.run_id, lane, due_ms, key))
         self.dirty.add(run.run_id)
-        run.run_timers.pop(key, None)
 
     def acknowledge_message(self, run_id: bytes, origin: MessageOrigin) -> None:
         """As `acknowledge`, for a message whose run may be unknown."""
@@ -242,8 +241,6 @@ class Output:
                 self._drop_timers_of(run, found)
                 if found.is_task:
                     self.columns.drop_tasks.append((run.run_id, seq))
-        for key in sorted(run.run_timers):
-            self._drop_timer(run, run.run_timers[key], key)
         status = CLOSE_STATUS[command[0]]
         self.columns.closes.append((run.run_id, run.lane, status, command[5], waits))
 

@@ -311,25 +311,6 @@ class Router:
         self._cold(run_id)
         del self._runs[run_id]
 
-    def timer(self, run_id: bytes, lane: int, due_ms: int, key: int) -> None:
-        """Write a timeout of the run itself (key below 0), dropped again when the run closes.
-
-        Raises:
-            RouterError: The run is unknown or cold.
-        """
-        run = self._warm(run_id)
-        run.run_timers[key] = due_ms
-        held_until_ms = self._now_ms + self._horizon_ms
-        self._output.write_timer(run_id, lane, due_ms, key, held_until_ms)
-
-    def set_run_timers(self, run_id: bytes, timers: Iterable[tuple[int, int]]) -> None:
-        """Say which timeouts (due_ms, key) a loaded run has in the store.
-
-        Raises:
-            RouterError: The run is unknown or cold.
-        """
-        self._warm(run_id).run_timers = {key: due_ms for due_ms, key in timers}
-
     # Batches
 
     def drain(self) -> Drained:

@@ -68,7 +68,6 @@ class Run:
         "lane",
         "ledger",
         "run_id",
-        "run_timers",
         "state",
     )
 
@@ -87,8 +86,6 @@ class Run:
         """Duplicates and the like that came beside the jobs, to be acknowledged with them."""
         self.anchor: Origin = None
         """The message or timer kept unacknowledged while local work is open."""
-        self.run_timers: dict[int, int] = {}
-        """Key → due of the run's own timeouts."""
 
     def has_local_work(self) -> bool:
         """Whether a crash now would leave work that only a reader of the stream can find."""
