@@ -159,6 +159,10 @@ class Row(NamedTuple):
     """Whether a replay may leave it out, or issue it though the journal has none."""
     keyed: bool = False
     """Whether a key says whom it is for: its body belongs to no run."""
+    last: bool = False
+    """Whether nothing follows it in its transition, as nothing follows a closing command."""
+    told: bool = True
+    """Whether it says something to people."""
     retried: bool = False
     """Whether the run that it closes is followed by another if its retry policy says so."""
     number: Number = Number.NONE

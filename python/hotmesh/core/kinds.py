@@ -69,9 +69,9 @@ UPDATE_COMPLETED = _kind(Row(49, Role.COMMAND, Maker.CODE, about=(UPDATE,),
     meta=Meta.UPDATE_ID, body=Body.OUTCOME))
 REDISPATCH = _kind(Row(51, Role.COMMAND, Maker.ROUTER, about=(ACTIVITY,),
     number=Number.QUEUE, meta=Meta.FRAME, body=Body.STATE))
-DIGESTS = _kind(Row(52, Role.COMMAND, Maker.ROUTER, body=Body.DIGESTS))
-PAUSED = _kind(Row(53, Role.COMMAND, Maker.CODE))
-RESUMED = _kind(Row(54, Role.COMMAND, Maker.CODE, about=(PAUSED,)))
+DIGESTS = _kind(Row(52, Role.COMMAND, Maker.ROUTER, told=False, body=Body.DIGESTS))
+PAUSED = _kind(Row(53, Role.COMMAND, Maker.CODE, last=True, told=False))
+RESUMED = _kind(Row(54, Role.COMMAND, Maker.CODE, about=(PAUSED,), told=False))
 
 # Closing commands: the last one of a run.
 COMPLETE = _kind(Row(64, Role.CLOSING, Maker.CODE, status=2, body=Body.VALUES))
@@ -163,12 +163,12 @@ MORE_THAN_BODY = TABLE.those(lambda row: row.compared is Compared.MORE)
 """Those of them whose arguments are not all in the body."""
 
 CLOSING = TABLE.those(lambda row: row.role is Role.CLOSING)
-LAST = CLOSING | {PAUSED}
+LAST = CLOSING | TABLE.those(lambda row: row.last)
 """What is the last command of its transition; PAUSED if the code was stopped midway, RESUMED is the
 first one of the next, in which it goes on."""
 CLOSE_STATUS: dict[int, int] = {row.kind: row.status for row in TABLE if row.kind in CLOSING}
 """The run status that each closing command leaves behind."""
-UNTOLD = frozenset({DIGESTS, PAUSED, RESUMED})
+UNTOLD = TABLE.those(lambda row: not row.told)
 """Commands that say nothing to people."""
 RETRIED = TABLE.those(lambda row: row.retried)
 """The ends after which a retry policy is asked."""

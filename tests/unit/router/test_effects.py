@@ -430,6 +430,7 @@ def test_a_start_says_when_it_expires_in_its_header_too() -> None:
 def test_each_command_of_the_code_is_carried_out_by_somebody() -> None:
     by_the_core = {kinds.TIMER, kinds.CANCEL_TIMER, kinds.DEADLINE}
     by_the_journal = {kinds.PATCH, kinds.UPDATE_ACCEPTED, kinds.UPDATE_COMPLETED}
+    by_the_journal |= {kinds.PAUSED, kinds.RESUMED}
     asked = {
         row.kind for row in kinds.TABLE if row.role is Role.COMMAND and row.maker is Maker.CODE
     }
