@@ -48,10 +48,40 @@ def test_defaults() -> None:
         ("/app?host=/run/pg", (("/run/pg", None),)),
         ("%2Frun%2Fpg/app", (("/run/pg", None),)),
         ("[::1]:5433,[fe80::1]/app", (("::1", 5433), ("fe80::1", None))),
+        ("h%401,h%402:543%33/app", (("h@1", None), ("h@2", 5433))),
     ],
 )
 def test_hosts(place: str, found: object) -> None:
     assert parse_address(f"postgresql://{place}").places == found
+
+
+def test_an_empty_path_leaves_the_database_to_the_environment() -> None:
+    assert (
+        parse_address("postgresql://u@h/?sslmode=disable").dsn == "postgresql://u@?sslmode=disable"
+    )
+    with pytest.raises(InvalidArgumentError, match="'database'"):
+        parse_address("postgresql://u@h?dbname=one&database=another")
+    assert parse_address("postgresql://u@h?dbname=one").dsn == "postgresql://u@?dbname=one"
+
+
+@pytest.mark.parametrize(
+    ("environment", "found"),
+    [
+        ({}, "any"),
+        ({"PGHOST": "h1"}, "any"),
+        ({"PGHOST": "h1,h2"}, "read-write"),
+        ({"PGHOST": "h1,h2", "PGTARGETSESSIONATTRS": "primary"}, "primary"),
+        ({"PGTARGETSESSIONATTRS": "read-write"}, "read-write"),
+    ],
+)
+def test_hosts_of_the_environment_are_chosen_as_those_of_a_url(
+    environment: dict[str, str], found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PGHOST", "PGTARGETSESSIONATTRS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert parse_address("postgresql:///app").session_attributes == found
 
 
 def test_of_several_servers_one_that_writes_will_do() -> None:
@@ -111,7 +141,8 @@ def test_what_is_done_anyway_needs_nothing(query: str) -> None:
         "tcp_user_timeout=2147483648", "keepalives_idle=1.5",
         "keepalives=maybe", "target_session_attrs=standby", "load_balance_hosts=all",
         "ssl=require&sslmode=disable", "timeout=1&connect_timeout=1", "schema=a&schema=b",
-        "host=other", "port=1,2", "sslmode=require&sslrootcert=system",
+        "host=other", "port=1,2", "sslmode=require&sslrootcert=system", "port=5433", "user=other",
+        "password=other", "dbname=other", "database=other",
         *(f"{name}=1" for name in parameters.REFUSED),
     ],
 )  # fmt: skip

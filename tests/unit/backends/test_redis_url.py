@@ -87,7 +87,7 @@ def test_sentinels_with_tls_are_spoken_to_in_the_same_way() -> None:
         "socket_timeout=inf", "socket_timeout=", "socket_connect_timeout=0",
         "socket_connect_timeout=nan", "socket_connect_timeout=1e300", "health_check_interval=-1",
         "health_check_interval=0.5", "socket_read_size=0", "socket_read_size=-1",
-        "socket_read_size=99999999999999999999",
+        "socket_read_size=99999999999999999999", "username=other", "password=other",
     ],
 )  # fmt: skip
 def test_what_can_not_be_honoured_is_refused_by_name(query: str) -> None:
@@ -131,6 +131,17 @@ def test_what_is_no_url_is_not_repeated(text: str) -> None:
     assert "cret" not in said.partition("InvalidArgumentError")[2]
 
 
-def test_a_certificate_that_is_not_there_is_refused() -> None:
-    with pytest.raises(InvalidArgumentError, match="can't be used"):
-        parse_url("rediss://host?ssl_ca_certs=/no/such/file")
+@pytest.mark.parametrize(
+    "query",
+    ["ssl_ca_certs=/no/such/file", "ssl_cert_reqs=sometimes", "ssl_min_version=TLSv1_2",
+     "ssl_keyfile=/no/such/key", "ssl_ca_data=x", "ssl_include_verify_flags=NONE"],
+)  # fmt: skip
+def test_what_redis_py_can_not_use_is_refused_by_name(query: str) -> None:
+    name = query.partition("=")[0]
+    with pytest.raises(InvalidArgumentError, match=f"'{name}' in the Redis URL: it can't be used"):
+        parse_url(f"rediss://host?client_name=me&{query}&db=1")
+
+
+def test_two_parameters_that_can_not_be_used_are_refused_together() -> None:
+    with pytest.raises(InvalidArgumentError, match="a parameter of the Redis URL can't be used"):
+        parse_url("rediss://host?ssl_ca_certs=/no/such/file&ssl_cert_reqs=sometimes")

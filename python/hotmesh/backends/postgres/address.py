@@ -91,6 +91,7 @@ def parse_address(url: str) -> Address:
             f"{schema!r} can't be one: use lower-case letters, digits and underscores, at most "
             "48, not starting with a digit",
         )
+    _refuse_said_twice(account, path, given)
     places = _places(hosts, given)
     redaction = Redaction(url)
     parameters.settle_tls(given)
@@ -138,7 +139,24 @@ def _taken_apart(url: str) -> tuple[str, str, str, dict[str, str]]:
         if name in given:
             raise refuse(name, "given twice")
         given[name] = value
-    return account + at, hosts, slash + path, given
+    return account + at, hosts, slash + path if path else "", given
+
+
+def _refuse_said_twice(account: str, path: str, given: Mapping[str, str]) -> None:
+    """Refuse a parameter for what the URL says already: who reads it would take one of the two.
+
+    Raises:
+        InvalidArgumentError: naming the parameter.
+    """
+    user, _, password = account.removesuffix("@").partition(":")
+    for names, said, what in (
+        (("user",), user, "user"),
+        (("password",), password, "password"),
+        (("dbname", "database"), path, "database"),
+    ):
+        found = [name for name in names if name in given]
+        if found and (said or len(found) > 1):
+            raise refuse(found[-1], f"the URL names a {what} already")
 
 
 def _places(hosts: str, given: dict[str, str]) -> tuple[Place, ...]:
@@ -155,12 +173,13 @@ def _places(hosts: str, given: dict[str, str]) -> tuple[Place, ...]:
     places = [_place(host) for host in hosts.split(",")]
     ports = given.pop("port", "").split(",")
     if ports != [""]:
+        if any(own is not None for _, own in places):
+            raise refuse("port", "the URL names a port already")
         if len(ports) not in (1, len(places)):
             raise refuse("port", f"{len(ports)} ports for {len(places)} hosts")
         ports *= len(places) if len(ports) == 1 else 1
         places = [
-            (host, own or _port(given_port))
-            for (host, own), given_port in zip(places, ports, strict=True)
+            (host, _port(given_port)) for (host, _), given_port in zip(places, ports, strict=True)
         ]
     if balance == "random":
         random.shuffle(places)
@@ -180,6 +199,7 @@ def _place(text: str) -> Place:
 
 
 def _port(text: str) -> int | None:
+    text = unquote(text)
     if not text:
         return None
     if not text.isdecimal() or not 0 < int(text) < 65_536:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import socket
 import ssl
 from collections.abc import Callable, Mapping
@@ -179,10 +180,16 @@ def number(
 
 
 def session_attributes(given: dict[str, str], hosts: int) -> str:
-    """Take which of several servers will do: one that writes, unless there is no choice."""
-    value = given.pop("target_session_attrs", None)
-    if value is None:
-        return "read-write" if hosts > 1 else "any"
+    """Take which of several servers will do: one that writes, unless there is no choice.
+
+    Args:
+        given: The URL's parameters.
+        hosts: How many the URL names; none: those of ``PGHOST``, which the driver reads.
+    """
+    value = given.pop("target_session_attrs", None) or os.environ.get("PGTARGETSESSIONATTRS")
+    if not value:
+        many = hosts > 1 or (not hosts and "," in os.environ.get("PGHOST", ""))
+        return "read-write" if many else "any"
     if value not in _WRITABLE:
         raise refuse("target_session_attrs", f"HotMesh writes; use {' or '.join(_WRITABLE)}")
     return value

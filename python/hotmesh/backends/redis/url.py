@@ -66,6 +66,10 @@ _OBJECTS = frozenset(
 """Arguments of redis-py's connections that no parameter of a URL can be."""
 
 
+_UNUSABLE = (ValueError, TypeError, OSError, redis_errors.RedisError)
+"""What redis-py and the files that a URL names answer to a parameter that is no good."""
+
+
 @dataclass(frozen=True, slots=True)
 class RedisUrl:
     """A parsed URL."""
@@ -133,8 +137,12 @@ def parse_url(url: str) -> RedisUrl:
     }
     if sentinel_options and not sentinel:
         raise _refused(f"sentinel_{next(iter(sentinel_options))}", "use redis+sentinel://")
+    user, _, password = account.partition(":")
+    for name, said in (("username", user), ("password", password)):
+        if said and name in given:
+            raise _refused(name, f"the URL names a {name} already")
     _check(given, secure=secure)
-    connection_class, options = _options(f"{base}?{urlencode(given)}")
+    connection_class, options = _options(base, given)
     tls = {name: value for name, value in options.items() if name.startswith(("ssl_", "socket_"))}
     redaction = Redaction(url)
     return RedisUrl(
@@ -232,25 +240,43 @@ def _known() -> list[str]:
     )
 
 
-def _options(url: str) -> tuple[Any, dict[str, Any]]:
+def _options(base: str, given: Mapping[str, str]) -> tuple[Any, dict[str, Any]]:
     """redis-py's class of a connection and its arguments, tried out."""
+    url = f"{base}?{urlencode(given)}"
     try:
-        found = cast("dict[str, Any]", redis_connection.parse_url(url))
-        connection_class: Any = found.pop("connection_class", redis_connection.Connection)
-        for name in ("host", "port", "path"):
-            found.pop(name, None)
-        options = {
-            "socket_connect_timeout": CONNECT_TIMEOUT_S,
-            "socket_timeout": CALL_TIMEOUT_S,
-            **found,
-            "protocol": 2,  # one shape of answers, whatever redis-py's default
-            "decode_responses": False,
-        }
-        connection = connection_class(**options)
-        if issubclass(connection_class, redis_connection.SSLConnection):
-            connection.ssl_context.get()  # reads the files
-    except (ValueError, TypeError, OSError, redis_errors.RedisError) as error:
-        reason = Redaction(url).hide(str(error))
-    else:
-        return connection_class, options
+        return _tried(url)
+    except _UNUSABLE as error:
+        reason, culprit = Redaction(url).hide(str(error)), _culprit(base, given)
+    if culprit:
+        raise _refused(culprit, f"it can't be used: {reason}")
     raise InvalidArgumentError(f"a parameter of the Redis URL can't be used: {reason}")
+
+
+def _tried(url: str) -> tuple[Any, dict[str, Any]]:
+    found = cast("dict[str, Any]", redis_connection.parse_url(url))
+    connection_class: Any = found.pop("connection_class", redis_connection.Connection)
+    for name in ("host", "port", "path"):
+        found.pop(name, None)
+    options = {
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "socket_timeout": CALL_TIMEOUT_S,
+        **found,
+        "protocol": 2,  # one shape of answers, whatever redis-py's default
+        "decode_responses": False,
+    }
+    connection = connection_class(**options)
+    if issubclass(connection_class, redis_connection.SSLConnection):
+        connection.ssl_context.get()  # reads the files
+    return connection_class, options
+
+
+def _culprit(base: str, given: Mapping[str, str]) -> str:
+    """The parameter without which the others can be used; "" if it is not just one."""
+    for culprit in given:
+        others = {name: value for name, value in given.items() if name != culprit}
+        try:
+            _tried(f"{base}?{urlencode(others)}")
+        except _UNUSABLE:
+            continue
+        return culprit
+    return ""
