@@ -35,8 +35,8 @@ COUNTED_BYTES = 4 * 1024
 there is a batch of it in one activation, the code is stopped until that is written."""
 
 ANSWER_KEPT_BYTES = 4 * 1024
-"""Up to so many bytes of an update's outcome a run keeps for whoever asks for it again; a larger
-one is read from the journal."""
+"""Up to so many bytes a run keeps the outcome of an update for whoever asks for it again; of larger
+ones it keeps the newest, a batch of them, and the others are read from the journal."""
 
 STEP_BYTES_MAX = 4 * 1024 * 1024
 """Journaled bytes from which on no further run is activated before the next step is written. What

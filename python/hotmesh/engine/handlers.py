@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import logging
 import warnings
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -66,6 +67,23 @@ class _Update:
         self.waiting: list[bytes] = []
 
 
+class _LargeOutcomes:
+    """The newest large outcomes of a run: kept for whoever asks for one just now."""
+
+    def __init__(self) -> None:
+        self._updates: deque[tuple[_Update, int]] = deque()
+        self._bytes = 0
+
+    def keep(self, update: _Update, size: int) -> None:
+        """Keep another one, and of the others those that fit into a batch with it."""
+        self._updates.append((update, size))
+        self._bytes += size
+        while self._bytes > BATCH_BYTES_MAX:
+            oldest, size = self._updates.popleft()
+            oldest.outcome = UPDATE_JOURNALED
+            self._bytes -= size
+
+
 class Incoming(NamedTuple):
     """A signal, query or update on its way to its handler."""
 
@@ -81,10 +99,14 @@ class Incoming(NamedTuple):
 class Handlers:
     """The handlers of one run and what they have in hand."""
 
+    _large: _LargeOutcomes
+    """Made when first needed."""
+
     __slots__ = (
         "_buffered",
         "_instance",
         "_known_updates",
+        "_large",
         "_working",
         "accepted_in_replay",
         "queries",
@@ -237,10 +259,17 @@ class Handlers:
             outcome = b"F" + self._failure(error, f"update {name!r}")
         finally:
             self._working.pop(key, None)
-        known.outcome = outcome if len(outcome) <= ANSWER_KEPT_BYTES else UPDATE_JOURNALED
+        known.outcome = outcome
+        if len(outcome) > ANSWER_KEPT_BYTES:
+            self._keep_large(known, len(outcome))
         instance.command((kinds.UPDATE_COMPLETED, 0, 0, name, update_id.encode(), outcome))
         instance.replies += [(reply, outcome) for reply in known.waiting]
         known.waiting = []
+
+    def _keep_large(self, update: _Update, size: int) -> None:
+        if not hasattr(self, "_large"):
+            self._large = _LargeOutcomes()
+        self._large.keep(update, size)
 
     def _encoded_result(self, result: Any, name: str) -> bytes:
         """An update's result; whoever awaits it is told if it can't be stored.

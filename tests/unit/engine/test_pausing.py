@@ -228,13 +228,17 @@ def test_code_that_makes_less_than_it_did_is_found_out(core: ModuleType) -> None
         run.replayed(WaitsOtherwise)
 
 
-def test_a_large_outcome_is_not_kept_for_who_asks_again(core: ModuleType) -> None:
+def test_of_large_outcomes_the_newest_are_kept_for_who_asks_again(core: ModuleType) -> None:
     run = Driven(Answers, core=core)
     run.start()
-    for size, kept in ((10, True), (ANSWER_KEPT_BYTES, False)):
+    sizes = [10, ANSWER_KEPT_BYTES, PIECE, PIECE + 1, PIECE + 2, PIECE + 3]
+    first: dict[int, bytes] = {}
+    for size in sizes:
         run.give(update("take", size, id=f"u-{size}"))
-        first = run.replies[b"completed"]
-        assert answer(first) == "x" * size
-        for asked in (run, run.replayed()):
+        first[size] = run.replies[b"completed"]
+        assert answer(first[size]) == "x" * size
+    for asked in (run, run.replayed()):
+        for size in sizes:
             asked.give(update("take", size, id=f"u-{size}"))
-            assert asked.replies[b"completed"] == (first if kept else b"D")
+            kept = size == 10 or size > PIECE
+            assert asked.replies[b"completed"] == (first[size] if kept else b"D")
