@@ -83,6 +83,7 @@ class Answers:
     def __init__(self) -> None:
         self.seen = 0
         self.is_open = False
+        self.waiting = 0
 
     @workflow.run
     async def run(self, count: int) -> int:
@@ -105,9 +106,14 @@ class Answers:
 
     @workflow.update
     async def tell_later(self, size: int) -> str:
+        self.waiting += 1
         await workflow.wait_condition(lambda: self.is_open)
         self.seen += 1
         return "x" * size
+
+    @workflow.query
+    def begun(self) -> int:
+        return self.waiting
 
     @workflow.query
     def ask(self, size: int) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from hotmesh.client import Client, WorkflowUpdateStage
+from hotmesh.client import Client
 from scenario import memory_app
 from scenario.memory_app import PAYLOAD_LIMIT, TASK_QUEUE, Answers, Gathers, Passes, Small, Takes
 
@@ -108,10 +108,15 @@ async def answered(client: Client, count: int, size: int) -> None:
 
 async def answered_later(client: Client, count: int, size: int) -> None:
     handle = await _answers(client, count)
-    stage = WorkflowUpdateStage.ACCEPTED
-    for _ in range(count):
-        await handle.start_update(Answers.tell_later, size, wait_for_stage=stage)
-    await handle.signal(Answers.go)
+    async with asyncio.TaskGroup() as group:
+        answers = [
+            group.create_task(_size_of(handle.execute_update(Answers.tell_later, size)))
+            for _ in range(count)
+        ]
+        while await handle.query(Answers.begun) < count:
+            pass  # they are on their way
+        await handle.signal(Answers.go)
+    assert [each.result() for each in answers] == [size] * count
     assert await handle.result() == count
 
 
