@@ -50,7 +50,7 @@ class RunState:
     """The bytes of each of these rows as stored."""
     start_ms = 0
     closed = False
-    status = 1
+    status = kinds.OPEN_STATUS
     _row_bytes = 0
     """Of the journal, until it is replayed."""
 
