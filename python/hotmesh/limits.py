@@ -107,6 +107,12 @@ LEASE_MS_DEFAULT = 10_000
 LEASE_MS_MIN = 1_000
 """The shortest lease that a worker may have."""
 
+LEASE_MS_MAX = 60 * 60 * 1000
+"""The longest one. What is stored of a longer lease is damaged: nobody waits for its end."""
+
+CLOCK_SHIFT_MS_MAX = 100 * 366 * 24 * 60 * 60 * 1000
+"""How far the store's time can be from its wall clock: one without a battery says 1970."""
+
 CONTINUE_SUGGESTED_TRANSITIONS = 10_000
 CONTINUE_SUGGESTED_BYTES = 16 * 1024 * 1024
 """A run with a longer journal is told that it would be wise to continue as new."""

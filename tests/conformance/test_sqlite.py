@@ -38,6 +38,7 @@ from hotmesh.exceptions import (
     BackendUnavailableError,
     InvalidArgumentError,
 )
+from hotmesh.limits import LEASE_MS_MAX
 
 START_MANY = """
 import asyncio, sys
@@ -388,7 +389,7 @@ async def test_what_nobody_comes_for_is_cleaned_up_in_time() -> None:
     await backend.connect()
     mesh = await Mesh.over(backend)
     silent = await mesh.join(lease_ms=1_000)
-    router = await mesh.join(lease_ms=10**9)
+    router = await mesh.join(lease_ms=LEASE_MS_MAX)
     await router.commit(reply_id=[b"q" * 16], reply_data=[b"answer"])
     now += routers.REPLY_KEEP_MS
     await router.beat()

@@ -283,6 +283,7 @@ async def test_a_worker_refuses_what_it_cannot_host(client: Client) -> None:
         ({"activities": [echo, echo]}, "More than one activity named echo"),
         ({"activities": [threaded]}, "activity_executor"),
         ({"workflows": [Echo], "lease": 0.5}, "lease must be at least 1 s"),
+        ({"workflows": [Echo], "lease": 3601}, "at most 3600 s"),
         ({"workflows": [Echo], "lease": float("nan")}, "lease must"),
         ({"workflows": [Echo], "task_queue": ""}, "task queue must not be empty"),
         ({"workflows": [Echo], "max_cached_workflows": -1}, "max_cached_workflows"),

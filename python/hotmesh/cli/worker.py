@@ -18,7 +18,7 @@ from hotmesh.cli.output import Output
 from hotmesh.cli.session import connected, where
 from hotmesh.client import Client
 from hotmesh.exceptions import InvalidArgumentError
-from hotmesh.limits import LEASE_MS_DEFAULT, LEASE_MS_MIN
+from hotmesh.limits import LEASE_MS_DEFAULT, LEASE_MS_MAX, LEASE_MS_MIN
 from hotmesh.log import configure
 
 if TYPE_CHECKING:
@@ -106,8 +106,10 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
 
 def _lease(text: str) -> float:
     value = seconds(text)
-    if value * 1000 < LEASE_MS_MIN:
-        raise argparse.ArgumentTypeError(f"a lease is {LEASE_MS_MIN} ms at least, not {text!r}")
+    if not LEASE_MS_MIN <= value * 1000 <= LEASE_MS_MAX:
+        raise argparse.ArgumentTypeError(
+            f"a lease is {LEASE_MS_MIN} ms at least and {LEASE_MS_MAX} ms at most, not {text!r}"
+        )
     return value
 
 

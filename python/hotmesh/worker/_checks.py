@@ -11,7 +11,7 @@ from typing import Any
 from hotmesh.activity import ActivityDefinition
 from hotmesh.engine.options import milliseconds
 from hotmesh.exceptions import InvalidArgumentError
-from hotmesh.limits import LEASE_MS_MIN
+from hotmesh.limits import LEASE_MS_MAX, LEASE_MS_MIN
 
 
 def check_declared(activity: Callable[..., Any]) -> None:
@@ -54,12 +54,13 @@ def lease_milliseconds(lease: timedelta | float) -> int:
     """A lease in milliseconds.
 
     Raises:
-        InvalidArgumentError: It is too short, or no duration.
+        InvalidArgumentError: It is too short or too long, or no duration.
     """
     lease_ms = milliseconds(lease, "lease")
-    if lease_ms is None or lease_ms < LEASE_MS_MIN:
+    if lease_ms is None or not LEASE_MS_MIN <= lease_ms <= LEASE_MS_MAX:
         raise InvalidArgumentError(
-            f"lease must be at least {LEASE_MS_MIN / 1000:g} s, but is {lease!r}"
+            f"lease must be at least {LEASE_MS_MIN / 1000:g} s and at most "
+            f"{LEASE_MS_MAX / 1000:g} s, but is {lease!r}"
         )
     return lease_ms
 

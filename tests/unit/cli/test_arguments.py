@@ -42,6 +42,7 @@ def test_numbers_have_a_least_value() -> None:
         (["prune"], "--older-than"),
         (["worker"], "module:object"),
         (["worker", "m:o", "--lease", "1 ms"], "1000 ms"),
+        (["worker", "m:o", "--lease", "2 h"], "3600000 ms at most"),
     ],
 )
 def test_a_wrong_command_line_exits_with_2(

@@ -13,7 +13,7 @@ from hotmesh.backends.sqlite.queues import ensure_queue
 from hotmesh.backends.sqlite.starts import check_queue, is_queue_of
 from hotmesh.backends.sqlite.transaction import Transaction
 from hotmesh.backends.sqlite.visibility import delete_expired_runs
-from hotmesh.limits import LANES_PER_QUEUE, SIDE_QUEUE_KEEP_MS
+from hotmesh.limits import LANES_PER_QUEUE, LEASE_MS_MAX, SIDE_QUEUE_KEEP_MS
 
 REPLY_KEEP_MS = 10 * 60 * 1000
 """How long an answer waits for its client."""
@@ -102,14 +102,15 @@ def _settle_clock(tx: Transaction, registration: Registration, *, is_known: bool
         tx.shift_clock(-jump_ms)
         if jump_ms > 0:
             tx.run(_SQL["take_jump_out"], (jump_ms, tx.now_ms))
-    latest = tx.one(_SQL["latest_seen"])
+    latest = tx.one(_SQL["latest_seen"], (_SECOND_MS, LEASE_MS_MAX))
     if latest is not None and latest[0] is not None and latest[0] > tx.now_ms + _SECOND_MS:
         tx.shift_clock(latest[0] - tx.now_ms)
 
 
 def _declare_dead(tx: Transaction, registration: Registration) -> None:
     until = tx.now_ms if registration.latest_ms is None else registration.latest_ms
-    dead = tx.all(_SQL["declare_dead"], (min(tx.now_ms, until), registration.router_id))
+    longest = tx.now_ms + _SECOND_MS + LEASE_MS_MAX
+    dead = tx.all(_SQL["declare_dead"], (min(tx.now_ms, until), registration.router_id, longest))
     if dead:
         tx.run_many(_SQL["free_lanes"], dead)
 
@@ -139,7 +140,8 @@ def _clean_up(tx: Transaction) -> None:
     delete_expired_runs(tx, RUNS_DELETED_MAX)
     delete_old(tx)
     tx.run(_SQL["delete_stale_replies"], (tx.now_ms - REPLY_KEEP_MS, REPLIES_DELETED_MAX))
-    tx.run(_SQL["forget_routers"], (tx.now_ms - ROUTER_KEEP_MS,))
+    longest = tx.now_ms + _SECOND_MS + LEASE_MS_MAX  # else it is damaged
+    tx.run(_SQL["forget_routers"], (tx.now_ms - ROUTER_KEEP_MS, longest))
 
 
 def release(tx: Transaction, namespace: str, router_id: bytes, lanes: Sequence[int]) -> None:

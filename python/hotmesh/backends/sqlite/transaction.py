@@ -11,7 +11,7 @@ from hotmesh.backends.protocol import STEADY_MS
 from hotmesh.backends.sqlite import statements
 from hotmesh.backends.sqlite.rows import NOTHING, Column, Rows, is_large, large_bytes
 from hotmesh.exceptions import BackendError
-from hotmesh.limits import BATCH_BYTES_MAX
+from hotmesh.limits import BATCH_BYTES_MAX, CLOCK_SHIFT_MS_MAX
 
 Row = tuple[Any, ...]
 
@@ -119,7 +119,7 @@ class Transaction:
         if self._state is None:
             row: Sequence[object] = self._connection.execute(_READ_STATE).fetchone() or ()
             numbers = [each for each in row if isinstance(each, int)]
-            if len(numbers) != _STATE_COLUMNS:
+            if len(numbers) != _STATE_COLUMNS or abs(numbers[2]) > CLOCK_SHIFT_MS_MAX:
                 raise BackendError(
                     f"the row of table 'state' is damaged, it holds {tuple(row)!r}: nothing can be "
                     "stored until it is restored from a backup"

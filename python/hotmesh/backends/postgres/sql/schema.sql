@@ -217,7 +217,7 @@ create index reply_created on hotmesh.reply (created_ms);
 create table hotmesh.router (
     lock_key bigint not null,
     seen_ms bigint not null,
-    lease_ms bigint not null,
+    lease_until_ms bigint not null,
     queue_id int not null,
     beats int not null default 0,
     hosts_workflows boolean not null,

@@ -7,6 +7,7 @@ local ROUTERS_PER_BEAT = 100
 local EXPIRED_PER_BEAT = 500
 local DEAD_KEPT_MS = 3600 * 1000
 local SECOND_MS = 1000
+local LEASE_MAX_MS = 3600 * 1000 -- LEASE_MS_MAX in limits.py
 
 local router, info, types = take(), take(), take()
 local queue = h.queue
@@ -91,6 +92,23 @@ local function set_shift(to)
   call('SET', P .. 'clock_shift', text(to))
 end
 
+-- When a router was last seen. It is stored twice: where the rollcall says later it is damaged, and put
+-- right.
+local function latest_seen()
+  while true do
+    local last = call('ZRANGE', P .. 'rollcall', -1, -1, 'WITHSCORES')
+    local id, seen = last[1], tonumber(last[2])
+    if not seen or seen <= now + SECOND_MS then
+      return now
+    end
+    local own = tonumber(call('HGET', P .. 'router:' .. id, 'seen') or nil)
+    if own and own + SECOND_MS >= seen then
+      return seen
+    end
+    call('ZADD', P .. 'rollcall', text(own or now), id)
+  end
+end
+
 -- Keep the store's time going evenly. A jump that a live router has seen is taken out of it, unless
 -- the clock was settled since. And it never goes back behind what a router has seen, but for a
 -- second that may be due to the usual corrections of clocks.
@@ -100,13 +118,16 @@ local function settle_clock()
     local ahead = call('ZRANGEBYSCORE', P .. 'rollcall', '(' .. text(now), '+inf')
     for i = 1, #ahead do
       call('ZADD', P .. 'rollcall', text(now), ahead[i])
+      if call('HEXISTS', P .. 'router:' .. ahead[i], 'seen') == 1 then
+        call('HSET', P .. 'router:' .. ahead[i], 'seen', text(now))
+      end
       if call('ZSCORE', P .. 'leases', ahead[i]) then
         call('ZINCRBY', P .. 'leases', text(-h.jump), ahead[i])
       end
     end
   end
-  local latest = tonumber(call('ZRANGE', P .. 'rollcall', -1, -1, 'WITHSCORES')[2])
-  if latest and latest > now + SECOND_MS then
+  local latest = latest_seen()
+  if latest > now + SECOND_MS then
     set_shift(shift + latest - now)
   end
 end
@@ -128,6 +149,12 @@ local before = '(' .. text(math.min(now, h.latest or now))
 local silent = call('ZRANGEBYSCORE', P .. 'leases', '-inf', before, 'LIMIT', 0, ROUTERS_PER_BEAT)
 for i = 1, #silent do
   declare_dead(silent[i])
+end
+-- A lease that ends later than any can is damaged.
+local longest = '(' .. text(now + SECOND_MS + LEASE_MAX_MS)
+local endless = call('ZRANGEBYSCORE', P .. 'leases', longest, '+inf', 'LIMIT', 0, ROUTERS_PER_BEAT)
+for i = 1, #endless do
+  declare_dead(endless[i])
 end
 forget_dead()
 delete_expired(EXPIRED_PER_BEAT)

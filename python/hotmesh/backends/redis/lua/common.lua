@@ -85,8 +85,8 @@ local LATE_WITHIN_MS = 60 * 1000 -- no reader's horizon is further away
 local clock = call('TIME')
 local wall = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local shift = tonumber(call('GET', P .. 'clock_shift') or 0)
-if not shift then
-  return redis.error_reply('ERR the key ' .. P .. 'clock_shift is damaged, it is no number: set it to '
+if not shift or math.abs(shift) > 3162240000000 then -- CLOCK_SHIFT_MS_MAX in limits.py
+  return redis.error_reply('ERR the key ' .. P .. 'clock_shift is damaged, it is no number that can be: set it to '
     .. 'milliseconds by which the time of this database is ahead of the clock, 0 as a rule')
 end
 local read = wall + shift

@@ -1,9 +1,10 @@
 -- name: declare_dead
--- Routers that have been silent for longer than their lease, but the one that asks.
+-- Routers that have been silent for longer than their lease, but the one that asks; one whose lease
+-- ends later than any can is damaged.
 UPDATE router SET state = 0, lease_until_ms = column1
-FROM (VALUES (?, ?))
+FROM (VALUES (?, ?, ?))
 WHERE state = 1 AND router_id <> column2
-    AND (lease_until_ms < column1 OR typeof(lease_until_ms) <> 'integer')
+    AND (lease_until_ms NOT BETWEEN column1 AND column3 OR typeof(lease_until_ms) <> 'integer')
 RETURNING router_id;
 
 -- name: take_jump_out
@@ -13,8 +14,11 @@ FROM (VALUES (?, ?))
 WHERE state <> 2 AND seen_ms > column2;
 
 -- name: latest_seen
--- When a router was last seen that has not left: one that is dead may have claims still.
-SELECT max(seen_ms) FROM router WHERE state <> 2 AND typeof(seen_ms) = 'integer';
+-- When a router was last seen that has not left: one that is dead may have claims still. None is seen
+-- after its lease has ended (but for a small correction of the clock): such a row is damaged.
+SELECT max(seen_ms) FROM router
+WHERE state <> 2 AND typeof(seen_ms) = 'integer' AND typeof(lease_until_ms) = 'integer'
+    AND seen_ms <= lease_until_ms + ? AND lease_until_ms <= seen_ms + ?;
 
 -- name: free_lanes
 -- All lanes of a router.
@@ -124,7 +128,7 @@ WHERE r.namespace = ? AND r.state <> 2 ORDER BY r.router_id;
 
 -- name: forget_routers
 -- Rows of routers that were declared dead or left long ago (their lease was cut off then).
-DELETE FROM router WHERE state <> 1 AND lease_until_ms < ?;
+DELETE FROM router WHERE state <> 1 AND lease_until_ms NOT BETWEEN ? AND ?;
 
 -- name: delete_stale_replies
 -- Answers that nobody came for.

@@ -58,7 +58,11 @@ begin
         where stale.created_ms < replies_before
         order by stale.created_ms limit replies_room for update skip locked
     ));
-    delete from hotmesh.router where not router.alive and router.seen_ms < routers_before;
+    -- What was seen later than any lease can have ended since is damaged.
+    delete from hotmesh.router
+    where not router.alive and (
+        router.seen_ms < routers_before or router.seen_ms > router.lease_until_ms + 1000.0
+    );
     -- Pieces of calls that never came. A call takes less than a minute.
     delete from hotmesh.piece where piece.put_ms < wall - 600000;
 end $$;

@@ -96,14 +96,14 @@ begin
     from hotmesh.clock;
 
     insert into hotmesh.router
-        (lock_key, seen_ms, lease_ms, queue_id, hosts_workflows, workflow_types, beats, router_id,
-        namespace, info)
-    values (own_lock, now, router_lease_ms, router_queue, hosts, types, router_beats + 1, own_id,
-        router_namespace, router_info)
+        (lock_key, seen_ms, lease_until_ms, queue_id, hosts_workflows, workflow_types, beats,
+        router_id, namespace, info)
+    values (own_lock, now, now + router_lease_ms, router_queue, hosts, types, router_beats + 1,
+        own_id, router_namespace, router_info)
     on conflict (router_id) do update set
         queue_id = excluded.queue_id, hosts_workflows = excluded.hosts_workflows,
         workflow_types = excluded.workflow_types,
-        seen_ms = excluded.seen_ms, lease_ms = excluded.lease_ms, info = excluded.info,
+        seen_ms = excluded.seen_ms, lease_until_ms = excluded.lease_until_ms, info = excluded.info,
         beats = greatest(router.beats, excluded.beats)
     where router.namespace = router_namespace
     returning router.alive into alive;
@@ -112,7 +112,7 @@ begin
         return;
     end if;
 
-    perform hotmesh.bury_routers(least(now, latest));
+    perform hotmesh.bury_routers(least(now, latest), now);
     perform hotmesh.clean(
         now - shift_ms, runs_room, now - replies_before_ms, replies_room, now - routers_before_ms
     );
@@ -196,38 +196,50 @@ end $$;
 -- corrections of clocks.
 create or replace function hotmesh.settle_clock(own_id bytea, jump bigint, jump_shift bigint)
 returns void language plpgsql as $$
+declare
+    stored bigint := (select clock.shift_ms from hotmesh.clock);
+    latest bigint;
 begin
+    -- CLOCK_SHIFT_MS_MAX in limits.py
+    if stored not between -3162240000000 and 3162240000000 then
+        raise exception 'table hotmesh.clock is damaged, shift_ms is %: set it to milliseconds by '
+            'which the time of this database is ahead of the clock, 0 as a rule', stored
+            using errcode = 'HM004';
+    end if;
     if jump <> 0 and exists (
         select from hotmesh.router where router.router_id = own_id and router.alive
     ) then
         update hotmesh.clock set shift_ms = clock.shift_ms - jump
         where clock.shift_ms = jump_shift;
         if found and jump > 0 then
-            update hotmesh.router set seen_ms = router.seen_ms - jump
+            update hotmesh.router
+            set seen_ms = router.seen_ms - jump, lease_until_ms = router.lease_until_ms - jump
             where router.seen_ms > hotmesh.now_ms();
         end if;
     end if;
-    if exists (
-        select from hotmesh.router where router.seen_ms > hotmesh.now_ms() + 1000
-    ) then
+    -- None is seen after its lease has ended, nor is that longer than any (LEASE_MS_MAX in limits.py):
+    -- such a row is damaged.
+    select max(router.seen_ms) into latest from hotmesh.router
+    where router.lease_until_ms::float8 - router.seen_ms between -1000 and 3600000;
+    if latest > hotmesh.now_ms() + 1000 then
         perform from hotmesh.clock for update;
-        update hotmesh.clock set shift_ms = clock.shift_ms + greatest(0, (
-            select max(router.seen_ms) - hotmesh.now_ms() from hotmesh.router
-        ));
+        update hotmesh.clock
+        set shift_ms = clock.shift_ms + greatest(0, latest - hotmesh.now_ms());
     end if;
 end $$;
 
 
--- Declare routers dead whose lease is over, and free their lanes. One whose step is in flight is
--- left to a later beat: nobody waits for anybody here.
-create or replace function hotmesh.bury_routers(now bigint)
+-- Declare routers dead whose lease is over, and free their lanes; one whose lease ends later than any
+-- can (LEASE_MS_MAX in limits.py) is damaged. One whose step is in flight is left to a later beat:
+-- nobody waits for anybody here.
+create or replace function hotmesh.bury_routers(until bigint, now bigint)
 returns void language plpgsql as $$
 declare
     silent record;
 begin
     for silent in
         select r.router_id, r.lock_key from hotmesh.router r
-        where r.alive and r.seen_ms + r.lease_ms < now
+        where r.alive and r.lease_until_ms not between until and now + 3601000
         order by r.router_id for update skip locked
     loop
         if pg_try_advisory_xact_lock(silent.lock_key) then
