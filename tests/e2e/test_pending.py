@@ -15,11 +15,15 @@ from hotmesh.client import (
     Client,
     PendingActivityState,
     WorkflowUpdateRPCTimeoutOrCancelledError,
+    _pending,
 )
+from hotmesh.client._hosting import Hosts
 from hotmesh.common import RetryPolicy
-from hotmesh.exceptions import RPCError
+from hotmesh.core import encode_transition, kinds
+from hotmesh.exceptions import ApplicationError, RPCError
 from support.running import QUEUE, eventually, start, task_failure, working
 
+SECOND = timedelta(seconds=1)
 RETRIES = RetryPolicy(
     initial_interval=timedelta(milliseconds=1),
     backoff_coefficient=1e6,
@@ -433,3 +437,81 @@ async def test_the_function_first_face_shows_the_same(client: Client, sqlite_url
         assert found.last_failure_frames[-1].endswith(" in deeper")
     finally:
         await meshflow.shutdown()
+
+
+@workflow.defn
+class Child:
+    @workflow.run
+    async def run(self, ends: bool) -> None:
+        await workflow.wait_condition(lambda: ends)
+        if workflow.info().workflow_id == "fails":
+            raise ApplicationError("no")
+
+
+@workflow.defn
+class Parent:
+    @workflow.run
+    async def run(self) -> None:
+        abandon = workflow.ParentClosePolicy.ABANDON
+        for name in ("ends", "fails"):
+            ended = await workflow.start_child_workflow(Child.run, True, id=name)
+            await asyncio.wait([ended])
+        await workflow.start_child_workflow(Child.run, False, id="waits")
+        await workflow.start_child_workflow(
+            "Unheard of", id="elsewhere", task_queue="nobody's", parent_close_policy=abandon
+        )
+        taken = asyncio.create_task(workflow.start_child_workflow(Child.run, True, id="waits"))
+        await asyncio.wait([taken])
+        workflow.upsert_search_attributes({"stage": ["waits"]})
+        await workflow.wait_condition(lambda: False)
+
+
+async def test_the_children_that_a_workflow_waits_for_are_shown(
+    any_client: Client, database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with working(any_client, Parent, Child):
+        handle = await start(any_client, Parent.run, id="parent")
+
+        async def has_begun() -> bool:
+            return "stage" in (await handle.describe()).record
+
+        await eventually(has_begun, "all children have been started")
+        described = await handle.describe()
+        waits, elsewhere = described.pending_children
+        child = await any_client.get_workflow_handle("waits").describe()
+        assert (waits.workflow_id, waits.run_id) == ("waits", child.run_id)
+        assert (waits.workflow_type, waits.task_queue, waits.hosted) == ("Child", QUEUE, True)
+        assert waits.parent_close_policy == workflow.ParentClosePolicy.TERMINATE
+        assert described.start_time <= waits.initiated_time <= child.start_time + SECOND
+        assert elsewhere.workflow_id == "elsewhere"
+        assert (elsewhere.workflow_type, elsewhere.task_queue) == ("Unheard of", "nobody's")
+        assert (elsewhere.parent_close_policy.name, elsewhere.hosted) == ("ABANDON", False)
+
+        for words in (["describe", "parent"], ["history", "parent"]):
+            assert await command(database_url, *words, "--json") == 0
+            shown = json.loads(capsys.readouterr().out)["pending_children"]
+            assert [each["id"] for each in shown] == ["waits", "elsewhere"]
+            assert (shown[0]["run_id"], shown[0]["type"]) == (child.run_id, "Child")
+            assert [each.get("hosted_by") for each in shown] == [None, "nobody"]
+            assert shown[1]["parent_close_policy"] == "abandon"
+            assert await command(database_url, *words) == 0
+            text = " ".join(capsys.readouterr().out.split())
+            assert f"Child run {child.run_id}, parent close policy terminate" in text
+            assert "hosted by nobody in task queue nobody's" in text
+
+        await handle.terminate()
+        assert (await handle.describe()).pending_children == ()
+
+
+async def test_a_child_that_has_not_started_is_shown_without_a_run(client: Client) -> None:
+    """Its parent's worker stopped between asking for it and hearing of it."""
+    row = (await (await start(client, Parent.run, id="parent")).describe()).raw_info
+    document = {"id": "child", "rid": "00" * 16, "close": 1, "reuse": 1}
+    asked = (kinds.CHILD, 1, 0, "Child", json.dumps(document).encode(), b"[]")
+    damaged = (kinds.CHILD, 2, 0, "Child", b"{}", b"[]")
+    frames = [encode_transition(1_000, [], [asked, damaged])]
+    opened = _pending._open_commands(bytes(row.run_id).hex(), frames)
+    shown = [_pending._child_shown(row, Hosts([]), *each) for each in opened.children.values()]
+    assert shown[1] is None
+    assert shown[0] is not None
+    assert (shown[0].workflow_id, shown[0].run_id, shown[0].hosted) == ("child", None, False)

@@ -64,8 +64,9 @@ async def list_workflows(client: Client, options: argparse.Namespace, output: Ou
     rows: list[tuple[str, ...]] = []
     for each in found:
         waited = waits.get(bytes(each.raw_info.run_id))
-        about = (each.record, waited.hosted, waited.activities, waited.more) if waited else None
-        documents.append(_execution(each) | (waiting_document(*about) if about else {}))
+        about = (each.record, waited.hosted, waited.activities) if waited else None
+        more = waited.more if waited else 0
+        documents.append(_execution(each) | (waiting_document(*about, more=more) if about else {}))
         rows.append(
             (
                 each.id,
@@ -74,7 +75,7 @@ async def list_workflows(client: Client, options: argparse.Namespace, output: Ou
                 shown(each.start_time),
                 shown(each.close_time),
                 each.task_queue,
-                waits_for(waiting_texts(*about)) if about else "",
+                waits_for(waiting_texts(*about, more=more)) if about else "",
             )
         )
     columns = ("workflow id", "type", "status", "started", "closed", "task queue", "waits for")
@@ -113,7 +114,7 @@ async def describe(client: Client, options: argparse.Namespace, output: Output) 
         "summary": await found.static_summary(),
         "details": await found.static_details(),
     }
-    waits = (found.record, found.hosted, found.pending_activities)
+    waits = (found.record, found.hosted, found.pending_activities, found.pending_children)
     open_one = found.status == WorkflowExecutionStatus.RUNNING
     outcome, told = await _outcome(client, found)
     facts = {
@@ -152,7 +153,7 @@ async def history(client: Client, options: argparse.Namespace, output: Output) -
     if fetched.status == WorkflowExecutionStatus.RUNNING:
         found = await client.get_workflow_handle(options.id, run_id=fetched.run_id).describe()
         if found.status == WorkflowExecutionStatus.RUNNING:
-            waits = (found.record, found.hosted, found.pending_activities)
+            waits = (found.record, found.hosted, found.pending_activities, found.pending_children)
             document |= waiting_document(*waits)
             rows += [("", "", "waits", "", *each) for each in waiting_texts(*waits).items()]
     output.show(

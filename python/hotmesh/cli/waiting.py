@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from hotmesh.cli.failures import failure_document, one_line, root_of
 from hotmesh.cli.times import exact, shown
-from hotmesh.client import PendingActivityInfo
+from hotmesh.client import PendingActivityInfo, PendingChildInfo
 
 NOBODY = "nobody: no live worker of its task queue hosts its type"
 
@@ -24,6 +24,8 @@ def waiting_document(
     record: Mapping[str, Any],
     hosted: bool,
     activities: Sequence[PendingActivityInfo],
+    children: Sequence[PendingChildInfo] = (),
+    *,
     more: int = 0,
 ) -> dict[str, Any]:
     """What an open run waits for, for programs; nothing of what is as it should be.
@@ -32,7 +34,8 @@ def waiting_document(
         record: The run's record.
         hosted: Whether a live worker hosts its type.
         activities: Its activities that have not ended.
-        more: Further ones that are not shown.
+        children: Its child workflows that have not ended.
+        more: Further activities that are not shown.
     """
     document: dict[str, Any] = {
         shown_as: record[name] for name, shown_as in _TROUBLES.items() if name in record
@@ -43,6 +46,8 @@ def waiting_document(
         document["pending_activities"] = [_activity(each) for each in activities]
     if more:
         document["pending_activities_not_shown"] = more
+    if children:
+        document["pending_children"] = [_child(each) for each in children]
     return document
 
 
@@ -50,6 +55,8 @@ def waiting_texts(
     record: Mapping[str, Any],
     hosted: bool,
     activities: Sequence[PendingActivityInfo],
+    children: Sequence[PendingChildInfo] = (),
+    *,
     more: int = 0,
 ) -> dict[str, str]:
     """The same for people, one line each, under a name."""
@@ -64,6 +71,8 @@ def waiting_texts(
         texts[f"activity {activity.activity_id}"] = _activity_text(activity)
     if more:
         texts["more activities"] = str(more)
+    for child in children:
+        texts[f"child {child.workflow_id}"] = _child_text(child)
     return texts
 
 
@@ -111,6 +120,29 @@ def _activity_text(activity: PendingActivityInfo) -> str:
         parts.append(f"last failure {type(root).__name__}: {one_line(root)}{where}")
     if activity.next_attempt_schedule_time is not None and activity.attempt > 1:
         parts.append(f"next {shown(activity.next_attempt_schedule_time)}")
+    return ", ".join(parts)
+
+
+def _child(child: PendingChildInfo) -> dict[str, Any]:
+    """A child that has not ended, without what is not known of it."""
+    document = {
+        "id": child.workflow_id,
+        "run_id": child.run_id,
+        "type": child.workflow_type,
+        "task_queue": child.task_queue,
+        "parent_close_policy": child.parent_close_policy.name.lower(),
+        "initiated": exact(child.initiated_time),
+        "hosted_by": "" if child.hosted else "nobody",
+    }
+    return {name: value for name, value in document.items() if value not in (None, "")}
+
+
+def _child_text(child: PendingChildInfo) -> str:
+    state = "starting" if child.run_id is None else f"run {child.run_id}"
+    policy = child.parent_close_policy.name.lower().replace("_", " ")
+    parts = [f"{child.workflow_type} {state}, parent close policy {policy}"]
+    if not child.hosted:
+        parts.append(f"hosted by nobody in task queue {child.task_queue}")
     return ", ".join(parts)
 
 

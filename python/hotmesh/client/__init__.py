@@ -57,7 +57,7 @@ from hotmesh.client._interceptor import (
     UpdateWithStartUpdateWorkflowInput,
 )
 from hotmesh.client._listing import WorkflowExecutionAsyncIterator
-from hotmesh.client._pending import PendingActivityInfo, PendingActivityState
+from hotmesh.client._pending import PendingActivityInfo, PendingActivityState, PendingChildInfo
 from hotmesh.client._plugin import ConnectConfig, Plugin
 from hotmesh.client._update import WorkflowUpdateHandle, WorkflowUpdateStage
 from hotmesh.client._with_start import WithStartWorkflowOperation
@@ -90,6 +90,7 @@ __all__ = [
     "OutboundInterceptor",
     "PendingActivityInfo",
     "PendingActivityState",
+    "PendingChildInfo",
     "Plugin",
     "QueryWorkflowInput",
     "RPCError",

@@ -39,7 +39,7 @@ from hotmesh.client._history import (
 from hotmesh.client._hosting import Hosts, why_unanswered
 from hotmesh.client._listing import WorkflowExecutionAsyncIterator, count_runs
 from hotmesh.client._payloads import Payloads
-from hotmesh.client._pending import pending_activities
+from hotmesh.client._pending import pending
 from hotmesh.client._start import signal_event, start_run, with_signal
 from hotmesh.client._terminate import send_terminate
 from hotmesh.client._update import UpdateHandle
@@ -241,7 +241,9 @@ class Calls(inputs.OutboundInterceptor):
         if row.status == RunStatus.RUNNING:
             client = self._client
             hosts = Hosts(await client.connection.patient.routers(client.namespace))
-            described.pending_activities = await pending_activities(client, row, hosts)
+            found = await pending(client, row, hosts)
+            described.pending_activities = found.activities
+            described.pending_children = found.children
             described.hosted = hosts.host(row.task_queue, "workflow_types", row.workflow_type)
         return described
 

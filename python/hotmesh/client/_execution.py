@@ -10,7 +10,7 @@ from typing import Any
 
 from hotmesh.backends.protocol import RunRow, RunStatus
 from hotmesh.client._payloads import Payloads
-from hotmesh.client._pending import PendingActivityInfo
+from hotmesh.client._pending import PendingActivityInfo, PendingChildInfo
 from hotmesh.client._records import Record
 from hotmesh.common import (
     ARG_UNSET,
@@ -112,6 +112,8 @@ class WorkflowExecutionDescription(WorkflowExecution):
 
     pending_activities: Sequence[PendingActivityInfo] = ()
     """The activities that an open run waits for."""
+    pending_children: Sequence[PendingChildInfo] = ()
+    """The child workflows of an open run that have not ended."""
     hosted: bool = True
     """Whether a live worker of its task queue hosts its type; an open run waits for one if not."""
 

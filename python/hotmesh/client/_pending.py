@@ -1,11 +1,12 @@
-"""Activities that a run waits for: which attempt, what went wrong last, what comes next."""
+"""What a run waits for: of activities which attempt, what went wrong last, what comes next; and its
+children."""
 
 from __future__ import annotations
 
 import enum
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from hotmesh.client._hosting import Hosts
 from hotmesh.core import CoreError, Event, decode_event, kinds
 from hotmesh.engine import wire
 from hotmesh.engine.contexts import activity_context
+from hotmesh.engine.info import ParentClosePolicy
 from hotmesh.exceptions import CorruptJournalError, FailureError
 from hotmesh.printing import frames_in, user_frames
 
@@ -73,6 +75,32 @@ class PendingActivityInfo:
 
 
 @dataclass(frozen=True)
+class PendingChildInfo:
+    """A child workflow that has not ended, as far as its parent knows."""
+
+    workflow_id: str
+    run_id: str | None
+    """Its first run; None until it has started."""
+    workflow_type: str
+    task_queue: str
+    parent_close_policy: ParentClosePolicy
+    """What becomes of it when its parent closes."""
+    initiated_time: datetime
+    """When the workflow asked for it."""
+    hosted: bool
+    """Whether a live worker of its task queue hosts its type; otherwise it waits for one."""
+
+
+@dataclass(frozen=True)
+class Pending:
+    """What an open run waits for, as its description shows it; in the order in which it was asked
+    for."""
+
+    activities: Sequence[PendingActivityInfo] = ()
+    children: Sequence[PendingChildInfo] = ()
+
+
+@dataclass(frozen=True)
 class Waiting:
     """What an open run waits for, as a list shows it."""
 
@@ -115,27 +143,39 @@ async def waiting(client: Client, rows: Sequence[RunRow]) -> dict[bytes, Waiting
     return found
 
 
-async def pending_activities(
-    client: Client, row: RunRow, hosts: Hosts
-) -> list[PendingActivityInfo]:
-    """The open activities of an open run, in the order in which they were asked for.
+async def pending(client: Client, row: RunRow, hosts: Hosts) -> Pending:
+    """What an open run waits for.
 
     What is damaged is left out: the run's record says so, and its description must show that.
     """
     run_id, patient = bytes(row.run_id), client.connection.patient
     frames = await patient.journal(client.namespace, run_id)
     try:
-        found, cancelled = _open_activities(wire.run_id_text(run_id), frames)
+        opened = _open_commands(wire.run_id_text(run_id), frames)
     except _DAMAGE as error:
-        _log.warning("the open activities of run %s can't be read: %s", row.run_id.hex(), error)
-        return []
+        _log.warning("what run %s waits for can't be read: %s", row.run_id.hex(), error)
+        return Pending()
+    children = [_child_shown(row, hosts, *each) for each in opened.children.values()]
+    return Pending(
+        await _activities_shown(client, row, hosts, opened),
+        [each for each in children if each is not None],
+    )
+
+
+async def _activities_shown(
+    client: Client, row: RunRow, hosts: Hosts, opened: _Opened
+) -> list[PendingActivityInfo]:
+    run_id, patient = bytes(row.run_id), client.connection.patient
+    found = opened.activities
     if not found:
         return []
     tasks = {
         task.seq: task for task in await patient.tasks_of(client.namespace, run_id, list(found))
     }
     shown = [
-        await _shown(client, row, hosts, command, scheduled_ms, tasks.get(seq), seq in cancelled)
+        await _shown(
+            client, row, hosts, command, scheduled_ms, tasks.get(seq), seq in opened.cancelled
+        )
         for seq, (command, scheduled_ms) in found.items()
     ]
     return [each for each in shown if each is not None]
@@ -151,22 +191,60 @@ def frames_of(error: BaseException) -> list[str]:
     return user_frames(error) if stored is None else frames_in(stored.stack_trace)
 
 
-def _open_activities(
-    run_id: str, frames: Sequence[bytes]
-) -> tuple[dict[int, tuple[Event, int]], set[int]]:
-    """Open activities by seq (command, when), and which of them were asked to end."""
-    found: dict[int, tuple[Event, int]] = {}
-    cancelled: set[int] = set()
+@dataclass(frozen=True)
+class _Opened:
+    """The commands that a journal says are open, by seq: each with when it was issued."""
+
+    activities: dict[int, tuple[Event, int]] = field(default_factory=dict[int, tuple[Event, int]])
+    cancelled: set[int] = field(default_factory=set[int])
+    """Activities that were asked to end."""
+    children: dict[int, tuple[Event, int, bytes]] = field(
+        default_factory=dict[int, tuple[Event, int, bytes]]
+    )
+    """And which run it is, once it has started."""
+
+
+def _open_commands(run_id: str, frames: Sequence[bytes]) -> _Opened:
+    opened = _Opened()
+    activities, children = opened.activities, opened.children
     for transition in decode_journal(run_id, frames):
-        for kind, seq, *_ in transition.jobs:
-            if kind in kinds.ACTIVITY_OUTCOMES:
-                found.pop(seq, None)
+        for kind, seq, _, _, meta, _ in transition.jobs:
+            if kinds.ACTIVITY_COMPLETED <= kind <= kinds.ACTIVITY_TIMED_OUT:
+                activities.pop(seq, None)
+            elif kind == kinds.CHILD_STARTED and seq in children:
+                children[seq] = (*children[seq][:2], meta)
+            elif kind in kinds.CHILD_OUTCOMES:
+                children.pop(seq, None)
         for command in transition.commands:
             if command[0] == kinds.ACTIVITY:
-                found[command[1]] = (command, transition.now_ms)
+                activities[command[1]] = (command, transition.now_ms)
             elif command[0] == kinds.CANCEL_ACTIVITY:
-                cancelled.add(command[1])
-    return found, cancelled
+                opened.cancelled.add(command[1])
+            elif command[0] == kinds.CHILD:
+                children[command[1]] = (command, transition.now_ms, b"")
+    return opened
+
+
+def _child_shown(
+    row: RunRow, hosts: Hosts, command: Event, initiated_ms: int, run_id: bytes
+) -> PendingChildInfo | None:
+    """A child by its command; None of a damaged one."""
+    _, _, _, name, meta, _ = command
+    try:
+        document: Mapping[str, Any] = wire.load(meta)
+        task_queue = document.get("q", row.task_queue)
+        return PendingChildInfo(
+            workflow_id=document["id"],
+            run_id=wire.run_id_text(run_id) if run_id else None,
+            workflow_type=name,
+            task_queue=task_queue,
+            parent_close_policy=ParentClosePolicy(document["close"]),
+            initiated_time=_time(initiated_ms),
+            hosted=hosts.host(task_queue, "workflow_types", name),
+        )
+    except (*_DAMAGE, KeyError) as error:
+        _log.warning("a child of run %s can't be read: %s", row.run_id.hex(), error)
+        return None
 
 
 async def _shown(
