@@ -209,7 +209,7 @@ def _open_commands(run_id: str, frames: Sequence[bytes]) -> _Opened:
     activities, children = opened.activities, opened.children
     for transition in decode_journal(run_id, frames):
         for kind, seq, _, _, meta, _ in transition.jobs:
-            if kinds.ACTIVITY_COMPLETED <= kind <= kinds.ACTIVITY_TIMED_OUT:
+            if kind in kinds.ACTIVITY_OUTCOMES:
                 activities.pop(seq, None)
             elif kind == kinds.CHILD_STARTED and seq in children:
                 children[seq] = (*children[seq][:2], meta)
