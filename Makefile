@@ -28,6 +28,7 @@ test-env: ## Install what the tests need, build the wheel, install it in a clean
 
 build: $(VENV)/bin/python ## Build the release wheel into dist/
 	@tools/ensure_packages.sh cargo:cargo cc:gcc
+	rm -f dist/*.whl
 	$(VENV)/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	@ls dist/*.whl
 

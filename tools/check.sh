@@ -12,6 +12,9 @@ tools/lint.sh "$venv"
 section "Pure wheel"
 "$venv/bin/python" tools/build_pure_wheel.py --out dist/pure --check
 
+section "README's install line"
+tools/try_install.sh "${PYTHON:-python3}" # with the wheel of dist/ and the one of dist/pure there
+
 section "cargo test"
 cargo test --quiet --workspace
 
