@@ -14,6 +14,7 @@ from hotmesh.engine import wire
 from hotmesh.engine.contexts import own_converter
 from hotmesh.engine.failures import WHATEVER
 from hotmesh.engine.instance import WorkflowInstance
+from hotmesh.engine.loop import Stage
 from hotmesh.exceptions import NondeterminismError, TransitionTooLargeError
 from hotmesh.interrupts import is_from_outside
 from hotmesh.limits import SMALL_BYTES_MAX, STEP_BYTES_MAX
@@ -25,16 +26,13 @@ from hotmesh.router.local_activities import LocalActivities
 from hotmesh.router.memory import BACKEND_PAUSE_SECONDS, Activation, PipeMemory
 from hotmesh.router.moving import Mover
 from hotmesh.router.pipe_context import PipeContext
-from hotmesh.router.state import RunState
+from hotmesh.router.state import LARGE_BYTES, RunState
 from hotmesh.router.task_failures import TaskFailures
 from hotmesh.router.watchdog import LeftBehind
 from hotmesh.router.workflow_thread import StuckError
 
 Reply = tuple[bytes, bytes]
 """(reply id, data) for a client that waits."""
-
-LARGE_BYTES = 64 * 1024
-"""Runs of which it is noted when they move: only the largest one is ever asked."""
 
 
 class Activator:
@@ -130,7 +128,7 @@ class Activator:
     def _leave_behind(self, state: RunState, jobs: list[Event], stuck: StuckError) -> None:
         """The code of a run has not come back; the others go on without it."""
         self._context.workflows.stuck[state.details.run_id] = stuck.thread
-        state.instance = None  # it can't be taken apart while its code is in there
+        state.abandon_code()  # it can't be taken apart while it runs
         self.failures.add(state, jobs, stuck.error)
 
     def activate(self, state: RunState, jobs: list[Event]) -> Awaitable[None] | None:
@@ -237,7 +235,8 @@ class Activator:
     ) -> tuple[list[Event], list[Reply], BaseException | None]:
         """Commands, replies and, if the task failed, why: also if the code hid its interrupt."""
         workflows, failures = self._context.workflows, self.failures
-        watchdog = workflows.watchdog
+        # This thread's: should it be left behind, another one has theirs by the time it is back.
+        watchdog, stage = workflows.watchdog, workflows.stage
         commands, replies = _NO_COMMANDS, _NO_REPLIES
         failure: BaseException | None = None
         given, some_fail = jobs, failures.any
@@ -261,13 +260,11 @@ class Activator:
                         if state.changed_arguments:
                             failures.note_changed_arguments(state)
                     if some_fail:
-                        commands = self._activate_anew(instance, now_ms, jobs)
+                        commands = self._activate_anew(instance, now_ms, given, jobs, stage)
                     else:
-                        commands = instance.activate(now_ms, jobs, workflows.stage)
+                        commands = instance.activate(now_ms, jobs, stage)
                     if instance.replies:
                         replies, instance.replies = instance.replies, []
-                        if instance.unanswered:
-                            instance.unanswered = _rest_of_queries(given, jobs, instance.unanswered)
             finally:
                 watchdog.count = activation + 1
                 if watchdog.firing or watchdog.fired == activation:
@@ -286,15 +283,33 @@ class Activator:
         return commands, replies, failure
 
     def _activate_anew(
-        self, instance: WorkflowInstance, now_ms: int, jobs: Sequence[Event]
+        self,
+        instance: WorkflowInstance,
+        now_ms: int,
+        given: list[Event],
+        jobs: list[Event],
+        stage: Stage | None,
     ) -> list[Event]:
-        """Activate a run that may have failed before, or not have been allowed to end."""
+        """Activate a run that may have failed before, or not have been allowed to end.
+
+        Args:
+            instance: The run.
+            now_ms: The transition's time.
+            given: All jobs.
+            jobs: Those that the code is given.
+            stage: Where it runs.
+
+        Returns:
+            Its commands.
+        """
         run_id, types = instance.details.run_id, instance.failure_types
         if self.failures.is_last(run_id):
             instance.failure_types += WHATEVER
         instance.events_first = run_id in self.failures.refused_ends
-        commands = instance.activate(now_ms, jobs, self._context.workflows.stage)
+        commands = instance.activate(now_ms, jobs, stage)
         instance.failure_types = types
+        if instance.unanswered:
+            instance.unanswered = _rest_of_queries(given, jobs, instance.unanswered)
         return commands
 
     def _failed_by(self, state: RunState, error: NondeterminismError) -> list[Event]:
@@ -404,7 +419,7 @@ class Activator:
         instance.transitions += 1
         instance.journal_bytes = journal_bytes = instance.journal_bytes + size
         self._memory.step_bytes += size
-        if journal_bytes > LARGE_BYTES:
+        if journal_bytes > state.large_from:
             self._moved_much(state, size)
         if self.failures.any:
             self.failures.forget(details.run_id, jobs)
@@ -418,7 +433,7 @@ class Activator:
         state.now_ms = now_ms
         if size:
             self._memory.step_bytes += size
-            if state.journaled(None, size) > LARGE_BYTES:
+            if state.journaled(None, size) > state.large_from:
                 self._moved_much(state, size)
         if self.failures.any:
             self.failures.forget(details.run_id, jobs)

@@ -103,9 +103,8 @@ class Engine:
             moved = comparer.compare(index, commands, issued)
             if moved is not None:
                 raise _in_another_order(state, moved)
-        else:
-            instance.transitions = len(state.transitions)
-            instance.journal_bytes = sum(state.sizes)
+        instance.transitions = len(state.transitions)
+        instance.journal_bytes = sum(state.sizes)
         if comparer.changes:
             self._judge(state, comparer)
 

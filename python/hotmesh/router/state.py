@@ -17,6 +17,9 @@ from hotmesh.engine.instance import WorkflowInstance
 from hotmesh.exceptions import CorruptRowError, HotMeshError
 from hotmesh.router.codecs import RunCodecs
 
+LARGE_BYTES = 64 * 1024
+"""Runs of which it is noted when they move: only the largest one is ever asked."""
+
 DAMAGED_ATTRIBUTE = b'{"hotmesh.damaged":'
 """What a backend puts in the place of a value of the record that is no JSON."""
 
@@ -32,6 +35,8 @@ class RunState:
     """Why its code can't be run: something of the run can't be read. It can only be ended."""
     moved_at = 0.0
     """When the latest transition of a large run was recorded (monotonic seconds)."""
+    large_from = LARGE_BYTES
+    """It is large once its journal has more bytes than that; 0 if its input is large."""
     is_heavy = False
     """Whether its latest activation has journaled or answered much."""
     readable: RunDetails | None = None
@@ -61,7 +66,9 @@ class RunState:
         """Time of the newest transition: a run's clock never goes back."""
         self.children: dict[int, dict[str, Any]] = {}
         """Open children's documents, by the seq of their command."""
-        self._input_bytes = len(details.input)
+        self._input_bytes = size = len(details.input)
+        if size > LARGE_BYTES:
+            self.large_from = 0
 
     @classmethod
     def of(
@@ -130,6 +137,11 @@ class RunState:
             and "retry" not in self.details.header
         ):
             self.details.input = b""
+
+    def abandon_code(self) -> None:
+        """Its code is left where it is running still; what it held counts until the run goes."""
+        if self.instance is not None:
+            self._row_bytes, self.instance = self.instance.journal_bytes, None
 
     def remember(self, transitions: Sequence[Transition], sizes: Sequence[int]) -> None:
         """Take in the journal; it is replayed when the run is next activated.

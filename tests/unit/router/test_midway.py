@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -71,6 +73,27 @@ class Given:
     def take(self, number: int) -> bytes:
         self.seen += 1
         return bytes([number]) * PIECE
+
+
+@workflow.defn
+class Begins:
+    """Begins activities with large arguments one by one."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+
+    @workflow.run
+    async def run(self) -> None:
+        for number in range(COUNT):
+            body = bytes([number]) * PIECE
+            workflow.start_activity("act", body, start_to_close_timeout=timedelta(seconds=1))
+            self.begun += 1
+            await asyncio.sleep(0)
+        await workflow.wait_condition(lambda: False)
+
+    @workflow.query
+    def count(self) -> int:
+        return self.begun
 
 
 def update(number: int) -> Event:
@@ -173,6 +196,22 @@ async def test_queries_are_answered_once_the_code_has_come_to_rest(
     answers = {place.replies.pop(each) for each in (b"first", b"second")}
     assert answers == {b"R" + values(COUNT)}
     check(mini)
+
+
+@pytest.mark.parametrize("order", [(b"fine", b"failed"), (b"failed", b"fine")])
+async def test_a_query_is_answered_beside_one_that_the_code_has_failed_with(
+    make: Make, place: Place, order: tuple[bytes, bytes]
+) -> None:
+    mini = make(Begins)
+    place.begin("Begins")
+    failures = mini.pipe._failures
+    failures._refused_queries.add(b"failed")
+    failures.any = True
+    place.tell(*(query("count", reply=reply) for reply in order))
+    await mini.turns(2)
+    assert mini.kinds() == [(["START"], ["ACTIVITY"] * 4 + ["PAUSED"])]
+    await mini.settle()
+    assert place.replies[b"fine"] == b"R" + values(COUNT)
 
 
 async def test_signals_that_come_meanwhile_are_seen_behind_it(make: Make, place: Place) -> None:
