@@ -18,7 +18,8 @@ class Leaving:
     A lane can go when nothing of it is in hand, and what is read would be in hand again. So it is
     not read at first. But an activity may take hours here, and what one has come to waits as long
     as the task of its run fails: for these the other runs of the lane must not wait, nor the end of
-    that run. What takes longer than :data:`PATIENCE_S` is waited for with the lane being read.
+    that run. What takes longer than :data:`PATIENCE_S` is waited for with the lane being read, and
+    at once what a run has come to that can't end before it has seen what is in the lane.
     """
 
     def __init__(self) -> None:
@@ -49,11 +50,14 @@ class Leaving:
             self.lanes.pop(lane, None)
             self._awaited.pop(lane, None)
 
-    def look(self, activities: Mapping[Key, int]) -> tuple[Collection[int], list[int]]:
+    def look(
+        self, activities: Mapping[Key, int], refused: Collection[bytes] = ()
+    ) -> tuple[Collection[int], list[int]]:
         """Decide which of them the next step reads.
 
         Args:
             activities: Those in hand, each with its lane.
+            refused: Runs that can't end before what waits for them in their lane has been read.
 
         Returns:
             All that are read, and those among them that were not until now.
@@ -69,8 +73,11 @@ class Leaving:
                 self.lanes[lane] = now
         begun = [
             lane
-            for lane in in_hand
-            if lane not in self._awaited and now - self.lanes[lane] >= PATIENCE_S
+            for lane, keys in in_hand.items()
+            if lane not in self._awaited
+            and (
+                now - self.lanes[lane] >= PATIENCE_S or any(run_id in refused for run_id, _ in keys)
+            )
         ]
         for lane in begun:
             self._awaited[lane] = in_hand[lane]

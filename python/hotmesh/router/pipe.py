@@ -286,7 +286,7 @@ class Pipe:
     def _let_go_of_turn(self) -> None:
         """Let another pipe have something large in hand, if nothing here is (any more)."""
         memory, turn = self._memory, self._context.large_turn
-        if not turn.has(self) or memory.holds_jobs():
+        if not turn.has(self) or memory.held:
             return
         activities = self._activities
         in_hand = memory.step_bytes + activities.startable_bytes + activities.largest_result
@@ -357,7 +357,7 @@ class Pipe:
         if self._leaving:
             lanes = self._lanes_to_read()
         room, size_max = BATCH_MESSAGES_MAX if self._may_read() else 0, LARGE_TURN_BYTES
-        if self._memory.holds_jobs():
+        if self._memory.held:
             room, size_max = min(room, self._memory.room_beside_held()), SMALL_BYTES_MAX - 1
         elif room > 0 and self._may_read_large():
             size_max = ANY_SIZE
@@ -375,7 +375,8 @@ class Pipe:
 
     def _lanes_to_read(self) -> list[int]:
         """The lanes, but for those that are about to go."""
-        read, begun = self._leaving.look(self._activities.in_hand())
+        in_hand, refused = self._activities.in_hand(), self._refused_ends.run_ids
+        read, begun = self._leaving.look(in_hand, refused)
         if begun and self._session is not None:
             self._session.forget(begun)  # what was written there meanwhile lies before the cursors
         leaving = self._leaving.lanes
@@ -442,9 +443,9 @@ class Pipe:
         Args:
             cancelled: Activities, (run id, seq), that are to end.
         """
-        activities, memory, began = self._activities, self._memory, time.perf_counter()
-        while not memory.holds_jobs() and activities.start_waiting(STARTED_AT_A_TIME):
-            if memory.local:
+        activities, began = self._activities, time.perf_counter()
+        while not self._memory.held and activities.start_waiting(STARTED_AT_A_TIME):
+            if self._memory.local:
                 await self._move()
             if time.perf_counter() - began > BUSY_SECONDS:
                 await asyncio.sleep(0)
@@ -597,7 +598,7 @@ class Pipe:
     async def _advance(self, session: Session) -> None:
         await self._move()
         memory = self._memory
-        if memory.holds_jobs():
+        if memory.held:
             return  # much is in hand already
         loads = [*memory.loads, *memory.due_again()]
         memory.loads = []

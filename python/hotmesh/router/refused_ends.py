@@ -71,6 +71,11 @@ class RefusedEnds:
         return run_id in self._refusals
 
     @property
+    def run_ids(self) -> Collection[bytes]:
+        """The runs."""
+        return self._refusals.keys()
+
+    @property
     def gathering(self) -> Collection[bytes]:
         """Runs that are not activated, so that what waits for them is read."""
         return self._gathering

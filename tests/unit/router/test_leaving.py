@@ -38,6 +38,17 @@ def test_a_lane_is_read_once_something_takes_long_there(time: Time) -> None:
     assert looked(lanes, {}) == ([], [])
 
 
+def test_a_lane_is_read_at_once_where_a_run_can_not_end_before(time: Time) -> None:
+    """Its end is refused, again and again, until it has seen what is in the lane."""
+    lanes = Leaving()
+    lanes.add([LANE])
+    assert lanes.look(inflight(FIRST), [SECOND[0]]) == ({}, [])
+    read, begun = lanes.look(inflight(FIRST, SECOND), [SECOND[0]])
+    assert (list(read), begun) == ([LANE], [LANE])
+    assert looked(lanes, inflight(FIRST, SECOND)) == ([LANE], [])
+    assert looked(lanes, {}) == ([], [])
+
+
 def test_saying_it_again_does_not_begin_the_wait_anew(time: Time) -> None:
     lanes = Leaving()
     lanes.add([LANE])
