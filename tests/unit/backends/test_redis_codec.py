@@ -1,8 +1,5 @@
 """What goes into scripts and comes out of them, without a server."""
 
-from dataclasses import fields
-from typing import Any
-
 import orjson
 import pytest
 from redis.crc import key_slot
@@ -36,59 +33,6 @@ def test_acknowledged_events_are_named_once_more() -> None:
     numbers = orjson.loads(codec.step_words(step, {})[0])
     assert numbers["acks"] == {"64": ["5-1", "6-2"]}
     assert numbers["event_acks"] == [[64, "5-1"]]
-
-
-PLAIN = {
-    *("router_id", "lanes", "room", "size_max", "latest_ms"),
-    *("journal_run", "journal_seq", "journal_frame", "ack_lane", "ack_id"),
-    *("timer_lane", "timer_due", "timer_run", "timer_key"),
-    *("drop_timer_lane", "drop_timer_due", "drop_timer_run", "drop_timer_key"),
-    *("close_run", "close_lane", "close_status", "close_result", "close_waits"),
-}
-"""Of a step; whatever else one has needs the whole script."""
-
-
-COLUMNS = [each.name for each in fields(Step) if each.name.endswith(("run", "s", "id"))]
-
-
-@pytest.mark.parametrize("column", COLUMNS)
-def test_a_step_is_plain_if_it_has_nothing_else(column: str) -> None:
-    value: Any = b"r" if column == "router_id" else [False]
-    step = Step(**{"router_id": b"r", column: value})
-    assert codec.is_plain(step) == (column in PLAIN)
-
-
-def test_large_messages_and_waits_are_not_plain() -> None:
-    assert not codec.is_plain(Step(b"r", close_waits=[False, True]))
-    assert not codec.is_plain(Step(b"r", ack_lane=[64], ack_id=[5 * 8 + 4]))
-
-
-def test_of_everything_that_a_step_may_have_a_column_was_tried() -> None:
-    groups = {each.name.partition("_")[0] for each in fields(Step)}
-    assert groups - {name.partition("_")[0] for name in COLUMNS} == {"room", "size"}
-
-
-def test_the_words_of_a_plain_step_are_those_of_any() -> None:
-    step = Step(
-        b"r",
-        journal_run=[RUN],
-        journal_seq=[0],
-        journal_frame=[b"f"],
-        ack_lane=[64],
-        ack_id=[9],
-        timer_lane=[64],
-        timer_due=[1],
-        timer_run=[RUN],
-        timer_key=[2],
-        close_run=[RUN],
-        close_lane=[64],
-        close_status=[2],
-        close_result=[b"o"],
-        close_waits=[False],
-    )
-    (numbers, *plain), (every, *words) = codec.plain_words(step, {}), codec.step_words(step, {})
-    assert plain == words
-    assert orjson.loads(numbers).items() <= orjson.loads(every).items()
 
 
 def test_timers_keep_all_digits() -> None:

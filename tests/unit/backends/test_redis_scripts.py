@@ -26,19 +26,3 @@ def test_a_script_asks_for_what_the_common_functions_call() -> None:
 
 def test_a_script_that_only_reads_asks_for_nothing() -> None:
     assert scripts.FIND.text.startswith(b"local needed = {  }\n")
-
-
-def test_a_script_has_no_function_that_it_does_not_come_to() -> None:
-    """Each would be made anew at every call."""
-    for script in ALL:
-        text = re.sub(r"--.*$", "", script.text.decode(), flags=re.MULTILINE)
-        for name in re.findall(r"^local function (\w+)\(", text, flags=re.MULTILINE):
-            assert len(re.findall(rf"\b{name}\b", text)) > 1, (script.name, name)
-
-
-def test_a_plain_step_is_a_part_of_the_whole_one() -> None:
-    whole, plain = scripts.STEP, scripts.PLAIN_STEP
-    assert set(plain.commands) < set(whole.commands)
-    lines = iter(whole.text.decode().splitlines()[1:])
-    assert all(line in lines for line in plain.text.decode().splitlines()[1:] if line)
-    assert b"plain again" not in plain.text

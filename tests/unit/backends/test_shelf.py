@@ -47,6 +47,7 @@ def test_a_full_step_reads_one_of_them_all_the_same() -> None:
     shelf.sort([row(1, "a", SMALL_BYTES_MAX), row(2, "b", SMALL_BYTES_MAX)])
     assert ids(shelf.pick(ROOM, BATCH_BYTES_MAX, LARGE_TURN_BYTES)) == [1]
     assert ids(shelf.pick(0, 0, LARGE_TURN_BYTES)) == [1]
+    assert ids(shelf.pick(1, 0, LARGE_TURN_BYTES)) == [1]
     assert ids(shelf.pick(2, 0, LARGE_TURN_BYTES)) == [1, 2]
 
 
@@ -89,6 +90,22 @@ def test_every_backend_has_the_same_idea_of_what_is_small(where: str) -> None:
     texts = [path.read_text() for path in (BACKENDS / where).iterdir() if path.is_file()]
     forms = (str(SMALL_BYTES_MAX), f"{SMALL_BYTES_MAX // 1024} * 1024 -- SMALL_BYTES_MAX")
     assert any(form in text for text in texts for form in forms)
+
+
+def test_what_waits_behind_something_large_counts_once_it_is_read() -> None:
+    shelf = Shelf()
+    half = SMALL_BYTES_MAX // 2
+    small = [row(number, "a", half) for number in range(2, 2 + 2 * BATCH_BYTES_MAX // half)]
+    shelf.sort([row(1, "a", SMALL_BYTES_MAX), *small])
+    picked = shelf.pick(len(small), 0, LARGE_TURN_BYTES)
+    assert BATCH_BYTES_MAX <= sum(each.size for each in picked) < BATCH_BYTES_MAX + half
+
+
+def test_what_has_just_the_size_of_a_turn_needs_none() -> None:
+    shelf = Shelf()
+    shelf.sort([row(1, "a", LARGE_TURN_BYTES)])
+    assert not shelf.has_large
+    assert ids(shelf.pick(ROOM, 0, LARGE_TURN_BYTES)) == [1]
 
 
 def test_a_damaged_header_counts_for_nothing() -> None:

@@ -39,8 +39,10 @@ def test_a_closed_run_and_all_that_is_forgotten_are_looked_up() -> None:
     journals = WrittenJournals()
     journals.wrote([A, B], [0, 0], [A, C])
     assert journals.unsure([A, B], [1, 1]) == ([A, B], [1, 1])
+    journals.wrote([A, C], [0, 0], [])
+    assert journals.unsure([A, B], [1, 1]) == ([C], [1])
     journals.forget()
-    assert journals.unsure([B], [1]) == ([B], [1])
+    assert journals.unsure([A, B], [1, 1]) == ([A, B], [1, 1])
 
 
 def test_what_the_newest_does_not_answer_for_is_looked_up() -> None:
