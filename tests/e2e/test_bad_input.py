@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import inspect
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -18,7 +18,7 @@ from hotmesh.client import (
     WorkflowQueryFailedError,
     WorkflowUpdateFailedError,
 )
-from hotmesh.common import RawValue, RetryPolicy
+from hotmesh.common import RetryPolicy
 from hotmesh.engine import wire
 from hotmesh.exceptions import (
     ActivityError,
@@ -253,7 +253,7 @@ async def test_a_dynamic_definition_cannot_be_called_by_itself(client: Client) -
     class AnyName:
         @workflow.run
         @at_module_level
-        async def run(self, args: Sequence[RawValue]) -> None:
+        async def run(self, args: Any) -> None:
             return None
 
     with pytest.raises(InvalidArgumentError, match="dynamic"):

@@ -45,8 +45,12 @@ class Record:
     """Called with an attempt that is told to stop, and why."""
     on_again: Callable[[Attempt], None]
     """Called with an attempt that begins though the activity has returned."""
+    on_overtaken: Callable[[Attempt], None]
+    """Called with an attempt that begins though a later one has begun."""
     attempts: Counter[Attempt] = field(default_factory=Counter)
     """How often each began."""
+    latest: dict[tuple[bytes, int], int] = field(default_factory=dict)
+    """The highest attempt that has begun, by run id and seq."""
     returned: set[tuple[bytes, int]] = field(default_factory=set)
     """Run id and seq of activities that have."""
     told: list[tuple[str, int]] = field(default_factory=list)
@@ -64,6 +68,11 @@ class Record:
         """An attempt has begun."""
         key = _key()
         self.attempts[key] += 1
+        latest = self.latest.setdefault(key[:2], key[2])
+        if latest > key[2]:
+            self.on_overtaken(key)
+        else:
+            self.latest[key[:2]] = key[2]
         if key[:2] in self.returned:
             self.on_again(key)
 

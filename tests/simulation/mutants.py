@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest import mock
 
+from hotmesh.backends.shelf import Shelf, Shelved, size_of
 from hotmesh.backends.sqlite import pieces, step, tasks
 from hotmesh.backends.sqlite.session import SqliteSession
 from hotmesh.backends.sqlite.transaction import Transaction
@@ -24,6 +25,8 @@ from hotmesh.router.local_activities import LocalActivities
 from hotmesh.router.moving import Mover
 from hotmesh.router.pipe import Pipe
 from hotmesh.router.refused_ends import RefusedEnds
+from hotmesh.router.tasks import TaskPump
+from hotmesh.router.tenure import Tenure
 
 
 def _nothing(*_: Any) -> None:
@@ -288,6 +291,52 @@ def unrecorded_results_let_go() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def late_claims_believed() -> Iterator[None]:
+    """What was claimed begins, however long the answer was on its way."""
+    with mock.patch.object(TaskPump, "_is_late", return_value=False):
+        yield
+
+
+@contextlib.contextmanager
+def doubtful_tenures_believed() -> Iterator[None]:
+    """First attempts begin, however long ago the latest beat was."""
+    with mock.patch.object(Tenure, "is_held", property(lambda tenure: not tenure.over)):
+        yield
+
+
+def _sorted_by(waits: Callable[[Shelf, Any], bool]) -> AbstractContextManager[Any]:
+    """A shelf that keeps what waits, and gives the rest."""
+
+    def sort(shelf: Shelf, rows: Any) -> list[Any]:
+        given = []
+        for row in rows:
+            number, lane, run_id, frame = row[:4]
+            if isinstance(frame, int) or waits(shelf, row):
+                size = frame if isinstance(frame, int) else size_of(row)
+                shelf._messages[number] = Shelved(number, lane, run_id, size)
+                shelf._runs[run_id] += 1
+            else:
+                given.append(row)
+        return given
+
+    return mock.patch.object(Shelf, "sort", sort)
+
+
+@contextlib.contextmanager
+def small_waits_for_large() -> Iterator[None]:
+    """What is read after something large waits for it, whoever's it is."""
+    with _sorted_by(lambda shelf, row: len(shelf) > 0):
+        yield
+
+
+@contextlib.contextmanager
+def small_passes_large() -> Iterator[None]:
+    """What is small never waits, not for what its own run was sent before either."""
+    with _sorted_by(lambda shelf, row: False):
+        yield
+
+
 MUTANTS: dict[str, tuple[Callable[[], AbstractContextManager[None]], str, int]] = {
     mutant.__name__: (mutant, profile, seed)
     for mutant, profile, seed in (
@@ -296,6 +345,8 @@ MUTANTS: dict[str, tuple[Callable[[], AbstractContextManager[None]], str, int]] 
         (finished_whatever_the_attempt, "attempts", 0),
         (retried_whatever_the_attempt, "attempts", 11),
         (renewed_whatever_the_attempt, "attempts", 1),
+        (late_claims_believed, "attempts", 133),
+        (doubtful_tenures_believed, "attempts", 151),
         (repeats_not_looked_for, "repeats", 10),
         (results_lost_with_the_tenure, "tenures", 7),
         (attempts_numbered_anew, "tenures", 3),
@@ -307,6 +358,8 @@ MUTANTS: dict[str, tuple[Callable[[], AbstractContextManager[None]], str, int]] 
         (last_pieces_lost, "large", 1),
         (recorded_results_counted, "large", 8),
         (journals_needed_for_what_is_late, "large", 10),
+        (small_waits_for_large, "large", 10),
+        (small_passes_large, "large", 10),
         (leaving_lanes_left_unread, "joins", 6),
         (ends_refused_again_and_again, "floods", 8),
         (unrecorded_results_let_go, "handovers", 4),

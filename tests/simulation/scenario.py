@@ -20,6 +20,7 @@ from simulation.hauled import low_limits
 from simulation.log import overheard
 from simulation.plan import FAULTS_END_S, PROFILES, Case, Plan, plan_of
 from simulation.process import AGAIN_S, Process
+from simulation.watched import watched
 from simulation.world import World
 
 LEASE_S = 1
@@ -58,7 +59,7 @@ class Scenario:
     def __init__(self, world: World, plan: Plan) -> None:
         self.world = world
         self.plan = plan
-        self.record = Record(self._cancelled, self._made_again)
+        self.record = Record(self._cancelled, self._made_again, self._overtaken)
         self.workers: dict[Process, dict[str, Any]] = {}
         self._spawned = 0
         self._settled_s = 0.0
@@ -120,6 +121,12 @@ class Scenario:
             return
         if not checks.is_anybody_dead(self.world) and checks.was_let_go_of(self.world, attempt):
             self.world.problems.append(f"attempt {attempt} has begun, but another has returned")
+
+    def _overtaken(self, attempt: Attempt) -> None:
+        """Whoever begins an attempt knows that it is still the one: a claim and a tenure last for a
+        lease, and whether they have ended meanwhile is asked first."""
+        if not self._may_be_lost:  # numbers are given out again then
+            self.world.problems.append(f"attempt {attempt} has begun after a later one")
 
     def _look_now_and_then(self) -> None:
         self._commits += 1
@@ -374,7 +381,8 @@ def simulate(seed: int, profile: str = "mixed") -> World:
         with virtual(clock, seed), limited, overheard() as log:
             world = World(clock, seed)
             try:
-                Scenario(world, plan_of(seed, profile)).play()
+                with watched(world.problems):
+                    Scenario(world, plan_of(seed, profile)).play()
             finally:
                 log.close()
                 world.close()

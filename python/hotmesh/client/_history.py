@@ -9,9 +9,12 @@ from enum import IntEnum
 from typing import Any, Self
 
 from hotmesh.backends.protocol import RunRow
-from hotmesh.core import CodecError, Event, decode_transition, kinds
+from hotmesh.core import CodecError, decode_transition, kinds
 from hotmesh.engine import wire
 from hotmesh.exceptions import CorruptJournalError, InvalidArgumentError
+
+Event = tuple[int, int, int, str, bytes, bytes]
+"""Kind, seq, number, name, meta, body."""
 
 _NUMBERS = {name: number for number, name in kinds.NAMES.items()}
 

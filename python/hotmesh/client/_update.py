@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from hotmesh.backends.protocol import MessageKind, RunStatus
+from hotmesh.backends.protocol import MessageKind
 from hotmesh.client._chain import send_to
 from hotmesh.client._errors import (
     WorkflowUpdateFailedError,
@@ -316,7 +316,7 @@ async def known_outcome(
     row = (await connection.patient.find([key]))[0]
     if row is None:
         raise not_found(workflow_id)
-    if row.status == RunStatus.RUNNING:
+    if row.status == 1:
         reply_id = os.urandom(16)
         document = {"id": update_id, stage: reply_id.hex(), "poll": True}
         replies = connection.replies(namespace)

@@ -401,8 +401,6 @@ def _dataclass(
     hint: Any, origin: type[Any], arguments: tuple[Any, ...], custom: tuple[JSONTypeConverter, ...]
 ) -> Decoder:
     decoders: list[tuple[str, type | None, Decoder]] = []
-    # Those that the initializer sets by itself: what was stored of them is set after that.
-    late = [field.name for field in dataclasses.fields(origin) if not field.init]
 
     def compile_fields() -> None:
         hints = get_type_hints(origin)
@@ -437,13 +435,7 @@ def _dataclass(
                 raise TypeError(
                     f"Failed converting field {name} on dataclass {hint}: {err}"
                 ) from err
-        if not late:
-            return origin(**fields)
-        stored = {name: fields.pop(name) for name in late if name in fields}
-        made = origin(**fields)
-        for name, item in stored.items():
-            object.__setattr__(made, name, item)  # of a frozen one too
-        return made
+        return origin(**fields)
 
     return decode
 

@@ -170,8 +170,6 @@ CLOSE_STATUS: dict[int, int] = {row.kind: row.status for row in TABLE if row.kin
 """The run status that each closing command leaves behind."""
 UNTOLD = TABLE.those(lambda row: not row.told)
 """Commands that say nothing to people."""
-OPEN_STATUS = 1
-"""The run status before that."""
 RETRIED = TABLE.those(lambda row: row.retried)
 """The ends after which a retry policy is asked."""
 ENDING = frozenset(job for kind in CLOSING & ROUTER_MADE for job in TABLE[kind].about)
@@ -187,5 +185,3 @@ FAILURES = TABLE.those(lambda row: row.body is Body.FAILURE)
 """Events whose body is a failure."""
 KEYED = TABLE.those(lambda row: row.keyed)
 """Events whose body belongs to no run, but to whoever has the key."""
-FAILED_STATUSES = frozenset(CLOSE_STATUS[kind] for kind in CLOSING & FAILURES)
-"""The run statuses of what ended in no way that its code meant; SQL and Lua have the same."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
-from hotmesh.core import Event
 from hotmesh.engine import wire
+
+Event: TypeAlias = tuple[int, int, int, str, bytes, bytes]
+"""(kind, seq, number, name, meta, body), as the core frames it."""
 
 CancelReason: TypeAlias = Literal["cancel_requested", "timed_out", "not_found", "worker_shutdown"]
 """Why a running attempt is to stop."""

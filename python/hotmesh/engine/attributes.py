@@ -23,8 +23,8 @@ from hotmesh.engine.options import checked_name
 from hotmesh.exceptions import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from hotmesh.core import Event
     from hotmesh.engine.details import RunDetails
+    from hotmesh.engine.failures import Event
 
 SearchDocument = dict[str, Any]
 """Attribute name → [indexed value type, JSON value]."""

@@ -17,7 +17,7 @@ from hotmesh.engine.definition import (
     SignalDefinition,
     UpdateDefinition,
     WorkflowDefinition,
-    is_raw_sequence,
+    takes_raw_values,
     type_hints_of,
 )
 
@@ -39,7 +39,6 @@ def define_workflow(
 
     Raises:
         ValueError: it is declared already, or wrong; names everything that is.
-        TypeError: it is dynamic and takes something other than a sequence of raw values.
     """
     if WORKFLOW_ATTRIBUTE in vars(cls):
         raise ValueError(f"Class {cls.__qualname__} already contains workflow definition")
@@ -54,11 +53,6 @@ def define_workflow(
         reasons = "" if len(issues) == 1 else f" for {len(issues)} reasons"
         raise ValueError(f"Invalid workflow class {cls.__qualname__}{reasons}: {', '.join(issues)}")
     arg_types, ret_type = type_hints_of(run_fn, skip_self=True)
-    # One that took anything else would be given what any client sends under any name.
-    if dynamic and not (arg_types and len(arg_types) == 1 and is_raw_sequence(arg_types[0])):
-        raise TypeError(
-            f"Dynamic workflow {cls.__qualname__} must take (self, args: Sequence[RawValue])"
-        )
     definition = WorkflowDefinition(
         name=None if dynamic else (name or cls.__name__),
         cls=cls,
@@ -72,7 +66,7 @@ def define_workflow(
         failure_exception_types=tuple(failure_exception_types),
         versioning_behavior=versioning_behavior,
         sandboxed=sandboxed,
-        takes_raw=dynamic,
+        takes_raw=dynamic and takes_raw_values(run_fn),
         dynamic_config=config,
     )
     setattr(cls, WORKFLOW_ATTRIBUTE, definition)

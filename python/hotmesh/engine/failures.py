@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from hotmesh.converter import DataConverter, decode_failure, encode_failure
-from hotmesh.core import Event, kinds
+from hotmesh.core import kinds
 from hotmesh.engine import wire
 from hotmesh.exceptions import (
     ActivityError,
@@ -27,6 +27,7 @@ from hotmesh.exceptions import (
 if TYPE_CHECKING:
     from hotmesh.engine.handles import ActivityHandle, ChildWorkflowHandle
 
+Event = tuple[int, int, int, str, bytes, bytes]
 
 WHATEVER = (BaseException,)
 """What fails a run whose attempts are spent; cancellation and continue-as-new are no failures."""

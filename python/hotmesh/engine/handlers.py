@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hotmesh.converter import encode_failure
-from hotmesh.core import Event, kinds
+from hotmesh.core import kinds
 from hotmesh.engine import failures, wire
 from hotmesh.engine.definition import (
     HandlerUnfinishedPolicy,
@@ -21,6 +21,7 @@ from hotmesh.engine.definition import (
     check_argument_count,
     takes_raw_values,
 )
+from hotmesh.engine.failures import Event
 from hotmesh.engine.info import (
     ReadOnlyContextError,
     UnfinishedSignalHandlersWarning,
@@ -46,6 +47,9 @@ logger = logging.getLogger(__name__)
 current_update: contextvars.ContextVar[UpdateInfo | None] = contextvars.ContextVar(
     "hotmesh_current_update", default=None
 )
+
+_RUNNING = 1
+"""Status of an open run."""
 
 UPDATE_JOURNALED = b"D"
 """The answer to who asks again for a large outcome: that it is in the journal."""
@@ -349,8 +353,8 @@ class Handlers:
     def _is_rejected(self, condition: str) -> bool:
         status = self._instance.status
         if condition == "not_open":
-            return status != kinds.OPEN_STATUS
-        return status not in (kinds.OPEN_STATUS, kinds.CLOSE_STATUS[kinds.COMPLETE])
+            return status != _RUNNING
+        return status not in (_RUNNING, kinds.CLOSE_STATUS[kinds.COMPLETE])
 
     def _query(self, name: str, reply: bytes, document: dict[str, Any], body: bytes) -> bytes:
         instance = self._instance

@@ -22,7 +22,7 @@ from hotmesh.converter import (
     decode_values,
     encode_failure,
 )
-from hotmesh.core import Event, kinds
+from hotmesh.core import kinds
 from hotmesh.core.kinds import ACTIVITY_OUTCOMES, CHILD_NEWS, CLOSING, HANDLED, UPDATE_ANSWERS
 from hotmesh.engine import failures, stacks, unawaited, wire
 from hotmesh.engine.attributes import Attributes
@@ -36,6 +36,7 @@ from hotmesh.engine.definition import (
     check_arity,
 )
 from hotmesh.engine.details import EngineOptions, RunDetails
+from hotmesh.engine.failures import Event
 from hotmesh.engine.handlers import Handlers, Incoming
 from hotmesh.engine.handles import ActivityHandle, ChildWorkflowHandle
 from hotmesh.engine.info import Info, ParentInfo, ReadOnlyContextError, RootInfo
@@ -128,7 +129,7 @@ class WorkflowInstance(Outbound, Attributes, Pausing):
         self.read_only = ""
         """What is running that may not change anything (a query, a validator), or ""."""
         self.closed = False
-        self.status = kinds.OPEN_STATUS
+        self.status = 1
         """What the store says of the run (a RunStatus); queries may depend on it."""
         self.commands: list[Event] = []
         self.replies: list[tuple[bytes, bytes]] = []

@@ -14,12 +14,13 @@ import orjson
 from hotmesh import json_bytes
 from hotmesh.common import Payload, Priority, RawValue, RetryPolicy, arg_or_args
 from hotmesh.converter import DataConverter, body_to_payloads, decode_values, encode_values
-from hotmesh.core import Event, kinds
+from hotmesh.core import kinds
 from hotmesh.engine import wire
 from hotmesh.engine.activity_options import ActivityOptions, activity_options
 from hotmesh.engine.attributes import memo_document, search_document
 from hotmesh.engine.contexts import RunContexts
 from hotmesh.engine.definition import SignalDefinition
+from hotmesh.engine.failures import Event
 from hotmesh.engine.handles import ActivityHandle, ChildWorkflowHandle
 from hotmesh.engine.info import (
     ActivityCancellationType,

@@ -183,7 +183,9 @@ class Deputy:
         registration, tenure = router.registration(), router.tenure
         if not tenure.over:
             # Not as a host of workflows: it takes no free lanes while nobody can look after them.
+            sent = self._clock()
             beat = await backend.beat(registration._replace(hosts_workflows=False))
+            tenure.hold(sent * 1000, self._lease_ms)
             if not beat.alive or beat.went_back:
                 router.end_tenure()
                 router.wake()

@@ -262,7 +262,7 @@ class LocalActivities:
         """
         waiting, runner, inflight = self._waiting, self._context.runner, self.inflight
         tenure = self._context.tenure
-        if not waiting or tenure.over or self._has_enough_results():
+        if not waiting or not tenure.is_held or self._has_enough_results():
             return False
         kept: list[ActivityTask] = []
         large_types = self._large_types if self._have_enough() else ()
@@ -324,7 +324,7 @@ class LocalActivities:
         While enough is to be written, only what has given nothing large yet: what is small need not
         wait for that.
         """
-        if self._has_enough_results():
+        if not self._context.tenure.is_held or self._has_enough_results():
             return False
         if not self._have_enough():
             return True

@@ -191,7 +191,7 @@ class PipeMemory:
         found, rows = first + shifted, [*rows, *messages]
         self._light_first = not self._light_first
         if self._light_first:
-            found.sort(key=lambda each: (self._is_heavy(each, rows), len(each[1]) or _LAST))
+            found.sort(key=lambda each: (self._is_heavy(each, rows), len(each[1])))
         return found, rows
 
     def _is_heavy(self, activation: Activation, messages: Sequence[MessageRow]) -> bool:
@@ -210,11 +210,6 @@ class PipeMemory:
         size = sum(len(job[5]) for each in held for job in each.jobs)
         size += sum(len(each.row[7] or b"") for each in held if each.row is not None)
         return max(0, BATCH_MESSAGES_MAX - len(held)) if size < BATCH_BYTES_MAX else 0
-
-    def holds_jobs(self) -> bool:
-        """Whether there is more in hand than code that was stopped midway: that takes no room, but
-        may go on for many steps, which others need not wait for."""
-        return bool(self.held) and not all(each.is_rest for each in self.held)
 
     def is_held(self, run_id: bytes) -> bool:
         """Whether the run has jobs that its code has not been given yet."""
@@ -361,10 +356,6 @@ class PipeMemory:
             if self.core.known(run_id) and run_id not in self.states:
                 due.append(run_id)
         return due
-
-
-_LAST = BATCH_MESSAGES_MAX
-"""More jobs than others have: code that was stopped midway fills step after step."""
 
 
 def _bytes_of(state: RunState) -> int:

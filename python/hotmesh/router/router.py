@@ -251,12 +251,13 @@ class WorkerRouter:
             self.clock.learn_beat(sent, beat.now_ms, beat.shift_ms)
         self._joined = True
         self._beats += 1
-        await self._begin_with(beat)
+        await self._begin_with(beat, sent)
 
-    async def _begin_with(self, beat: Beat) -> None:
+    async def _begin_with(self, beat: Beat, sent: float) -> None:
         """Open pipes that know nothing yet."""
         self._fenced = False
         self.tenure = Tenure()
+        self.tenure.hold(sent, self._options.lease_ms)
         self._lanes, self._quiet = [], []
         self.pipes = []
         if self._engine.definitions:
@@ -386,6 +387,8 @@ class WorkerRouter:
         self._beats += 1
         if beat.alive:
             self.clock.learn_beat(sent, beat.now_ms, beat.shift_ms)
+            if self.tenure.hold(sent, self._options.lease_ms):
+                self._wake_pipes()  # activities wait that were not begun
         return beat
 
     async def _in_time(self, call: Awaitable[_T]) -> _T:

@@ -55,7 +55,7 @@ class RunState:
     """The bytes of each of these rows as stored."""
     start_ms = 0
     closed = False
-    status = kinds.OPEN_STATUS
+    status = 1
     _row_bytes = 0
     """Of the journal, until it is replayed."""
 

@@ -88,11 +88,16 @@ class TaskPump:
         self._outcome_bytes = 0
         """What those outcomes hold."""
         self._unbegun: deque[ActivityTask] = deque()
-        """Claimed, to begin once outcomes that are large have been written."""
+        """Claimed, to begin once outcomes that are large have been written, or once it is known
+        that the claims are still held."""
         self._beats: dict[AttemptKey, bytes] = {}
         self._detached: list[tuple[ActivityTask, Outcome]] = []
         """Attempts that a client completes from now on."""
         self._renew_at = 0.0
+        self._asked_at: float | None = None
+        """When the call was sent that is under way, if it claims or renews what has not begun."""
+        self._held_until = 0.0
+        """Until then what has not begun is surely claimed still."""
         self._next_due: int | None = None
         self._wake: asyncio.Future[None] | None = None
         self._awake = True
@@ -162,7 +167,7 @@ class TaskPump:
                     self._clock.learn(sent, reply.now_ms)
                     self._take(batch, reply)
                 if self._unbegun:
-                    self._begin_rest()
+                    self._begin_rest(everything=self._stopping)
                 backoff.reset()
             except BackendError as error:
                 # Were it to end here, this worker's activities would wait for ever.
@@ -213,6 +218,7 @@ class TaskPump:
         if self._stopping or self._outcomes or self._unbegun or not self._claims:
             room = 0  # what is to be written comes first, and what is claimed already
         self._short_of_slots = not room
+        self._asked_at = time.monotonic() if room else None
         batch = self._empty_batch(room)
         for task, outcome in outcomes:
             self._add_outcome(batch, task, outcome)
@@ -287,7 +293,8 @@ class TaskPump:
         beats = self._take_beats()
         due = time.monotonic() >= self._renew_at
         if due:
-            self._renew_at = time.monotonic() + self._lease_ms / 1000 / RENEWALS_PER_LEASE
+            self._asked_at = time.monotonic()
+            self._renew_at = self._asked_at + self._lease_ms / 1000 / RENEWALS_PER_LEASE
         for key, task in self._claimed.items():
             if due or key in beats:
                 self._add_beat(batch, task, self._lease_ms, beats.get(key))
@@ -323,10 +330,13 @@ class TaskPump:
         for attempt in reply.lost:
             if self._claimed.pop(attempt, None) is not None:
                 self._runner.cancel(attempt, "not_found")
+        if self._asked_at is not None:
+            self._held_until = self._asked_at + self._lease_ms / 1000
+        wait = bool(reply.tasks) and self._is_late()
         with outside_tasks():
             for row in reply.tasks:
                 try:
-                    self._start(row)
+                    self._start(row, wait=wait)
                 except BaseException as error:  # one row's trouble: the others go on
                     if is_from_outside(error):
                         raise
@@ -343,7 +353,16 @@ class TaskPump:
         else:
             self._runner.cancel(attempt, "cancel_requested")
 
-    def _start(self, row: Any) -> None:
+    def _is_late(self) -> bool:
+        """Whether claims may be over by now, as after a pause; somebody else's attempt may be the
+        next one then. So they are renewed before anything begins."""
+        late = time.monotonic() >= self._held_until
+        if late:
+            self._renew_at = 0.0
+            self._awake = True
+        return late
+
+    def _start(self, row: Any, *, wait: bool) -> None:
         task = read_task(row, self._namespace, self._task_queue, self._clock.now_ms())
         lost = self._runner.lost_outcome(task)
         if lost is not None:
@@ -352,13 +371,17 @@ class TaskPump:
             self.wake()
             return
         self._claimed[task.key] = task
-        if self._unbegun or self._outcome_bytes >= RESULTS_BYTES_MAX:
+        if wait or self._unbegun or self._outcome_bytes >= RESULTS_BYTES_MAX:
             self._unbegun.append(task)
         else:
             self._begin(task)
 
     def _begin_rest(self, *, everything: bool = False) -> None:
         """Begin what is claimed already, until outcomes are again enough to be written first."""
+        claimed = self._claimed  # others were lost, or their end asked for
+        self._unbegun = deque(each for each in self._unbegun if claimed.get(each.key) is each)
+        if not self._unbegun or self._is_late():
+            return
         with outside_tasks():
             while self._unbegun:
                 if not everything and (
@@ -366,8 +389,6 @@ class TaskPump:
                 ):
                     return
                 task = self._unbegun.popleft()
-                if self._claimed.get(task.key) is not task:
-                    continue  # the claim was lost, or its end asked for
                 task.started_ms = self._clock.now_ms()
                 try:
                     self._begin(task)

@@ -6,7 +6,9 @@ tasks, and their outcomes go the way of those.
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -27,20 +29,44 @@ class Held(NamedTuple):
 class Tenure:
     """The time under one router id. Ended by the event loop or, if that is held up, by a thread.
 
+    A beat holds it for a lease. Whoever has not beaten for so long may be taken for dead already,
+    and what it was about to begin given to others: it begins nothing until a beat says otherwise.
+
     Whoever begins an attempt marks it as begun and then looks whether the tenure is over; whoever
     ends the tenure says so and then looks for marks. So one of the two notices the other.
     """
 
-    __slots__ = ("_late", "_lock", "_take", "held", "over", "stored")
+    __slots__ = ("_late", "_lock", "_take", "held", "held_until", "over", "stored")
 
     def __init__(self) -> None:
         self.over = False
+        self.held_until = math.inf
+        """By the monotonic clock: a lease after the latest beat was sent."""
         self.held = Held((), ())
         self.stored = False
         """Whether the store knows what was held."""
         self._lock = threading.Lock()
         self._late: list[tuple[ActivityTask, Outcome]] = []
         self._take: TakeOutcome | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it is surely not over: after a pause it may be without anybody here knowing."""
+        return not self.over and time.monotonic() < self.held_until
+
+    def hold(self, sent_ms: float, lease_ms: int) -> bool:
+        """A beat has held it.
+
+        Args:
+            sent_ms: When the beat was sent, by the monotonic clock.
+            lease_ms: How long it holds.
+
+        Returns:
+            Whether that was in doubt before.
+        """
+        was_held = self.is_held
+        self.held_until = (sent_ms + lease_ms) / 1000
+        return not was_held
 
     def end(self, look: Callable[[], Held]) -> None:
         """It is over; a second time changes nothing.

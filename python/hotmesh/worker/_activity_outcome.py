@@ -17,8 +17,8 @@ from hotmesh.converter import (
     encode_values,
 )
 from hotmesh.converter.failure import TimeoutFailureInfo
-from hotmesh.core import Event, kinds
-from hotmesh.engine.activity_task import ActivityTask, Outcome
+from hotmesh.core import kinds
+from hotmesh.engine.activity_task import ActivityTask, Event, Outcome
 from hotmesh.engine.failures import stored_failure
 from hotmesh.exceptions import (
     ApplicationError,

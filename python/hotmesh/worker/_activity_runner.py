@@ -20,12 +20,12 @@ from hotmesh.converter import (
     DataConverter,
     apply_codec,
 )
-from hotmesh.core import Event
 from hotmesh.engine.activity_task import (
     FIRST_ATTEMPT,
     ActivityTask,
     AttemptKey,
     CancelReason,
+    Event,
     Outcome,
 )
 from hotmesh.engine.contexts import activity_context

@@ -54,8 +54,7 @@ def defn(
         cls: The class.
         name: Its type name; the class's name by default.
         sandboxed: Accepted for compatibility; workflow modules are not re-imported.
-        dynamic: Run workflows of any type that has no class of its own; the run method takes one
-            ``Sequence[RawValue]``.
+        dynamic: Run workflows of any type that has no class of its own.
         failure_exception_types: Exceptions that fail the run; others fail only the task, which is
             tried again once the code is mended.
         versioning_behavior: Means nothing: runs are not tied to builds.
@@ -63,7 +62,6 @@ def defn(
     Raises:
         ValueError: the class is declared already or wrong: it has no run method, two handlers share
             a name, a validator takes other arguments than its update, …; all of it is named.
-        TypeError: it is dynamic and its run method takes something else.
     """
 
     def decorate(target: _Class) -> _Class:

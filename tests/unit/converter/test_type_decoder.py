@@ -221,33 +221,6 @@ def test_arms_of_equal_unions_keep_their_order() -> None:
     assert value_to_type(Union[B, A], {"x": 1}) == B(1)  # noqa: UP007 - equal but ordered
 
 
-@dataclass
-class Sized:
-    text: str
-    size: int = field(init=False)
-    note: str = field(init=False, default="")
-
-    def __post_init__(self) -> None:
-        self.size = len(self.text)
-
-
-@dataclass(frozen=True, slots=True)
-class Stamped:
-    at: datetime | None = field(init=False, default=None)
-
-
-def test_fields_that_the_initializer_does_not_take_are_set_as_stored() -> None:
-    sized = Sized("abc")
-    sized.note = "seen"
-    assert value_to_type(Sized, {"text": "abc", "size": 3, "note": "seen"}) == sized
-    assert value_to_type(Sized, {"text": "abc"}) == Sized("abc")
-    assert value_to_type(Sized, {"text": "abc", "size": 7}).size == 7
-    with pytest.raises(TypeError, match="field size on dataclass"):
-        value_to_type(Sized, {"text": "abc", "size": "x"})
-    stamped = value_to_type(Stamped, {"at": "2020-01-01T00:00:00+00:00"})
-    assert stamped.at == datetime(2020, 1, 1, tzinfo=UTC)
-
-
 def test_decoders_are_compiled_once() -> None:
     hint = list[Item]
     assert decoder_for(hint) is decoder_for(hint)

@@ -1,6 +1,5 @@
 """The kind table: it makes sense, both cores do what it says, and Rust's is written from it."""
 
-import re
 from pathlib import Path
 from types import ModuleType
 
@@ -138,18 +137,6 @@ def test_a_command_says_what_a_command_can_be(each: Row) -> None:
 def test_each_run_status_is_left_by_one_closing_command() -> None:
     closed = [status for status in RunStatus if status is not RunStatus.RUNNING]
     assert sorted(kinds.CLOSE_STATUS.values()) == closed
-    assert kinds.OPEN_STATUS == RunStatus.RUNNING
-
-
-def test_sql_and_lua_know_the_same_runs_that_failed() -> None:
-    backends = ROOT / "python/hotmesh/backends"
-    sql = (backends / "postgres/sql/functions/starts.sql").read_text()
-    lua = (backends / "redis/lua/common.lua").read_text()
-    for found in (
-        re.findall(r"holder_status not in \((.+?)\)", sql),
-        re.findall(r"FAILED_STATUSES = \{(.+?)\}", lua),
-    ):
-        assert [set(map(int, re.findall(r"\d", each))) for each in found] == [kinds.FAILED_STATUSES]
 
 
 def test_what_opens_is_settled_by_something_and_the_other_way_round() -> None:

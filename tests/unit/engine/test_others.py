@@ -70,7 +70,7 @@ class Child:
 @workflow.defn(dynamic=True)
 class AnyChild:
     @workflow.run
-    async def run(self, args: Sequence[RawValue]) -> None: ...
+    async def run(self) -> None: ...
 
 
 def starting(*args: Any, **options: Any) -> Driven:

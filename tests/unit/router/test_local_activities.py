@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
@@ -223,6 +224,23 @@ async def test_nothing_begins_once_the_tenure_is_over() -> None:
     assert not activities.start_waiting()
     assert runner.started == []
     assert tasks[0].started_ms == 0
+
+
+async def test_nothing_begins_while_the_tenure_is_in_doubt() -> None:
+    """No beat has held it for a lease, as after a pause: others may have begun it already."""
+    runner = Runner(free=5)
+    activities, _ = accepted(runner, 2)
+    tenure = activities._context.tenure
+    tenure.held_until = time.monotonic()
+    assert not activities.start_waiting()
+    activities.slot_free()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert runner.started == []
+    assert not activities._looking  # it waits for a beat
+    tenure.held_until = time.monotonic() + 60.0
+    assert activities.start_waiting()
+    assert runner.started == [0, 1]
 
 
 async def test_what_ends_after_the_tenure_goes_the_way_of_tasks() -> None:

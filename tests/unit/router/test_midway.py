@@ -16,10 +16,9 @@ from hotmesh.core import Event, kinds
 from hotmesh.engine import wire
 from hotmesh.limits import BATCH_BYTES_MAX
 from unit.engine.driving import cancel, query, signal, value_of, values
-from unit.router.miniature import Make, Miniature, Place, Runner
+from unit.router.miniature import Make, Miniature, Place
 from unit.router.test_coding import begin, coded, opened, sealed
 
-OTHER = b"o" * 16
 PIECE = BATCH_BYTES_MAX // 4
 COUNT = 12
 
@@ -223,31 +222,6 @@ async def test_signals_that_come_meanwhile_are_seen_behind_it(make: Make, place:
     place.tell(signal("come_late", 2))
     await mini.settle()
     check(mini)  # as if all of it had been one activation
-
-
-async def test_others_are_loaded_and_their_activities_begin_meanwhile(
-    make: Make, place: Place
-) -> None:
-    async def listens() -> Any:
-        heard = list[int]()
-        workflow.set_signal_handler("say", heard.append)
-        await workflow.wait_condition(lambda: bool(heard))
-        return await workflow.execute_activity("act", start_to_close_timeout=5)
-
-    runner = Runner("act")
-    place.begin("listens", run_id=OTHER, workflow_id="other")
-    mini = make(Waits, listens, runner=runner)
-    await mini.settle()
-    place.begin("Waits")
-    place.tell(*map(update, range(COUNT)))
-    await mini.settle()
-    assert mini.pipe._core.evict(OTHER)
-    mini.pipe._memory.drop(OTHER)
-    place.tell(signal("go"))
-    place.tell(signal("say", 1), run_id=OTHER)
-    while not runner.started:
-        await mini.turns()
-    assert mini.run().status == RunStatus.RUNNING
 
 
 @pytest.mark.parametrize("event", [signal("come_late", 7), cancel("enough")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from types import SimpleNamespace
 from typing import Any, cast
 
 import orjson
@@ -15,6 +16,7 @@ from hotmesh.engine.definition import WorkflowDefinition
 from hotmesh.engine.details import EngineOptions
 from hotmesh.exceptions import BackendError, BackendUnavailableError
 from hotmesh.router import router as router_module
+from hotmesh.router.pipe import Pipe
 from hotmesh.router.router import PIPES, WorkerRouter
 from hotmesh.router.router_options import RouterOptions
 
@@ -451,3 +453,30 @@ async def test_a_worker_that_is_turned_away_ends_with_the_error(make: Make, stor
     with pytest.raises(BackendError, match="no"):
         await router.run(lambda: None)
     assert store.called("leave") == []
+
+
+async def test_a_beat_holds_the_tenure_for_a_lease_and_wakes_those_who_waited_for_it(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, woken = 1_000.0, list[Pipe]()
+    wake = Pipe.wake
+
+    def noted(pipe: Pipe) -> None:
+        woken.append(pipe)
+        wake(pipe)
+
+    monkeypatch.setattr("hotmesh.router.tenure.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(Pipe, "wake", noted)
+    router = make(lease_ms=5_000)
+    monkeypatch.setattr(router.clock, "mark", lambda: now * 1000)
+    await router._join()
+    now += 4.9
+    assert router.tenure.is_held
+    woken.clear()
+    await router._beat()
+    assert woken == []
+    now += 5.0
+    assert not router.tenure.is_held
+    await router._beat()
+    assert router.tenure.is_held
+    assert woken == router.pipes

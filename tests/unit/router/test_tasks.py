@@ -1,7 +1,10 @@
 """The task pump on a store that gives what the test says."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any, cast
+
+import pytest
 
 from hotmesh.backends.protocol import Backend, Tasks, TasksReply
 from hotmesh.core import decode_event, encode_event, kinds
@@ -202,5 +205,67 @@ async def test_what_is_claimed_and_cancelled_before_it_begins_never_does() -> No
     assert decode_event(frame)[:2] == (kinds.ACTIVITY_CANCELED, 2)
     assert [task.seq for task in runner.started] in ([1], [1, 3])
     assert all(task.seq != 2 for task in pump.claimed())
+    pumping.cancel()
+    await asyncio.wait([pumping])
+
+
+async def test_what_was_claimed_too_long_ago_is_renewed_before_it_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """While the answer was on its way the claim ended: somebody else may make the next attempt."""
+    now = 1_000.0
+    monkeypatch.setattr("hotmesh.router.tasks.time", SimpleNamespace(monotonic=lambda: now))
+    runner, store = Runner(), Store()
+    pump = pump_on(store, runner)
+    pumping = asyncio.create_task(pump.run())
+    for late_by, lost in ((60.0, []), (61.0, [(RUN, 2, 1)]), (59.0, [])):
+        batch = await store.batches.get()
+        assert batch.room == (10 if not pump.claimed() else 0)
+        assert batch.beat_seq == [task.seq for task in pump.claimed()]
+        now += late_by
+        rows = [] if pump.claimed() else list(map(claimed, range(1, 4)))
+        assert not runner.started
+        store.replies.put_nowait(TasksReply(1, tasks=rows, lost=lost))
+    await store.batches.get()
+    assert [task.seq for task in runner.started] == [1, 3]
+    pumping.cancel()
+    await asyncio.wait([pumping])
+
+
+async def test_who_stops_begins_nothing_whose_claim_may_be_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1_000.0
+    monkeypatch.setattr("hotmesh.router.tasks.time", SimpleNamespace(monotonic=lambda: now))
+    runner, store = Runner(), Store()
+    pump = pump_on(store, runner)
+    pumping = asyncio.create_task(pump.run())
+    await store.batches.get()
+    now += 60.0
+    store.replies.put_nowait(TasksReply(1, tasks=list(map(claimed, range(1, 3)))))
+    renewing = await store.batches.get()
+    pump.stop()
+    assert (renewing.beat_seq, runner.started) == ([1, 2], [])
+    store.replies.put_nowait(TasksReply(1, lost=[(RUN, 1, 1)]))
+    await asyncio.sleep(0.01)
+    assert [task.seq for task in runner.started] == [2]
+    pumping.cancel()
+    await asyncio.wait([pumping])
+
+
+async def test_who_has_lost_every_claim_asks_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is lost that has not begun leaves nothing to wait for."""
+    now = 1_000.0
+    monkeypatch.setattr("hotmesh.router.tasks.time", SimpleNamespace(monotonic=lambda: now))
+    runner, store = Runner(), Store()
+    pump = pump_on(store, runner)
+    pumping = asyncio.create_task(pump.run())
+    for lost in ([], [(RUN, 1, 1)]):
+        await store.batches.get()
+        now += 60.0
+        rows = [] if lost else [claimed(1)]
+        store.replies.put_nowait(TasksReply(1, tasks=rows, lost=lost))
+    assert (await asyncio.wait_for(store.batches.get(), 5)).room == 10
+    assert runner.started == []
     pumping.cancel()
     await asyncio.wait([pumping])

@@ -220,32 +220,6 @@ def test_two_run_methods_and_two_configs_are_named() -> None:
     assert "multiple @workflow.dynamic_config methods found" in str(refused.value)
 
 
-def test_a_dynamic_workflow_takes_raw_values_and_nothing_else() -> None:
-    class Nothing:
-        @workflow.run
-        @at_module_level
-        async def run(self) -> None: ...
-
-    class Number:
-        @workflow.run
-        @at_module_level
-        async def run(self, number: int) -> None: ...
-
-    class Values:
-        @workflow.run
-        @at_module_level
-        async def run(self, args: Sequence[RawValue], more: Sequence[RawValue]) -> None: ...
-
-    class Unsaid:
-        @workflow.run
-        @at_module_level
-        async def run(self, args) -> None: ...  # type: ignore[no-untyped-def]
-
-    for each in (Nothing, Number, Values, Unsaid):
-        with pytest.raises(TypeError, match=rf"{each.__name__} must take \(self, args: Sequence"):
-            workflow.defn(dynamic=True)(each)
-
-
 def test_handlers_are_found_by_the_names_they_are_given() -> None:
     class Named:
         @workflow.run

@@ -56,18 +56,18 @@ def header(numbers: Mapping[str, Any]) -> bytes:
     return json_bytes.dumps(numbers)
 
 
-def add_starts(items: Sequence[StartItem], words: Words) -> list[tuple[int | str, ...]]:
+def add_starts(items: Sequence[StartItem], words: Words) -> list[tuple[int, ...]]:
     """Append the bytes of starts to `words`; their numbers."""
-    numbers: list[tuple[int | str, ...]] = []
+    numbers: list[tuple[int, ...]] = []
     for item in items:
         attributes, events = item.attributes, item.events
         numbers.append(
             (
-                str(item.lane),
+                item.lane,
                 item.reuse,
                 item.conflict,
                 item.delay_ms,
-                str(item.expire_s),
+                item.expire_s,
                 len(attributes),
                 len(events),
                 item.over is not None,
@@ -147,11 +147,20 @@ def step_words(step: Step, reading: Mapping[str, Any]) -> Words:
     mails = add_mails(step.mails, words)
     for reply_id, data in zip(step.reply_id, step.reply_data, strict=True):
         words += (reply_id, data)
-    large_acks = [str(message_number(each)) for each in step.ack_id if each % _KINDS >= _LARGE]
+    acks, event_acks, large_acks = _acks(step)
     words[0] = header(
         {
-            **_plain_numbers(step),
+            **({} if step.latest_ms is None else {"steady": step.latest_ms}),
+            "journal_seq": step.journal_seq,
+            "acks": acks,
+            "event_acks": event_acks,
             "large_acks": large_acks,
+            "timer_lane": step.timer_lane,
+            "timer_due": _texts(step.timer_due),
+            "timer_key": _texts(step.timer_key),
+            "drop_timer_lane": step.drop_timer_lane,
+            "drop_timer_due": _texts(step.drop_timer_due),
+            "drop_timer_key": _texts(step.drop_timer_key),
             "task_queue": step.task_queue,
             "task_lane": step.task_lane,
             "task_seq": step.task_seq,
@@ -164,6 +173,7 @@ def step_words(step: Step, reading: Mapping[str, Any]) -> Words:
             "attributes": len(step.attribute_run),
             "move_from": step.move_from,
             "move_to": step.move_to,
+            "close_status": step.close_status,
             "close_waits": step.close_waits,
             "starts": starts,
             "message_lane": step.message_lane,
@@ -177,57 +187,6 @@ def step_words(step: Step, reading: Mapping[str, Any]) -> Words:
         }
     )
     return words
-
-
-def is_plain(step: Step) -> bool:
-    """Whether a step only writes journals, acknowledges, has timers, closes runs, and reads."""
-    return not (
-        step.task_run
-        or step.outside_run
-        or step.drop_task_run
-        or step.recall_task_run
-        or step.attribute_run
-        or step.move_run
-        or step.starts
-        or step.message_run
-        or step.sends
-        or step.waits
-        or step.mails
-        or step.reply_id
-        or True in step.close_waits
-        or any(each % _KINDS >= _LARGE for each in step.ack_id)
-    )
-
-
-def plain_words(step: Step, reading: Mapping[str, Any]) -> Words:
-    """The arguments of a plain step; as :func:`step_words`."""
-    return [
-        header({**_plain_numbers(step), **reading}),
-        step.router_id,
-        *step.journal_run,
-        *step.journal_frame,
-        *step.timer_run,
-        *step.drop_timer_run,
-        *step.close_run,
-        *step.close_result,
-    ]
-
-
-def _plain_numbers(step: Step) -> dict[str, Any]:
-    acks, event_acks = _acks(step)
-    return {
-        **({} if step.latest_ms is None else {"steady": step.latest_ms}),
-        "journal_seq": step.journal_seq,
-        "acks": acks,
-        "event_acks": event_acks,
-        "timer_lane": _texts(step.timer_lane),
-        "timer_due": _texts(step.timer_due),
-        "timer_key": _texts(step.timer_key),
-        "drop_timer_lane": _texts(step.drop_timer_lane),
-        "drop_timer_due": _texts(step.drop_timer_due),
-        "drop_timer_key": _texts(step.drop_timer_key),
-        "close_status": _texts(step.close_status),
-    }
 
 
 def tasks_words(batch: Tasks) -> Words:
@@ -276,9 +235,8 @@ def message_rows(flat: Sequence[Any], started: Sequence[Any]) -> list[MessageRow
     rows: list[MessageRow] = []
     next_started = iter(started)
     values = iter(flat)
-    for raw_lane, raw_id, run_id, frame in zip(values, values, values, values, strict=True):
+    for lane, raw_id, run_id, frame in zip(values, values, values, values, strict=True):
         kind = raw_id[-1] - _ZERO
-        lane = int(raw_lane)
         message_id = int(raw_id[:-2]) * _KINDS + kind
         if kind % _LARGE != MessageKind.START or frame.__class__ is int:
             rows.append(MessageRow(message_id, lane, run_id, frame, None, None, None, None, None))
@@ -302,7 +260,7 @@ def message_rows(flat: Sequence[Any], started: Sequence[Any]) -> list[MessageRow
 
 def messages_words(wanted: Sequence[Shelved]) -> Words:
     """The arguments of messages.lua: messages that were not read yet."""
-    lanes, ids = [str(each.lane) for each in wanted], [stream_id(each.id) for each in wanted]
+    lanes, ids = [each.lane for each in wanted], [stream_id(each.id) for each in wanted]
     return [header({"lanes": lanes, "ids": ids})]
 
 
@@ -396,20 +354,25 @@ def loaded_run(run_id: bytes, flat: Sequence[bytes], frames: Sequence[bytes]) ->
     )
 
 
-def _acks(step: Step) -> tuple[dict[str, list[str]], list[tuple[int, str]]]:
-    """Stream ids by lane; those of events again, with their lanes."""
+def _acks(step: Step) -> tuple[dict[str, list[str]], list[tuple[int, str]], list[str]]:
+    """Stream ids by lane; those of events again, with their lanes; the numbers of large ones."""
     by_lane: dict[int, list[str]] = {}
     event_acks: list[tuple[int, str]] = []
+    large_acks: list[str] = []
     for lane, message_id in zip(step.ack_lane, step.ack_id, strict=True):
         raw_id = stream_id(message_id)
         by_lane.setdefault(lane, []).append(raw_id)
-        if message_id % _LARGE == MessageKind.EVENT:
+        kind = message_id % _KINDS
+        if kind >= _LARGE:
+            large_acks.append(str(message_number(message_id)))
+            kind -= _LARGE
+        if kind == MessageKind.EVENT:
             event_acks.append((lane, raw_id))
-    return {str(lane): raw_ids for lane, raw_ids in by_lane.items()}, event_acks
+    return {str(lane): raw_ids for lane, raw_ids in by_lane.items()}, event_acks, large_acks
 
 
 def _texts(numbers: Sequence[int]) -> list[str]:
-    """As text: Lua's numbers lose digits beyond 2**53, and take long to print."""
+    """As text: Lua's numbers lose digits beyond 2**53 and print them in exponents before."""
     return [str(number) for number in numbers]
 
 

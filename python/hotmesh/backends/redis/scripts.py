@@ -27,8 +27,6 @@ class Script(NamedTuple):
 _FOLDER = resources.files("hotmesh.backends.redis") / "lua"
 _COMMON = _FOLDER.joinpath("common.lua").read_text("utf-8")
 _FUNCTION = re.compile(r"^local function (\w+)\(.*?^end$", re.MULTILINE | re.DOTALL)
-_NOT_PLAIN = re.compile(r"^ *-- not plain:.*?^ *-- plain again$", re.MULTILINE | re.DOTALL)
-"""What :data:`PLAIN_STEP` leaves out."""
 _COMMENT = re.compile(r"--.*$", re.MULTILINE)
 _CALL = re.compile(r"\bp?call\(([^,)]*)")
 _WORD = re.compile(r"'([A-Z]+)'")
@@ -43,33 +41,22 @@ _READING = frozenset(
 """Commands that change no key. Whatever is not named here counts as a write."""
 
 
-def _functions(text: str) -> dict[str, str]:
-    return {found[1]: found[0] for found in _FUNCTION.finditer(text)}
-
-
-def _reached(text: str) -> set[str]:
-    """The functions of a script that it comes to."""
-    functions = _functions(text)
-    reached, names = _COMMENT.sub("", _FUNCTION.sub("", text)), set[str]()
+def _commands(text: str) -> tuple[str, ...]:
+    """The commands of a script's own text, and of the common functions that it comes to."""
+    functions = {found[1]: found[0] for found in _FUNCTION.finditer(_COMMON)}
+    reached = _COMMENT.sub("", _FUNCTION.sub("", _COMMON) + text)
     while used := functions.keys() & set(re.findall(r"\w+", reached)):
-        reached += "".join(_COMMENT.sub("", functions.pop(name)) for name in sorted(used))
-        names |= used
-    return names
+        reached += "".join(functions.pop(name) for name in sorted(used))
+    called = "".join(_CALL.findall(reached))
+    return tuple(sorted(set(_WORD.findall(called))))
 
 
-def _reduced(text: str) -> str:
-    """A script without the functions that it does not come to: each is made anew at every call."""
-    reached = _reached(text)
-    return _FUNCTION.sub(lambda found: found[0] if found[1] in reached else "", text)
-
-
-def _load(name: str, *, plain: bool = False) -> Script:
+def _load(name: str) -> Script:
     own = _FOLDER.joinpath(f"{name}.lua").read_text("utf-8")
-    body = _reduced(_COMMON + (_NOT_PLAIN.sub("", own) if plain else own))
-    commands = tuple(sorted(set(_WORD.findall("".join(_CALL.findall(_COMMENT.sub("", body)))))))
+    commands = _commands(own)
     needed = commands if set(commands) - _READING else ()
     first = f"local needed = {{ {', '.join(map(repr, needed))} }}\n"
-    text = (first + body).encode()
+    text = (first + _COMMON + own).encode()
     digest = hashlib.sha1(text, usedforsecurity=False).hexdigest()
     return Script(name, text, digest.encode(), commands)
 
@@ -98,8 +85,6 @@ SEND = _load("send")
 START = _load("start")
 STAND_DOWN = _load("stand_down")
 STEP = _load("step")
-PLAIN_STEP = _load("step", plain=True)
-"""For a step that does nothing but what nearly all do (see :func:`.codec.is_plain`)."""
 TASKS = _load("tasks")
 TASKS_OF = _load("tasks_of")
 TASKS_OF_RUNS = _load("tasks_of_runs")

@@ -74,13 +74,9 @@ class RedisSession:
         if step.message_lane:
             step = await self._without_foreign_messages(step)
         lanes = self._lanes_in_turn(step.lanes)
-        if codec.is_plain(step):
-            script, words_of = scripts.PLAIN_STEP, codec.plain_words
-        else:
-            script, words_of = scripts.STEP, codec.step_words
-        words = words_of(step, self._reading(step, lanes))
+        words = codec.step_words(step, self._reading(step, lanes))
         try:
-            answer: list[Any] = await self._route.evaluate(script, words)
+            answer: list[Any] = await self._route.evaluate(scripts.STEP, words)
         except BackendUnavailableError:
             self.forget()
             self._connection = 0
@@ -193,13 +189,13 @@ class RedisSession:
         return {
             "room": 0 if self._shelf.is_full else step.room,
             "bytes": BATCH_BYTES_MAX,
-            "lanes": list(map(str, lanes)),
+            "lanes": list(lanes),
             "cursors": [str(self._next_number.get(lane, 0)) for lane in lanes],
             "timers_until": [self._timers_until.get(lane, 0) for lane in lanes],
             "horizon": self._horizon_ms,
             "slack": self._slack_ms,
             "late_seen": self._late_seen,
-            "late": [str(lane) for lane in set(step.timer_lane) if lane not in own],
+            "late": [lane for lane in set(step.timer_lane) if lane not in own],
         }
 
     def _note_messages(self, rows: list[MessageRow], room: int) -> list[MessageRow]:
@@ -212,8 +208,7 @@ class RedisSession:
     def _note_timers(self, answers: Sequence[Any], step: Step) -> list[TimerRow]:
         """Timers the script found, and the step's own ones that lie behind the cursor."""
         rows: list[TimerRow] = []
-        for raw_lane, until, members in answers:
-            lane = int(raw_lane)
+        for lane, until, members in answers:
             self._timers_until[lane] = until
             rows += codec.timer_rows(lane, members)
         found = set(rows)

@@ -21,7 +21,6 @@ from hotmesh.backends.protocol import (
 from hotmesh.backends.sqlite import pieces, statements
 from hotmesh.backends.sqlite.rows import Rows
 from hotmesh.backends.sqlite.transaction import Transaction
-from hotmesh.core.kinds import FAILED_STATUSES
 from hotmesh.exceptions import BackendError
 from hotmesh.limits import LANES_PER_QUEUE
 
@@ -39,6 +38,8 @@ _STEP_SQL = statements.load("step")
 _POST_TIMER = _STEP_SQL["post_timer"]
 _HOME_OF_QUEUE = _SQL["home_of_queue"]
 _PUT_ATTRIBUTE = _STEP_SQL["put_attribute"]
+
+_FAILED = (RunStatus.FAILED, RunStatus.CANCELED, RunStatus.TERMINATED, RunStatus.TIMED_OUT)
 
 
 def is_queue_of(tx: Transaction, namespace: str, queue_id: int) -> bool:
@@ -99,7 +100,7 @@ def _start_one(tx: Transaction, item: StartItem) -> StartOutcome:
 
 def _reusable(policy: int, status: int) -> bool:
     if policy == ReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY:
-        return status in FAILED_STATUSES
+        return status in _FAILED
     return policy != ReusePolicy.REJECT_DUPLICATE
 
 

@@ -3,10 +3,7 @@
 -- KEYS[1] is "{prefix:namespace}:". All keys of a namespace start with it, so they share one hash
 -- slot and a script may build the others itself, on a cluster too. It is no key itself, so that a
 -- cluster refuses scripts while it moves the slot. ARGV[1] is a JSON object with
--- every number of the batch; the byte strings follow it, column after column. Numbers that are not
--- reckoned with, lanes for one, are text there: Lua takes longer to write one than to look a key up.
---
--- Functions that a script does not come to are left out of it: see scripts.py.
+-- every number of the batch; the byte strings follow it, column after column.
 --
 -- Keys (after KEYS[1]):
 --   clock_shift        by how much the store's time is ahead of the wall clock
@@ -73,13 +70,11 @@ local RUN_ID_BYTES = 16
 local LANES_PER_QUEUE = 64
 local NUMBERS_PER_BLOCK = 100
 local DELETE_ARGS_MAX = 1000
-local RUNS_AT_ONCE = 250 -- four keys each
-local FEW, FEW_TEXT = 8, '8' -- how many large values are read in vain at most
+local FEW = 8 -- how many large values are read in vain at most
 local MANY = 512
 local SMALL_BYTES = 64 * 1024
 local SMALL_MESSAGE_BYTES = 256 * 1024 -- SMALL_BYTES_MAX in limits.py
 local LARGE = 4 -- added to a kind
-local ENDS = { [0] = '-0', '-1', '-2', '-3', '-4', '-5', '-6', '-7' } -- of ids, by kind
 local LATE_WITHIN_MS = 60 * 1000 -- no reader's horizon is further away
 
 local clock = call('TIME')
@@ -157,7 +152,7 @@ local function append(lane, kind, run, frame, more_bytes)
     call('SET', P .. 'frame:' .. text(number), frame)
     kind, frame = kind + LARGE, text(size)
   end
-  call('XADD', P .. 'lane:' .. lane, text(number) .. ENDS[kind], run, frame)
+  call('XADD', P .. 'lane:' .. lane, text(number) .. '-' .. kind, run, frame)
 end
 
 local function kind_of(id)
@@ -175,7 +170,7 @@ end
 -- What a message's run adds to it: five columns, and how many bytes they have.
 local function columns_of_start(run, lane)
   local found = call('HMGET', P .. 'run:' .. run, 'w', 't', 'h', 'i', 'l')
-  if not found[5] or found[5] == lane then
+  if not found[5] or tonumber(found[5]) == lane then
     found[5] = call('EXISTS', P .. 'journal:' .. run)
   else
     found[5] = 1 -- moved: it is to be looked up
@@ -239,34 +234,27 @@ local function drop_attribute(key, name)
   end
 end
 
--- Many at once: a command takes longer than what it does for one more.
-local function delete_runs(runs)
-  for first = 1, #runs, RUNS_AT_ONCE do
-    local last = math.min(first + RUNS_AT_ONCE - 1, #runs)
-    local keys = {}
-    for i = first, last do
-      local run, n = runs[i], #keys
-      keys[n + 1], keys[n + 2] = P .. 'run:' .. run, P .. 'journal:' .. run
-      keys[n + 3] = P .. 'waiting:' .. run
-      local workflow_id = call('HGET', keys[n + 1], 'w')
-      local columns = call('HKEYS', keys[n + 1])
-      for j = 1, #columns do
-        if string.sub(columns[j], 1, 2) == 'a:' then
-          forget_name(string.sub(columns[j], 3))
-        end
-      end
-      if workflow_id and call('GET', P .. 'current:' .. workflow_id) == run then
-        keys[n + 4] = P .. 'current:' .. workflow_id
-      end
+local function delete_run(run)
+  local workflow_id = call('HGET', P .. 'run:' .. run, 'w')
+  local columns = call('HKEYS', P .. 'run:' .. run)
+  for i = 1, #columns do
+    if string.sub(columns[i], 1, 2) == 'a:' then
+      forget_name(string.sub(columns[i], 3))
     end
-    call('DEL', unpack(keys))
-    call('ZREM', P .. 'runs', unpack(runs, first, last))
-    call('ZREM', P .. 'expiring', unpack(runs, first, last))
+  end
+  call('DEL', P .. 'run:' .. run, P .. 'journal:' .. run, P .. 'waiting:' .. run)
+  call('ZREM', P .. 'runs', run)
+  call('ZREM', P .. 'expiring', run)
+  if workflow_id and call('GET', P .. 'current:' .. workflow_id) == run then
+    call('DEL', P .. 'current:' .. workflow_id)
   end
 end
 
 local function delete_expired(count)
-  delete_runs(call('ZRANGEBYSCORE', P .. 'expiring', '-inf', '(' .. text(wall), 'LIMIT', 0, count))
+  local runs = call('ZRANGEBYSCORE', P .. 'expiring', '-inf', '(' .. text(wall), 'LIMIT', 0, count)
+  for i = 1, #runs do
+    delete_run(runs[i])
+  end
 end
 
 local function has_frame(run, frame)

@@ -3,12 +3,12 @@
 local from = take()
 local oldest = from == '' and '-' or '(' .. from
 local runs = call('ZRANGEBYLEX', P .. 'runs', oldest, '+', 'LIMIT', 0, h.scan)
-local old = {}
+local deleted = 0
 for i = 1, #runs do
   local closed = call('HGET', P .. 'run:' .. runs[i], 'e')
   if closed and tonumber(closed) <= wall - h.older_than then
-    old[#old + 1] = runs[i]
+    delete_run(runs[i])
+    deleted = deleted + 1
   end
 end
-delete_runs(old)
-return { #runs == h.scan and runs[#runs] or '', #old }
+return { #runs == h.scan and runs[#runs] or '', deleted }

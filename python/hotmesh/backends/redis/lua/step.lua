@@ -12,7 +12,6 @@ local router = take()
 local journal_run, journal_frame = column(#h.journal_seq), column(#h.journal_seq)
 local timer_run = column(#h.timer_lane)
 local drop_timer_run = column(#h.drop_timer_lane)
--- not plain: what most steps don't have. See PLAIN_STEP in scripts.py.
 local task_run, task_type = column(#h.task_seq), column(#h.task_seq)
 local task_frame, task_state = column(#h.task_seq), column(#h.task_seq)
 local outside_run = column(#h.outside_seq)
@@ -21,7 +20,6 @@ local recall_run, recall_frame = column(#h.recall_seq), column(#h.recall_seq)
 local attribute_run, attribute_name = column(h.attributes), column(h.attributes)
 local attribute_value = column(h.attributes)
 local move_run = column(#h.move_from)
--- plain again
 local close_run, close_result = column(#h.close_status), column(#h.close_status)
 
 -- Runs that are not stored as the step believes. A journal grows by one frame at a time, so its
@@ -81,7 +79,6 @@ local function apply_acks(events)
       call('XDEL', P .. 'lane:' .. lane, unpack(ids, first, math.min(first + DELETE_ARGS_MAX - 1, #ids)))
     end
   end
-  -- not plain:
   for first = 1, #h.large_acks, DELETE_ARGS_MAX do
     local keys = {}
     for i = first, math.min(first + DELETE_ARGS_MAX - 1, #h.large_acks) do
@@ -89,7 +86,6 @@ local function apply_acks(events)
     end
     call('DEL', unpack(keys))
   end
-  -- plain again
   for run, count in pairs(events) do
     local unread = tonumber(call('HGET', P .. 'run:' .. run, 'u') or 0) or 0
     if unread > 0 and unread == math.floor(unread) then
@@ -188,12 +184,11 @@ local function remove_waits(run)
 end
 
 local function apply_closes(closing)
-  local closed_at = #h.close_status > 0 and text(wall)
   for i = 1, #h.close_status do
     local run, status, keep_s = ARGV[close_run + i], closing[i][1], tonumber(closing[i][2]) or -1
     if status == RUNNING then
       call('HSET', P .. 'run:' .. run, 's', h.close_status[i], 'o', ARGV[close_result + i],
-        'e', closed_at)
+        'e', text(wall))
       if keep_s >= 0 then
         call('ZADD', P .. 'expiring', text(wall + keep_s * 1000), run)
       end
@@ -204,11 +199,9 @@ local function apply_closes(closing)
       local home = home_of(call('HGET', P .. 'run:' .. run, 'l'))
       call('HSET', P .. 'run:' .. run, 'l', home)
     end
-    -- not plain:
     if h.close_waits[i] then
       remove_waits(run)
     end
-    -- plain again
   end
 end
 
@@ -299,8 +292,7 @@ local function read_messages()
   local function read_lane(lane, from)
     local count = FEW
     while room > 0 and bytes > 0 do
-      local at_most = count == FEW and room >= FEW and FEW_TEXT or text(math.min(room, count))
-      local entries = call('XRANGE', P .. 'lane:' .. lane, from, '+', 'COUNT', at_most)
+      local entries = call('XRANGE', P .. 'lane:' .. lane, from, '+', 'COUNT', math.min(room, count))
       local before = bytes
       for j = 1, #entries do
         if bytes <= 0 then
@@ -341,7 +333,7 @@ local function read_timers()
   local target, late, answers = now + h.horizon, {}, {}
   local marked = call('ZRANGEBYSCORE', P .. 'late', '(' .. h.late_seen, '+inf')
   for i = 1, #marked do
-    late[marked[i]] = true
+    late[tonumber(marked[i]) or 0] = true
   end
   for i = 1, #h.lanes do
     local lane, read_until = h.lanes[i], h.timers_until[i]
@@ -381,26 +373,21 @@ for i = 1, #h.journal_seq do
 end
 apply_acks(events)
 apply_timers()
-local start_outcomes, send_outcomes, mail_lanes = {}, {}, {}
--- not plain:
 apply_tasks()
 apply_attributes()
--- plain again
 apply_closes(closing)
--- not plain:
-start_outcomes = start_runs(h.starts)
+local start_outcomes = start_runs(h.starts)
 local moved = {}
 for i = 1, #h.move_from do
   moved[ARGV[move_run + i]] = true
 end
 local message_run = post_messages(h.message_lane, h.message_kind, moved)
 apply_moves(message_run)
-send_outcomes = send_messages(h.sends)
-mail_lanes = deliver_mails(h.mails, apply_waits(h.waits))
+local send_outcomes = send_messages(h.sends)
+local mail_lanes = deliver_mails(h.mails, apply_waits(h.waits))
 for _ = 1, h.replies do
   call('SET', P .. 'reply:' .. take(), take(), 'EX', h.reply_ttl, 'NX')
 end
--- plain again
 if #h.close_status > 0 then
   -- Twice what was closed: deleting keeps up with closing, whatever the rate.
   delete_expired(2 * #h.close_status)
