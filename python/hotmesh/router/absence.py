@@ -63,8 +63,22 @@ class AbsentRouter:
         ]
 
     def running(self) -> Sequence[ActivityTask]:
-        """The attempts that run in this process."""
-        return () if self._runner is None else self._runner.running()
+        """The attempts that run in this process, or have ended and are not stored.
+
+        Of one that never waits nobody takes note: it is found on the stack of the event loop's
+        thread, or among what has just ended.
+        """
+        if self._runner is None:
+            return ()
+        held_up_by, _ = self.held_up_by()
+        begun = [task for pipe in self._router.pipes for task, _ in pipe.held() if task.started_ms]
+        begun += self.tenure.held.begun  # where that is over already
+        found = {task.key: task for task in begun}
+        found |= {task.key: task for task in self._runner.running()}
+        if held_up_by is not None:
+            found.pop(held_up_by.key, None)
+            return [held_up_by, *found.values()]
+        return list(found.values())
 
     def held_up_by(self) -> tuple[ActivityTask | None, str]:
         """The attempt that the event loop's thread is in, if it is in one, and where."""

@@ -29,6 +29,9 @@ LOOKS_PER_BEAT = 2
 ANSWER_BEATS = 2.0
 """Beats that a call to the store may take."""
 
+NAMED_MAX = 10
+"""Activities that one line of the log names."""
+
 JOIN_SECONDS = 1.0
 """How long who stops the thread waits for it; it is left to itself then."""
 
@@ -51,7 +54,7 @@ class Absent(Protocol):
         ...
 
     def running(self) -> Sequence[ActivityTask]:
-        """The attempts that run in this process."""
+        """The attempts that run in this process, or have ended just now; what holds it up first."""
         ...
 
     def held_up_by(self) -> tuple[ActivityTask | None, str]:
@@ -253,10 +256,10 @@ class Deputy:
         logger.warning(
             "no Python ran in this process for %.1f s: it was stopped, or a call of C kept the "
             "interpreter's lock. A lease of %.1f s that ended meanwhile is lost, and with it the "
-            "attempts of activities. Running: %s",
+            "attempts of activities. Running, or ended just now: %s",
             seconds,
             self._lease_ms / 1000,
-            ", ".join(_named(task) for task in self._router.running()) or "no activity",
+            _all_named(self._router.running()),
         )
 
     def close(self) -> None:
@@ -269,6 +272,12 @@ class Deputy:
         except (BackendError, TimeoutError) as error:
             logger.debug("a connection was not closed: %s", error)
         runner.close()
+
+
+def _all_named(tasks: Sequence[ActivityTask]) -> str:
+    named = ", ".join(map(_named, tasks[:NAMED_MAX])) or "no activity"
+    more = len(tasks) - NAMED_MAX
+    return f"{named} and {more} more" if more > 0 else named
 
 
 def _named(task: ActivityTask | None) -> str:
