@@ -108,6 +108,17 @@ def own_thread() -> Generator[Stage]:
         _come_back(outer)
 
 
+def between_runs() -> None:
+    """In a thread of :func:`own_thread` where no code runs just now: say so to whoever asks.
+
+    To be called before code of others may, a log's handler say: what it scheduled would be part of
+    the run before, or be lost with that.
+    """
+    stage = active.get(get_ident())
+    if stage is not None and stage.loop is None:
+        _set_running_loop(None)
+
+
 class Handle:
     """A scheduled callback; cancelling it is all that asyncio asks of it."""
 

@@ -12,6 +12,7 @@ from hotmesh.common import RetryPolicy
 from hotmesh.core import Event, kinds
 from hotmesh.core.kinds import ENDING
 from hotmesh.engine import wire
+from hotmesh.engine.loop import between_runs
 from hotmesh.exceptions import (
     CorruptJournalError,
     CorruptRowError,
@@ -146,6 +147,7 @@ class TaskFailures:
         policy = self._policy_of(details.workflow_type)
         if policy is not None and not isinstance(error, _NOT_THE_CODES):
             pause = self._by_policy(run_id, failures, policy, error)
+        between_runs()
         logger.error(
             "Failed workflow task of %s (type %s, run %s), attempt %d, next in %.2f s: %s: %s",
             details.workflow_id,
@@ -209,6 +211,7 @@ class TaskFailures:
         state.changed_arguments = ""
         if ARGUMENTS_CHANGED in wire.load(details.attributes):
             return
+        between_runs()
         logger.warning(
             "The code of %s (type %s, run %s) calls %s with other arguments than its journal has. "
             "The recorded result stands. Worker(strict_replay=True) makes this an error.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from datetime import timedelta
 from typing import Any
 
@@ -74,6 +76,33 @@ async def test_a_run_that_fails_does_not_hold_up_its_neighbours(make: Make, plac
     await mini.settle()
     assert len(mini.journal(OTHER_RUN)) == 1
     assert mini.task_failure() is not None
+
+
+async def test_no_loop_of_workflow_code_runs_for_who_writes_down_the_failure(
+    make: Make, place: Place
+) -> None:
+    """What a log's handler schedules would be part of a run, or be lost with it."""
+
+    async def fails() -> None:
+        raise ZeroDivisionError("oops")
+
+    loops: list[asyncio.AbstractEventLoop | None] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            del record
+            loops.append(asyncio._get_running_loop())
+
+    mini = make(sleeps, fails)
+    place.begin("sleeps", run_id=OTHER_RUN, workflow_id="other")
+    place.begin("fails")
+    logger, handler = logging.getLogger("hotmesh"), Handler()
+    logger.addHandler(handler)
+    try:
+        await mini.settle()
+    finally:
+        logger.removeHandler(handler)
+    assert loops == [None]
 
 
 async def test_a_query_that_a_task_failed_with_is_answered_once(make: Make, place: Place) -> None:
