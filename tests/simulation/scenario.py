@@ -49,6 +49,9 @@ SMALL_JUMPS_S = (-10, 3, 3, 4)
 OFTEN = 5
 """How often it is set then."""
 
+AHEAD_S_MAX = 50
+"""How far the clock is set forward in all: what is due then may come so late, which is no hang."""
+
 SETTLED_S = 3.0
 """Within which live workers have made up for a jump, or for a database that has gone back."""
 
@@ -66,6 +69,7 @@ class Scenario:
         """When live workers have made up for the last jump of the clock. One that begins earlier
         knows nothing of it. The same for a database that has gone back."""
         self._commits = 0
+        self._ahead_s = 0
         self._ending = False
         self._claim_lost = False
         self._is_rough = False
@@ -217,7 +221,12 @@ class Scenario:
 
     def _set_clock(self, jumps_s: Sequence[int] = CLOCK_JUMPS_S) -> None:
         self._settled_s = self.world.clock.now_s + SETTLED_S
-        self.world.server.jump_ms += self.world.random.choice(jumps_s) * 1000
+        jump_s = self.world.random.choice(jumps_s)
+        if jump_s > 0:
+            self._ahead_s += jump_s
+        if self._ahead_s > AHEAD_S_MAX:
+            jump_s = min(jumps_s)
+        self.world.server.jump_ms += jump_s * 1000
 
     def _lose_piece(self) -> None:
         """Of what a run is made of; who finds out sets the run aside, until a client ends it."""
