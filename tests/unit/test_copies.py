@@ -59,7 +59,7 @@ def test_a_large_text_stays_where_it_was_written() -> None:
 
 def state(header: dict[str, Any]) -> RunState:
     found = RunState(RunDetails("n", "w", b"r" * 16, "T", "q", 64, header, BODY))
-    found.instance = cast("Any", SimpleNamespace(journal_bytes=0))
+    found.instance = cast("Any", SimpleNamespace(journal_bytes=0, held_up=False))
     return found
 
 
