@@ -277,13 +277,13 @@ class PipeMemory:
         soon be replayed. Of those only the code goes, the core still knows what they wait for.
 
         Args:
-            allowed: Runs; they are looked through once there are a sixteenth more, and again only
-                when as many have come.
+            allowed: Runs; they are looked through once there are a sixteenth more. What can't go
+                then is not looked through again for as many calls, or until as many have come.
             bytes_allowed: Inputs and journals, as stored. Beside them the largest run may stay
                 while it moves: replaying it for each message would take longer than all others.
         """
         count, slack = len(self.states), allowed // 16
-        self._tolerated = max(allowed + slack, min(self._tolerated, count + slack))
+        self._tolerated = max(allowed + slack, min(self._tolerated - 1, count + slack))
         if count > self._tolerated:
             self._evict_number(count - allowed, allowed)
             self._tolerated = len(self.states) + slack

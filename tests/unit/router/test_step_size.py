@@ -514,9 +514,23 @@ def test_runs_that_may_not_go_are_not_looked_through_each_time() -> None:
         if asked:
             looked.append(number)
             asked.clear()
-    # A sixteenth of 32 are two. One goes of the first 35, and none later.
-    assert looked == [35, 38, 41]
+    # A sixteenth of 32 are two. One goes of the first 35; each time one more comes, and one call.
+    assert looked == [35, 37, 39, 41]
     assert len(memory.states) == 40
+
+
+@pytest.mark.parametrize("allowed", [0, 32])
+def test_runs_go_that_could_not_when_they_were_looked_through(allowed: int) -> None:
+    memory, at_work = PipeMemory(), True
+    core = SimpleNamespace(known=lambda _: True, evict=lambda _: not at_work)
+    memory.core = cast("Any", core)
+    for number in range(1, 61):
+        kept(memory, number, 1)
+    memory._tolerated = 60
+    at_work = False
+    for _ in range(allowed + 1):
+        memory.evict(allowed, 1_000)
+    assert len(memory.states) == allowed
 
 
 def test_a_run_whose_jobs_are_held_stays() -> None:
