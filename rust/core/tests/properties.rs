@@ -204,7 +204,8 @@ proptest! {
             prop_assert_eq!(now_opened & opened, opened);
             prop_assert_eq!(now_settled & settled, settled);
             prop_assert_eq!(now_settled & !now_opened, 0);
-            prop_assert_eq!(ledger.local(), ledger.local_seqs().count());
+            let at_work = ledger.local_seqs().count() + usize::from(ledger.paused());
+            prop_assert_eq!(ledger.local(), at_work);
             (opened, settled) = (now_opened, now_settled);
         }
     }
